@@ -1,0 +1,48 @@
+# `make demo` and `make test` are all that a fresh clone needs; `make help` lists the rest.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+
+.PHONY: help demo test test-all lint types format wheel clean
+
+help:
+	@echo "make demo      simulate neural collapse from a random start and from images; results in runs/demo"
+	@echo "make test      the tests, without those marked slow"
+	@echo "make test-all  every test"
+	@echo "make lint      the linter;  make types: the type checker;  make format: rewrite the code in house style"
+	@echo "make wheel     build the wheel into dist/"
+	@echo "make clean     remove the environment and everything built"
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[test,dev,xarray]"
+	touch $(STAMP)
+
+demo: $(STAMP)
+	$(BIN)/ulpm flow --class-counts 50x10 --feature-dim 64 --log10-time 1000 --out runs/demo/random --overwrite
+	$(BIN)/ulpm flow --features fashion-mnist-sample --log10-time 300 --out runs/demo/images --overwrite
+	$(BIN)/ulpm table runs/demo/random runs/demo/images --out runs/demo/results.md
+
+test: $(STAMP)
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: $(STAMP)
+	$(BIN)/python -m pytest
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP)
+	$(BIN)/mypy
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+wheel: $(STAMP)
+	$(BIN)/python -m build --wheel --outdir dist
+
+clean:
+	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

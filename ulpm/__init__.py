@@ -1,0 +1,1 @@
+"""Reference software for neural collapse theory: the unconstrained layer-peeled model (ULPM) and its gradient flow."""

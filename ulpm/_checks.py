@@ -1,0 +1,99 @@
+"""Argument guards. A message says what was got, what was expected and how to mend it, in one sentence."""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def floating(name: str, value: object) -> Tensor:
+    """Return ``value`` if it is a floating-point tensor without NaN or infinity.
+
+    Raises: TypeError for anything but a float32 or float64 tensor, ValueError for entries that are not finite.
+    """
+    if not isinstance(value, Tensor):
+        raise TypeError(f"{name} must be a torch tensor, but a {type(value).__name__} was given: use torch.as_tensor.")
+    if value.dtype not in (torch.float32, torch.float64):
+        raise TypeError(
+            f"{name} must have dtype float32 or float64, but it has {_dtype_name(value)}: convert it with .double()."
+        )
+    if not bool(torch.isfinite(value).all()):
+        raise ValueError(f"{name} must be finite, but it contains NaN or infinity: remove these entries first.")
+    return value
+
+
+def shape(name: str, value: Tensor, *expected: int | None) -> Tensor:
+    """Return ``value`` if its last axes have the sizes ``expected`` (None: any size from 1 on); leading axes are free.
+
+    Raises: ValueError with both shapes.
+    """
+    tail = tuple(value.shape[-len(expected) :])
+    fits = len(tail) == len(expected) and all(
+        got == want if want is not None else got >= 1 for got, want in zip(tail, expected, strict=True)
+    )
+    if not fits:
+        wanted = ", ".join("any" if size is None else str(size) for size in expected)
+        raise ValueError(f"{name} must have shape [..., {wanted}], but its shape is {list(value.shape)}.")
+    return value
+
+
+def labels(name: str, value: object, num_samples: int, num_classes: int) -> Tensor:
+    """Return ``value`` as an int64 tensor [N] if it holds ``num_samples`` class indices 0 … K−1.
+
+    Raises: TypeError if it is not an integer tensor, ValueError for a wrong shape or an index outside 0 … K−1.
+    """
+    if not isinstance(value, Tensor) or value.is_floating_point() or value.is_complex() or value.dtype == torch.bool:
+        got = _dtype_name(value) if isinstance(value, Tensor) else type(value).__name__
+        raise TypeError(f"{name} must be a tensor of integers, but it is {got}: convert it with .long().")
+    if value.shape != (num_samples,):
+        raise ValueError(f"{name} must have shape [{num_samples}], one label a sample, but it is {list(value.shape)}.")
+    if num_samples and (int(value.min()) < 0 or int(value.max()) >= num_classes):
+        raise ValueError(
+            f"{name} must lie in 0 … {num_classes - 1} for {num_classes} classes, "
+            f"but they lie in {int(value.min())} … {int(value.max())}: renumber them from 0."
+        )
+    return value.long()
+
+
+def integer(name: str, value: Any, minimum: int) -> int:
+    """Return ``value`` if it is an int (not a bool) of at least ``minimum``.
+
+    Raises: TypeError if it is no int, ValueError if it is too small.
+    """
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} must be an integer, but {value!r} was given.")
+    if value < minimum:
+        raise ValueError(f"{name} must be at least {minimum}, but {value} was given.")
+    return value
+
+
+def real(name: str, value: Any, *, above: float = -math.inf, below: float = math.inf) -> float:
+    """Return ``value`` as a float if it is finite and ``above`` < value < ``below``.
+
+    Raises: TypeError if it is no number, ValueError if it is out of range.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{name} must be a number, but {value!r} was given.")
+    number = float(value)
+    if not (math.isfinite(number) and above < number < below):
+        bounds = [f"above {above:g}"] * (above > -math.inf) + [f"below {below:g}"] * (below < math.inf)
+        raise ValueError(f"{name} must be {' and '.join(bounds) or 'finite'}, but {value!r} was given.")
+    return number
+
+
+def device(name: str) -> torch.device:
+    """Return the torch device called ``name`` if this machine has it.
+
+    Raises: ValueError for an unknown name or a device that is not there.
+    """
+    try:
+        found = torch.device(name)
+        torch.empty(0, device=found)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ValueError(f"device {name!r} is not available here: use 'cpu', or 'cuda' on a machine with a GPU.") from error
+    return found
+
+
+def _dtype_name(value: Tensor) -> str:
+    return str(value.dtype).removeprefix("torch.")
