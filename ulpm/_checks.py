@@ -68,16 +68,19 @@ def integer(name: str, value: Any, minimum: int) -> int:
     return value
 
 
-def real(name: str, value: Any, *, above: float = -math.inf, below: float = math.inf) -> float:
-    """Return ``value`` as a float if it is finite and ``above`` < value < ``below``.
+def real(
+    name: str, value: Any, *, minimum: float = -math.inf, above: float = -math.inf, below: float = math.inf
+) -> float:
+    """Return ``value`` as a float if it is finite, at least ``minimum``, and ``above`` < value < ``below``.
 
     Raises: TypeError if it is no number, ValueError if it is out of range.
     """
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{name} must be a number, but {value!r} was given.")
     number = float(value)
-    if not (math.isfinite(number) and above < number < below):
-        bounds = [f"above {above:g}"] * (above > -math.inf) + [f"below {below:g}"] * (below < math.inf)
+    if not (math.isfinite(number) and minimum <= number and above < number < below):
+        bounds = [f"at least {minimum:g}"] * (minimum > -math.inf)
+        bounds += [f"above {above:g}"] * (above > -math.inf) + [f"below {below:g}"] * (below < math.inf)
         raise ValueError(f"{name} must be {' and '.join(bounds) or 'finite'}, but {value!r} was given.")
     return number
 
@@ -91,7 +94,7 @@ def device(name: str) -> torch.device:
         found = torch.device(name)
         torch.empty(0, device=found)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise ValueError(f"device {name!r} is not available here: use 'cpu', or 'cuda' on a machine with a GPU.") from error
+        raise ValueError(f"device {name!r} is not available here: use 'cpu', or 'cuda' on one with a GPU.") from error
     return found
 
 

@@ -1,0 +1,123 @@
+"""The vector field of the flow in rescaled time, F = −∇ log L, in closed form from logit gaps.
+
+With gaps a_{ij} = Z_{j,i} − Z_{y_i,i} (j ≠ y_i) and x_i = logsumexp_{j≠y_i} a_{ij} everything is a difference of
+moderate numbers, however small the loss L is:
+
+    log ℓ_i = log log(1 + e^{x_i}),    log L = logsumexp_i log ℓ_i,
+    Q_{ji} = p_{ij}/L = exp(a_{ij} − log(1 + e^{x_i}) − log L)
+
+The scaled residual R/L has −Q off the label row and the column sum of Q on it, so that its columns sum to zero whatever
+the gap; 1 − softmax would return 0 there and destroy the conservation of Σ_k w_k.
+"""
+
+import dataclasses
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ulpm.logdomain import clamped_exp, log_softplus, logsumexp, softplus
+from ulpm.problem import Problem, State
+
+
+@dataclasses.dataclass(frozen=True)
+class Loss:
+    """The loss at a point, split so that neither log L nor any ratio to L can overflow.
+
+    ``log_loss`` [...] is log L; ``residual`` [..., K, N] is (Y − P)/L, whose columns sum to 0; ``margin`` [...] is the
+    smallest margin q_min = min_{i, j≠y_i} (Z_{y_i,i} − Z_{j,i}).
+    """
+
+    log_loss: Float[Tensor, "*batch"]
+    residual: Float[Tensor, "*batch K N"]
+    margin: Float[Tensor, "*batch"]
+
+
+class LogLossField:
+    """F(W, H) = −∇ log L(W, H) = ((R/L) Hᵀ, Wᵀ (R/L)) for one Problem on one device, batched over leading axes."""
+
+    def __init__(self, problem: Problem, device: torch.device | str = "cpu") -> None:
+        self.problem = problem
+        self._labels = problem.labels.to(device)
+
+    def loss(self, W: Float[Tensor, "*batch K d"], H: Float[Tensor, "*batch d N"]) -> Loss:
+        """log L, the scaled residual and the smallest margin at (W, H)."""
+        gaps, label_rows = self._gaps(W, H)
+        top = gaps.amax(-2, keepdim=True)
+        weights = clamped_exp(gaps.sub_(top))
+        total = weights.sum(-2, keepdim=True)
+        log_odds = top + total.log()
+        log_loss = logsumexp(log_softplus(log_odds).squeeze(-2), -1)
+        scale = clamped_exp(top - softplus(log_odds) - log_loss[..., None, None])
+        residual = weights.mul_(-scale).scatter_(-2, label_rows, total * scale)
+        return Loss(log_loss, residual, -top.squeeze(-2).amax(-1))
+
+    def __call__(
+        self,
+        W: Float[Tensor, "*batch K d"],
+        H: Float[Tensor, "*batch d N"],
+        out: tuple[Tensor, Tensor] | None = None,
+    ) -> tuple[Loss, Float[Tensor, "*batch K d"], Float[Tensor, "*batch d N"]]:
+        """The loss at (W, H) and the two parts of F there, written into ``out`` if it is given."""
+        loss = self.loss(W, H)
+        W_out, H_out = out if out is not None else (None, None)
+        W_dot = torch.matmul(loss.residual, H.mT, out=W_out)
+        H_dot = torch.matmul(W.mT, loss.residual, out=H_out)
+        return loss, W_dot, H_dot
+
+    def jacobian_product(
+        self,
+        W: Float[Tensor, "*batch K d"],
+        H: Float[Tensor, "*batch d N"],
+        W_tangent: Float[Tensor, "*batch K d"],
+        H_tangent: Float[Tensor, "*batch d N"],
+        loss: Loss | None = None,
+    ) -> tuple[Float[Tensor, "*batch K d"], Float[Tensor, "*batch d N"]]:
+        """J(W, H) · (tangent), J = −∇² log L, a symmetric operator. ``loss`` saves evaluating it at (W, H) again.
+
+        With c = Q ∘ dA, where dA is the differential of the gaps: d log L = Σ c and
+        dQ = c − Q ∘ (L·colsum(c) + Σ c); then dF = (dR Hᵀ + R dHᵀ, dWᵀ R + Wᵀ dR), all divided by L.
+        """
+        loss = loss if loss is not None else self.loss(W, H)
+        R = loss.residual
+        rows = self._label_rows(R)
+        dZ = W_tangent @ H + W @ H_tangent
+        # R is −Q off the label row, and dA vanishes on it.
+        c = R * (dZ.gather(-2, rows) - dZ)
+        per_sample = c.sum(-2, keepdim=True)
+        total = per_sample.sum((-2, -1), keepdim=True)
+        probability_change = loss.log_loss.exp()[..., None, None] * per_sample
+        dR = -c - R * (probability_change + total)
+        dR.scatter_(-2, rows, 0.0)
+        dR.scatter_(-2, rows, -dR.sum(-2, keepdim=True))
+        return dR @ H.mT + R @ H_tangent.mT, W_tangent.mT @ R + W.mT @ dR
+
+    def _gaps(self, W: Tensor, H: Tensor) -> tuple[Tensor, Tensor]:
+        """Gaps [..., K, N], −inf on the label row, and the index of that row for gather and scatter."""
+        Z = W @ H
+        rows = self._label_rows(Z)
+        return Z.sub_(Z.gather(-2, rows)).scatter_(-2, rows, -torch.inf), rows
+
+    def _label_rows(self, Z: Tensor) -> Tensor:
+        return self._labels.expand(*Z.shape[:-2], 1, Z.shape[-1])
+
+
+def log_loss(problem: Problem, state: State) -> Float[Tensor, "*batch"]:
+    """log L(W, H), the natural logarithm of the summed cross-entropy, finite for every finite state.
+
+    Shape: the replica axes of ``state``. Raises: TypeError or ValueError if the state does not fit the problem.
+    """
+    return _loss(problem, state).log_loss
+
+
+def margin(problem: Problem, state: State) -> Float[Tensor, "*batch"]:
+    """q_min = min_{i, j≠y_i} (Z_{y_i,i} − Z_{j,i}): positive exactly when the state classifies every sample strictly.
+
+    Shape: the replica axes of ``state``. Raises: TypeError or ValueError if the state does not fit the problem.
+    """
+    return _loss(problem, state).margin
+
+
+def _loss(problem: Problem, state: State) -> Loss:
+    problem.check(state)
+    return LogLossField(problem, state.W.device).loss(state.W, state.H)

@@ -1,0 +1,23 @@
+"""The embedded sample: 1,000 real images, so that everything can be tried on real data without a download."""
+
+import importlib.resources
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+__all__ = ["fashion_mnist_sample"]
+
+
+def fashion_mnist_sample() -> tuple[Float[Tensor, "1000 784"], Int[Tensor, " 1000"]]:
+    """1,000 training images of Fashion-MNIST as float64 pixels in [0, 1], rows sorted by class, and their labels.
+
+    They are the first 100 images of each of the 10 classes in the order of the training file.
+    Source: Xiao, Rasul, Vollgraf, "Fashion-MNIST: a novel image dataset for benchmarking machine learning algorithms",
+    2017; MIT licence, copyright 2017 Zalando SE.
+    """
+    resource = importlib.resources.files("ulpm") / "data" / "fashion_mnist_sample.npz"
+    with resource.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+        images, labels = arrays["images"], arrays["labels"]
+    return torch.from_numpy(images / 255.0), torch.from_numpy(labels.astype(np.int64))
