@@ -1,0 +1,16 @@
+"""Neural-collapse metrics: of a classifier and features, of streamed class moments, of any torch network."""
+
+from ulpm.metrics.collapse import METRICS, neural_collapse, neural_collapse_from_moments
+from ulpm.metrics.moments import ClassMoments, ClassStatistics
+from ulpm.metrics.probe import Probe, measure, probe
+
+__all__ = [
+    "METRICS",
+    "ClassMoments",
+    "ClassStatistics",
+    "Probe",
+    "measure",
+    "neural_collapse",
+    "neural_collapse_from_moments",
+    "probe",
+]

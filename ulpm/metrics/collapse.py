@@ -1,0 +1,228 @@
+"""The neural-collapse metrics, from samples or from streamed class moments.
+
+Both entries reduce the features to `ClassStatistics` first, so that each formula is written once.
+"""
+
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from ulpm import _checks
+from ulpm.metrics.moments import ClassMoments, ClassStatistics, require_every_class
+
+METRICS = (
+    "nc0",
+    "nc1_pinv",
+    "nc1_ratio",
+    "nc1_cdnv",
+    "nc2_norm_means",
+    "nc2_norm_classifier",
+    "nc2_angle_means",
+    "nc2_angle_classifier",
+    "nc2_etf_means",
+    "nc2_etf_classifier",
+    "nc3_difference",
+    "nc3_product",
+    "nc4_mismatch",
+)
+
+# Singular values of M below this share of the largest are rounding, not geometry: where the class means are exactly
+# rank-deficient, what is left of a null direction is a few 1e-16 times the size of the features.
+_RELATIVE_CUT = 1e-12
+
+Center = Literal["classes", "samples"]
+
+
+def neural_collapse(
+    W: Float[Tensor, "*batch K d"],
+    H: Float[Tensor, "*batch d N"],
+    labels: Int[Tensor, " N"],
+    bias: Float[Tensor, "*#batch K"] | None = None,
+    center: Center = "classes",
+) -> dict[str, Float[Tensor, "*batch"]]:
+    """All neural-collapse metrics of a classifier W (rows w_k) and features H (columns h_i, class y_i).
+
+    With class means μ_k, their mean μ_G, M = [μ_k − μ_G], Σ_W = N⁻¹ Σ_i (h_i − μ_{y_i})(h_i − μ_{y_i})ᵀ, Σ_B = MMᵀ/K,
+    v_k the mean of ‖h − μ_k‖² in class k and E = (I − 11ᵀ/K)/√(K−1), norms without index being Frobenius norms:
+
+        nc0                     ‖Σ_k w_k‖ / ‖W‖
+        nc1_pinv                tr(Σ_W Σ_B†)/K                              (Papyan, Han & Donoho, 2020)
+        nc1_ratio               tr Σ_W / tr Σ_B
+        nc1_cdnv                mean over j < k of (v_j + v_k) / (2‖μ_j − μ_k‖²)      (Galanti et al., 2022)
+        nc2_norm_means          std/mean over k of ‖μ_k − μ_G‖, std with K − 1        (Papyan et al., 2020)
+        nc2_norm_classifier     the same of ‖w_k‖
+        nc2_angle_means         mean over j ≠ k of abs(cos(μ_j − μ_G, μ_k − μ_G) + 1/(K−1))
+        nc2_angle_classifier    the same of w_j, w_k
+        nc2_etf_means           ‖G/‖G‖ − E‖ with G = MᵀM                    (Zhu et al., 2021)
+        nc2_etf_classifier      the same with G = WWᵀ
+        nc3_difference          ‖Wᵀ/‖W‖ − M/‖M‖‖                            (Papyan et al., 2020, squared there)
+        nc3_product             ‖WM/‖WM‖ − E‖    (Zhu et al., 2021; blind to stretching M and shrinking W accordingly)
+        nc4_mismatch            share of samples whose nearest class mean is not argmax_k (W h + bias)_k
+
+    Each vanishes at neural collapse. A quotient 0/0 (zero classifier, equal class means) is NaN.
+
+    Shapes: W [..., K, d] and H [..., d, N] with equal leading axes (replicas), labels [N] in any order, shared by the
+    replicas, bias [K] or [..., K] (used by nc4_mismatch only). float32 or float64 in; the results have shape [...] and
+    are float64, as is all arithmetic. ``center="classes"`` takes the unweighted mean of the class means for μ_G,
+    ``"samples"`` the mean of all samples.
+
+    Errors: TypeError for anything but floating W, H, bias and integer labels; ValueError for shapes that do not fit,
+    entries that are not finite, a label outside 0 … K−1, a class without samples, fewer than two classes.
+    """
+    W, num_classes, dim = _classifier(W)
+    _checks.shape("H", _checks.floating("H", H), dim, None)
+    if H.shape[:-2] != W.shape[:-2]:
+        raise ValueError(
+            f"W and H must have the same leading axes, but their shapes are {list(W.shape)} and {list(H.shape)}."
+        )
+    labels = _checks.labels("labels", labels, H.shape[-1], num_classes).to(H.device)
+    H = H.detach().double()
+    W = W.to(H.device)
+    statistics = _statistics(H, labels, num_classes)
+    metrics = _metrics(statistics, W, center)
+    logits = W @ H
+    if bias is not None:
+        logits = logits + _bias(bias, W)[..., None]
+    mismatched = nearest_class(statistics, H) != logits.argmax(-2)
+    return metrics | {"nc4_mismatch": mismatched.double().mean(-1)}
+
+
+def neural_collapse_from_moments(
+    moments: ClassMoments, W: Float[Tensor, "K d"], center: Center = "classes"
+) -> dict[str, Float[Tensor, ""]]:
+    """The metrics of :func:`neural_collapse`, formula for formula, from streamed class moments.
+
+    All keys but nc4_mismatch, which needs the samples again. Σ_W carries the rounding of its trace (1e-16 tr Σ_W), so
+    ``nc1_pinv`` loses digits where the features vary almost only orthogonally to the class means; the direct form,
+    which projects the samples, does not.
+
+    Shapes: W [K, d], moved to the device of the moments; the results are float64 scalars.
+
+    Errors: TypeError for anything but ClassMoments and a floating W; ValueError for a W of another size than the
+    moments or not finite, a class without samples.
+    """
+    if not isinstance(moments, ClassMoments):
+        raise TypeError(f"moments must be a ClassMoments, but a {type(moments).__name__} was given.")
+    W, num_classes, dim = _classifier(W)
+    if W.ndim != 2 or (num_classes, dim) != (moments.num_classes, moments.feature_dim):
+        raise ValueError(
+            f"W must have shape [{moments.num_classes}, {moments.feature_dim}] like the moments, "
+            f"but its shape is {list(W.shape)}."
+        )
+    return _metrics(moments.statistics(), W.to(moments.device), center)
+
+
+def nearest_class(statistics: ClassStatistics, H: Float[Tensor, "*batch d N"]) -> Int[Tensor, "*batch N"]:
+    """argmin_k ‖h_i − μ_k‖ = argmax_k (⟨h_i, μ_k⟩ − ‖μ_k‖²/2), about the origin of the statistics; H is float64."""
+    scores: Tensor = statistics.means.mT @ (H - statistics.origin)
+    return (scores - statistics.means.square().sum(-2)[..., None] / 2).argmax(-2)
+
+
+def _statistics(H: Tensor, labels: Tensor, num_classes: int) -> ClassStatistics:
+    """Class statistics of samples that are all there: deviations are centred twice, about a sample, then the mean."""
+    members = torch.nn.functional.one_hot(labels, num_classes).double()  # [N, K]
+    counts = members.sum(0)
+    require_every_class(counts)
+    references = H[..., members.argmax(0)]
+    deviations = H - references[..., labels]
+    mean_shifts = deviations @ members / counts
+    deviations -= mean_shifts[..., labels]
+    origin = references[..., :1]
+    return ClassStatistics(
+        counts=counts,
+        origin=origin,
+        means=(references - origin) + mean_shifts,
+        within_traces=deviations.square().sum(-2) @ members / counts,
+        variance_along=lambda U: (U.mT @ deviations).square().mean(-1),
+    )
+
+
+def _metrics(statistics: ClassStatistics, W: Tensor, center: Center) -> dict[str, Tensor]:
+    """Every metric but nc4_mismatch."""
+    if center not in ("classes", "samples"):
+        raise ValueError(f"center must be 'classes' or 'samples', but {center!r} was given.")
+    K, counts = W.shape[-2], statistics.counts
+    weights = counts / counts.sum() if center == "samples" else torch.full_like(counts, 1 / K)
+    M = statistics.means - statistics.means @ weights[:, None]
+    pooled_trace = statistics.within_traces @ (counts / counts.sum())
+    return {
+        "nc0": _norm(W.sum(-2), -1) / _norm(W),
+        "nc1_pinv": _pinv_trace(M, statistics),
+        "nc1_ratio": pooled_trace / (M.square().sum((-2, -1)) / K),
+        "nc1_cdnv": _distance_normalised_variance(statistics),
+        "nc2_norm_means": _norm_variation(M),
+        "nc2_norm_classifier": _norm_variation(W.mT),
+        "nc2_angle_means": _angle_deviation(M),
+        "nc2_angle_classifier": _angle_deviation(W.mT),
+        "nc2_etf_means": _distance_to_etf(M.mT @ M),
+        "nc2_etf_classifier": _distance_to_etf(W @ W.mT),
+        "nc3_difference": _norm(_normalised(W.mT) - _normalised(M)),
+        "nc3_product": _distance_to_etf(W @ M),
+    }
+
+
+def _pinv_trace(M: Tensor, statistics: ClassStatistics) -> Tensor:
+    """tr(Σ_W Σ_B†)/K = Σ_r u_rᵀ Σ_W u_r / s_r² with M = U S Vᵀ, whose rank is at most K − 1."""
+    rank = min(M.shape[-1] - 1, M.shape[-2])
+    U, S, _ = torch.linalg.svd(M, full_matrices=False)
+    U, S = U[..., :rank], S[..., :rank]
+    cut = _RELATIVE_CUT * S[..., :1]
+    return torch.where(cut < S, statistics.variance_along(U) / S.square(), 0.0).sum(-1)
+
+
+def _distance_normalised_variance(statistics: ClassStatistics) -> Tensor:
+    j, k = torch.triu_indices(len(statistics.counts), len(statistics.counts), offset=1, device=statistics.means.device)
+    # Differences, not a Gram matrix: the latter loses the distance of two means that are close to each other.
+    exact = "donot_use_mm_for_euclid_dist"
+    distances = torch.cdist(statistics.means.mT, statistics.means.mT, compute_mode=exact)[..., j, k]
+    v = statistics.within_traces
+    return ((v[..., j] + v[..., k]) / (2 * distances.square())).mean(-1)
+
+
+def _norm_variation(columns: Tensor) -> Tensor:
+    norms = _norm(columns, -2)
+    return norms.std(-1) / norms.mean(-1)
+
+
+def _angle_deviation(columns: Tensor) -> Tensor:
+    K = columns.shape[-1]
+    directions = columns / _norm(columns, -2)[..., None, :]
+    deviations: Tensor = (directions.mT @ directions + 1 / (K - 1)).abs()
+    pairs = 1 - torch.eye(K, dtype=columns.dtype, device=columns.device)
+    return (deviations * pairs).sum((-2, -1)) / (K * (K - 1))
+
+
+def _distance_to_etf(gram: Tensor) -> Tensor:
+    """‖G/‖G‖ − E‖: E is the Gram matrix of a simplex equiangular tight frame, scaled to ‖E‖ = 1."""
+    K = gram.shape[-1]
+    etf = (torch.eye(K, dtype=gram.dtype, device=gram.device) - 1 / K) / (K - 1) ** 0.5
+    return _norm(_normalised(gram) - etf)
+
+
+def _normalised(matrix: Tensor) -> Tensor:
+    return matrix / _norm(matrix)[..., None, None]
+
+
+def _norm(value: Tensor, dim: int | tuple[int, int] = (-2, -1)) -> Tensor:
+    # sum() adds pairwise; vector_norm does not, and is wrong by 1e-12 for a Gram matrix of 1000 classes.
+    return value.square().sum(dim).sqrt()
+
+
+def _classifier(W: Tensor) -> tuple[Tensor, int, int]:
+    """W as detached float64, with its numbers of classes and features."""
+    _checks.shape("W", _checks.floating("W", W), None, None)
+    num_classes, dim = W.shape[-2:]
+    if num_classes < 2:
+        raise ValueError(f"neural collapse needs at least two classes, but W has {num_classes} row.")
+    return W.detach().double(), num_classes, dim
+
+
+def _bias(bias: Tensor, W: Tensor) -> Tensor:
+    _checks.shape("bias", _checks.floating("bias", bias), W.shape[-2])
+    if bias.ndim > 1 and bias.shape[:-1] != W.shape[:-2]:
+        raise ValueError(
+            f"bias must have shape {list(W.shape[-2:-1])} or {list(W.shape[:-1])}, but its shape is {list(bias.shape)}."
+        )
+    return bias.detach().to(W)

@@ -1,0 +1,156 @@
+"""Class means and within-class covariance in one pass over the samples, exact for collapsed features.
+
+A class's sums are taken about one of its own samples, r_k, never about the origin: h − r_k is then free of rounding
+when the features are collapsed, and the correction n_k‖μ_k − r_k‖² that removes the reference is at most n_k times
+the variance, whereas E‖h‖² − ‖μ‖² cancels all digits.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from ulpm import _checks
+
+
+@dataclass(frozen=True)
+class ClassStatistics:
+    """What the metrics need to know of the features; everything is float64.
+
+    Class means are relative to ``origin``, a point close to the features, so that a common offset costs no digits.
+    ``variance_along(U)`` gives u_rᵀ Σ_W u_r for the columns u_r of U [..., d, R], as a tensor [..., R].
+    """
+
+    counts: Float[Tensor, " K"]
+    origin: Float[Tensor, "*batch d 1"]
+    means: Float[Tensor, "*batch d K"]
+    within_traces: Float[Tensor, "*batch K"]
+    variance_along: Callable[[Tensor], Tensor]
+
+
+def require_every_class(counts: Float[Tensor, " K"]) -> None:
+    """Raise ValueError naming the classes without samples: their mean does not exist."""
+    absent = torch.nonzero(counts == 0).flatten().tolist()
+    if absent:
+        names = "class " + str(absent[0]) if len(absent) == 1 else "classes " + ", ".join(map(str, absent))
+        raise ValueError(
+            f"every one of the {len(counts)} classes needs a sample, but {names} has none: "
+            "add samples, or renumber the labels and drop the classifier rows of absent classes."
+        )
+
+
+class ClassMoments:
+    """First and second moments of the features of each class, accumulated in float64 batch by batch.
+
+    With e_i = h_i − r_{y_i}, r_k the first sample seen of class k, it holds
+
+        counts n_k [K],  references r_k [K, d],  sums Σ_{i∈k} e_i [K, d],  squares Σ_{i∈k} ‖e_i‖² [K],
+        scatter Σ_i e_i e_iᵀ [d, d] (all classes pooled).
+
+    One-hot matrix products do the sums, so the result is the same in every run on the same device. Parts held by
+    several workers are joined with :meth:`merge`; a class may be absent from a part, but not from the whole.
+
+    Errors: TypeError or ValueError for sizes below 2 classes or 1 feature, or an unknown device.
+    Source: shifted data algorithm, Chan, Golub & LeVeque, 1983.
+    """
+
+    def __init__(self, num_classes: int, feature_dim: int, device: str | torch.device = "cpu") -> None:
+        self.num_classes = _checks.integer("num_classes", num_classes, 2)
+        self.feature_dim = _checks.integer("feature_dim", feature_dim, 1)
+        self.device = _checks.device(str(device))
+
+        def zeros(*size: int) -> Tensor:
+            return torch.zeros(size, dtype=torch.float64, device=self.device)
+
+        self.counts = zeros(num_classes)
+        self.references = zeros(num_classes, feature_dim)
+        self.sums = zeros(num_classes, feature_dim)
+        self.squares = zeros(num_classes)
+        self.scatter = zeros(feature_dim, feature_dim)
+
+    def update(self, h: Float[Tensor, "B d"], y: Int[Tensor, " B"]) -> None:
+        """Add the samples ``h`` (rows, float32 or float64) with class indices ``y``; B = 0 is legal.
+
+        Errors: TypeError or ValueError if the shapes do not fit, a label is no class index or h is not finite.
+        """
+        _checks.floating("h", h)
+        if h.ndim != 2 or h.shape[1] != self.feature_dim:
+            raise ValueError(
+                f"h must have shape [B, {self.feature_dim}], one sample a row, but its shape is {list(h.shape)}."
+            )
+        y = _checks.labels("y", y, len(h), self.num_classes).to(self.device)
+        if len(h) == 0:
+            return
+        h = h.detach().to(self.device, torch.float64)
+        members = torch.nn.functional.one_hot(y, self.num_classes).double()  # [B, K]
+        counts = members.sum(0)
+        self._adopt(h[members.argmax(0)], counts)
+        shifted = h - self.references[y]
+        self.counts += counts
+        self.sums += members.mT @ shifted
+        self.squares += members.mT @ shifted.square().sum(1)
+        self.scatter += shifted.mT @ shifted
+
+    def merge(self, other: "ClassMoments") -> None:
+        """Add the samples that ``other`` has seen; ``other`` stays as it is.
+
+        Its sums are moved to this object's references, δ_k = r'_k − r_k: Σ(e + δ) and Σ(e + δ)(e + δ)ᵀ.
+
+        Errors: TypeError if ``other`` is no ClassMoments, ValueError if the numbers of classes or features differ.
+        """
+        if not isinstance(other, ClassMoments):
+            raise TypeError(f"other must be a ClassMoments, but a {type(other).__name__} was given.")
+        if other.references.shape != self.references.shape:
+            raise ValueError(
+                "only moments with the same numbers of classes and features can be merged, "
+                f"but these are {list(self.references.shape)} and {list(other.references.shape)}."
+            )
+        counts, references, sums, squares, scatter = (
+            part.to(self.device) for part in (other.counts, other.references, other.sums, other.squares, other.scatter)
+        )
+        self._adopt(references, counts)
+        # A class that the other part has not seen has no reference there; its δ is multiplied by zero sums and counts.
+        delta = references - self.references
+        cross = sums.mT @ delta
+        self.scatter += scatter + cross + cross.mT + delta.mT @ (counts[:, None] * delta)
+        self.squares += squares + 2 * (sums * delta).sum(1) + counts * delta.square().sum(1)
+        self.sums += sums + counts[:, None] * delta
+        self.counts += counts
+
+    def class_means(self) -> Float[Tensor, "K d"]:
+        """μ_k, one a row. Errors: ValueError if a class has no sample."""
+        require_every_class(self.counts)
+        return self.references + self._mean_shifts()
+
+    def within_traces(self) -> Float[Tensor, " K"]:
+        """v_k = mean of ‖h − μ_k‖² in class k. Errors: ValueError if a class has no sample."""
+        require_every_class(self.counts)
+        return (self.squares / self.counts - self._mean_shifts().square().sum(1)).clamp_min(0.0)
+
+    def within_covariance(self) -> Float[Tensor, "d d"]:
+        """Σ_W = N⁻¹ Σ_i (h_i − μ_{y_i})(h_i − μ_{y_i})ᵀ. Errors: ValueError if a class has no sample."""
+        require_every_class(self.counts)
+        return (self.scatter - self.sums.mT @ self._mean_shifts()) / self.counts.sum()
+
+    def statistics(self) -> ClassStatistics:
+        """What :func:`ulpm.neural_collapse_from_moments` reads. Errors: ValueError if a class has no sample."""
+        covariance = self.within_covariance()
+        origin = self.references[:1]
+        return ClassStatistics(
+            counts=self.counts.clone(),
+            origin=origin.mT.clone(),
+            means=((self.references - origin) + self._mean_shifts()).mT,
+            within_traces=self.within_traces(),
+            variance_along=lambda U: (U * (covariance @ U)).sum(-2).clamp_min(0.0),
+        )
+
+    def _mean_shifts(self) -> Tensor:
+        """μ_k − r_k, [K, d]."""
+        return self.sums / self.counts[:, None]
+
+    def _adopt(self, references: Tensor, counts: Tensor) -> None:
+        """Take the reference samples of the classes that are seen for the first time."""
+        first_seen = (self.counts == 0) & (counts > 0)
+        self.references = torch.where(first_seen[:, None], references, self.references)

@@ -1,0 +1,170 @@
+"""Read features and logits off any torch classifier, and measure its neural collapse in one pass over the data."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from ulpm.metrics.collapse import Center, nearest_class, neural_collapse_from_moments
+from ulpm.metrics.moments import ClassMoments
+
+
+class Probe:
+    """What the watched layer saw in the latest forward pass; made by :func:`probe`.
+
+    Errors: every property raises ValueError while nothing has run yet.
+    """
+
+    def __init__(self) -> None:
+        self._latest: tuple[nn.Module, Tensor, Tensor] | None = None
+
+    @property
+    def features(self) -> Tensor:
+        """Input of the layer, usually [B, d], detached."""
+        return self._seen()[1]
+
+    @property
+    def logits(self) -> Tensor:
+        """Output of the layer, usually [B, K], detached, bias included."""
+        return self._seen()[2]
+
+    @property
+    def classifier(self) -> Tensor:
+        """W [K, d], the current weight of the layer, detached (it shares memory with the model)."""
+        weight: Tensor = self._seen()[0].weight  # type: ignore[assignment]
+        return weight.detach()
+
+    @property
+    def bias(self) -> Tensor | None:
+        """b [K], the current bias of the layer, detached (it shares memory with the model), or None."""
+        bias = getattr(self._seen()[0], "bias", None)
+        return bias.detach() if isinstance(bias, Tensor) else None
+
+    def _seen(self) -> tuple[nn.Module, Tensor, Tensor]:
+        if self._latest is None:
+            raise ValueError("the probed layer has not run yet: call model(inputs) inside the with block first.")
+        return self._latest
+
+    def _record(self, module: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor], output: Tensor) -> None:
+        # Copies, because the model may go on to change both in place.
+        features = args[0] if args else kwargs["input"]
+        self._latest = module, features.detach().clone(), output.detach().clone()
+
+
+@contextmanager
+def probe(model: nn.Module, layer: nn.Module | str | None = None) -> Iterator[Probe]:
+    """Watch the classifier of a network: z = W h + b, with h the features and z the logits.
+
+        with ulpm.probe(model) as seen:
+            model(inputs)
+            seen.features, seen.logits, seen.classifier, seen.bias
+
+    The layer is the ``torch.nn.Linear`` that is executed last in a forward pass, or ``layer``, a submodule or its
+    dotted name. Properties show the latest forward pass; they can still be read after the block, when the hooks are
+    gone, also after an exception.
+
+    Errors: TypeError if model is no torch module; ValueError if it has no Linear, or if ``layer`` is not one of its
+    submodules or has no weight matrix.
+    """
+    seen = Probe()
+    handles = [module.register_forward_hook(seen._record, with_kwargs=True) for module in _watched(model, layer)]
+    try:
+        yield seen
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def measure(
+    model: nn.Module,
+    batches: Iterable[tuple[Tensor, Tensor]],
+    layer: nn.Module | str | None = None,
+    center: Center = "classes",
+) -> dict[str, Float[Tensor, ""]]:
+    """All metrics of :func:`ulpm.neural_collapse` for a network, in one pass over (inputs, labels) batches.
+
+    The model runs on its own device in evaluation mode (batch norm uses its running statistics) and without gradients;
+    each submodule gets its training flag back. Features are accumulated in float64 moments and also kept in main
+    memory in their own dtype, since nc4_mismatch needs the final class means; it compares them with the argmax of the
+    logits that the layer gave, bias included.
+
+    Shapes: inputs whatever the model takes, labels [B]; the results are float64 scalars.
+
+    Errors: those of :func:`probe`; ValueError for no batches, features that are not [B, d], a label outside 0 … K−1,
+    a class without samples, entries that are not finite; TypeError for labels that are not integers.
+    """
+    moments: ClassMoments | None = None
+    features: list[Tensor] = []
+    predictions: list[Tensor] = []
+    device = _device(model)
+    with probe(model, layer) as seen, _evaluation(model), torch.no_grad():
+        for inputs, labels in batches:
+            model(inputs.to(device))
+            if seen.logits.ndim != 2:
+                raise ValueError(
+                    f"logits must have shape [B, K], one row a sample, but it is {list(seen.logits.shape)}."
+                )
+            if moments is None:
+                num_classes, feature_dim = seen.classifier.shape
+                # Apple's devices have no float64.
+                moments = ClassMoments(num_classes, feature_dim, "cpu" if device.type == "mps" else device)
+            moments.update(_at_least_float32(seen.features), labels)
+            features.append(seen.features.cpu())
+            predictions.append(seen.logits.argmax(1).cpu())
+        if moments is None:
+            raise ValueError("batches must hold at least one (inputs, labels) pair, but it is empty.")
+        metrics = neural_collapse_from_moments(moments, _at_least_float32(seen.classifier), center)
+    return metrics | {"nc4_mismatch": _mismatch(moments, features, predictions)}
+
+
+def _mismatch(moments: ClassMoments, features: list[Tensor], predictions: list[Tensor]) -> Float[Tensor, ""]:
+    """Share of samples whose nearest class mean is not the prediction, a batch at a time."""
+    statistics = moments.statistics()
+    wrong = torch.zeros((), dtype=torch.float64, device=moments.device)
+    for h, predicted in zip(features, predictions, strict=True):
+        nearest: Int[Tensor, " B"] = nearest_class(statistics, h.to(moments.device, torch.float64).mT)
+        wrong += (nearest != predicted.to(moments.device)).sum()
+    return wrong / moments.counts.sum()
+
+
+def _watched(model: nn.Module, layer: nn.Module | str | None) -> list[nn.Module]:
+    """The layer asked for, or every Linear: the one that runs last then leaves the last record."""
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model must be a torch.nn.Module, but a {type(model).__name__} was given.")
+    if layer is None:
+        linears: list[nn.Module] = [module for module in model.modules() if isinstance(module, nn.Linear)]
+        if not linears:
+            raise ValueError("the model has no torch.nn.Linear: name its classifier with layer=...")
+        return linears
+    named = dict(model.named_modules())
+    found = named.get(layer) if isinstance(layer, str) else next((m for m in named.values() if m is layer), None)
+    if found is None:
+        raise ValueError(f"layer {layer!r} is not a submodule of the model: give one, or its name in named_modules().")
+    weight = getattr(found, "weight", None)
+    if not (isinstance(weight, Tensor) and weight.ndim == 2):
+        raise ValueError(f"layer {layer!r} has no weight matrix [K, d]: name the linear layer that gives the logits.")
+    return [found]
+
+
+@contextmanager
+def _evaluation(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode; afterwards each submodule has its own flag again, which ``model.train()`` would overwrite."""
+    flags = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in flags:
+            module.training = training
+
+
+def _device(model: nn.Module) -> torch.device:
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model must be a torch.nn.Module, but a {type(model).__name__} was given.")
+    return next((p.device for p in model.parameters()), torch.device("cpu"))
+
+
+def _at_least_float32(value: Tensor) -> Tensor:
+    return value.float() if value.dtype in (torch.float16, torch.bfloat16) else value
