@@ -1,0 +1,136 @@
+"""Gradient descent on the summed cross-entropy: discrete time, recorded like the flow so that both compare."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ulpm import _checks
+from ulpm.field import LogLossField
+from ulpm.problem import Problem, State
+from ulpm.recorder import Recorder, describe_run
+from ulpm.trajectory import Status, Trajectory
+
+__all__ = ["gradient_descent"]
+
+
+def gradient_descent(
+    problem: Problem,
+    state: State,
+    *,
+    learning_rate: float = 0.1,
+    momentum: float = 0.0,
+    steps: int = 10_000,
+    loss_scaled: bool = False,
+    records: int = 200,
+    snapshots: int = 0,
+    config: Mapping[str, Any] | None = None,
+) -> Trajectory:
+    """Gradient descent with heavy-ball momentum β: V ← βV − η_k ∇L(Θ), Θ ← Θ + V, from V = 0 (Polyak, 1964).
+
+    The rate η_k is ``learning_rate``, or with ``loss_scaled`` learning_rate/L(Θ_k): steps that the vanishing gradient
+    does not shorten (Lyu and Li, "Gradient Descent Maximizes the Margin of Homogeneous Neural Networks", 2020). They
+    are computed as multiples of ∇ log L, so that they do not underflow however small the loss is.
+
+    A step advances the flow time of the records by η_k/(1 − β), the time that the flow needs for the same change once
+    momentum has built up. Records are at step 0, at the last step, and between at steps spaced evenly in
+    log(1 + log(1 + t)) for the constant rate, and evenly in k for the loss-scaled one, whose log log t grows like k.
+
+    Returns: a Trajectory, with the step numbers of its records in ``config["record_steps"]``. A replica that diverges,
+    or whose logits outgrow what the number format resolves, says so in its status and keeps the records before that.
+    Raises: TypeError or ValueError for arguments that make no sense.
+    """
+    rate = _checks.real("learning_rate", learning_rate, above=0)
+    _checks.real("momentum", momentum, minimum=0, below=1)
+    _checks.integer("steps", steps, minimum=1)
+    common = describe_run(problem, state, records, snapshots, config)
+    rows = _record_steps(steps, min(common["records"], steps + 1), None if loss_scaled else rate / (1 - momentum))
+    facts = {
+        **common,
+        "method": "gradient descent",
+        "learning_rate": rate,
+        "momentum": momentum,
+        "steps": steps,
+        "loss_scaled": loss_scaled,
+        "records": len(rows),
+        "record_steps": rows,
+    }
+    with torch.no_grad():
+        single = not state.batch_shape
+        W, H = (state.W[None], state.H[None]) if single else (state.W, state.H)
+        recorder = Recorder.for_start(problem, W, H, len(rows), snapshots)
+        walk = _Descent(problem, W.clone(), H.clone(), rate, momentum, loss_scaled)
+        for row, step in enumerate(rows):
+            walk.go_to(step)
+            walk.record(recorder, row)
+        counts = {"steps": steps, "field_evaluations": steps * len(W), "jacobian_products": 0}
+        return recorder.trajectory(problem, walk.last_W, walk.last_H, walk.status, counts, facts)
+
+
+def _record_steps(steps: int, records: int, time_per_step: float | None) -> list[int]:
+    """Distinct step numbers 0 … ``steps``, even in log(1 + log(1 + t)), or in k if the time per step varies."""
+    if time_per_step is None:
+        marks = [steps * i / (records - 1) for i in range(records)]
+    else:
+        end = math.log1p(math.log1p(steps * time_per_step))
+        marks = [math.expm1(math.expm1(end * i / (records - 1))) / time_per_step for i in range(records)]
+    return sorted({0, steps, *(min(steps, round(mark)) for mark in marks)})
+
+
+class _Descent:
+    """The moving state (W, H), its last displacement, and log t; and the last state that was fit to be recorded."""
+
+    def __init__(
+        self,
+        problem: Problem,
+        W: Float[Tensor, "B K d"],
+        H: Float[Tensor, "B d N"],
+        rate: float,
+        momentum: float,
+        loss_scaled: bool,
+    ) -> None:
+        self._field = LogLossField(problem, W.device)
+        self._rate, self._momentum, self._loss_scaled = rate, momentum, loss_scaled
+        self._W, self._H = W, H
+        self._W_step, self._H_step = torch.zeros_like(W), torch.zeros_like(H)
+        self._log_time = W.new_full(W.shape[:1], -torch.inf, dtype=torch.float64)
+        self._step = 0
+        self.last_W, self.last_H = W.clone(), H.clone()
+        self.status = [Status.STEPS_TAKEN] * len(W)
+
+    def go_to(self, step: int) -> None:
+        """Take steps until ``step``."""
+        log_time_per_rate = math.log(self._rate / (1 - self._momentum))
+        while self._step < step:
+            loss, W_rate, H_rate = self._field(self._W, self._H)
+            size = self._rate * (torch.ones_like(loss.log_loss) if self._loss_scaled else torch.exp(loss.log_loss))
+            self._W_step.mul_(self._momentum).addcmul_(size[:, None, None], W_rate)
+            self._H_step.mul_(self._momentum).addcmul_(size[:, None, None], H_rate)
+            self._W += self._W_step
+            self._H += self._H_step
+            log_advance = log_time_per_rate - loss.log_loss.double() * self._loss_scaled
+            self._log_time = torch.logaddexp(self._log_time, log_advance)
+            self._step += 1
+
+    def record(self, recorder: Recorder, row: int) -> None:
+        """Record the replicas whose numbers still mean something."""
+        squared_norm = self._W.square().sum((-2, -1)) + self._H.square().sum((-2, -1))
+        # |Z| ≤ ρ²/2: once that is 1% of 1/ε, softmax weights are off by per cents or more.
+        resolved = squared_norm * torch.finfo(self._W.dtype).eps < 0.02
+        for replica, (is_finite, is_resolved) in enumerate(
+            zip(torch.isfinite(squared_norm).tolist(), resolved.tolist(), strict=True)
+        ):
+            if self.status[replica] is Status.STEPS_TAKEN and not is_resolved:
+                self.status[replica] = Status.UNRESOLVED if is_finite else Status.NOT_FINITE
+        good = [replica for replica, status in enumerate(self.status) if status is Status.STEPS_TAKEN]
+        if not good:
+            return
+        rows = torch.tensor(good, device=self._W.device)
+        W, H = self._W[rows], self._H[rows]
+        loss = self._field.loss(W, H)
+        known = {"log_time": self._log_time[rows], "log_loss": loss.log_loss, "margin": loss.margin}
+        recorder.record(torch.full_like(rows, row), rows, W, H, known)
+        self.last_W[rows], self.last_H[rows] = W, H

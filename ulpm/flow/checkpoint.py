@@ -1,0 +1,70 @@
+"""The whole of a run in one file, so that a killed run goes on as if it had never stopped, bit for bit."""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from ulpm import _checks, _files
+from ulpm.flow.loop import Cohort, FlowLoop
+from ulpm.flow.milestones import Milestones
+from ulpm.flow.system import FlowSystem
+from ulpm.problem import Problem
+from ulpm.recorder import Recorder
+from ulpm.trajectory import Snapshots, Status
+
+__all__ = ["read_checkpoint", "write_checkpoint"]
+
+
+def write_checkpoint(path: Path, loop: FlowLoop, config: Mapping[str, Any]) -> None:
+    """Replace ``path`` by the present state of ``loop``. Raises: OSError with one sentence if that is not possible."""
+    recorder, milestones = loop.recorder, loop.milestones
+    tensors = {f"cohort.{f.name}": getattr(loop.cohort, f.name) for f in dataclasses.fields(Cohort)}
+    tensors |= {f"table.{name}": column for name, column in recorder.table.items()}
+    tensors |= {f"snapshots.{f.name}": getattr(recorder.snapshots, f.name) for f in dataclasses.fields(Snapshots)}
+    tensors |= {f"invariant.{name}": value for name, value in recorder.invariants.items()}
+    tensors |= {"final": loop.final, "marks": milestones.marks, "start_log_loss": milestones.start_log_loss}
+    metadata = {
+        "kind": "checkpoint",
+        "class_counts": loop.system.problem.class_counts,
+        "feature_dim": loop.system.problem.feature_dim,
+        "milestones": milestones.kind,
+        "rtol": loop.rtol,
+        "counts": loop.counts,
+        "status": [status.name for status in loop.status],
+        "config": dict(config),
+    }
+    _files.write_tensors(path, tensors, metadata)
+
+
+def read_checkpoint(path: Path) -> tuple[FlowLoop, dict[str, Any]]:
+    """The loop and config of a file written by ``write_checkpoint``, on the device that they were on.
+
+    Raises: OSError with one sentence if the file cannot be read, is damaged, or is no checkpoint; ValueError if its
+    device is not here.
+    """
+    tensors, metadata = _files.read_tensors(path)
+    if metadata.get("kind") != "checkpoint":
+        raise OSError(f"{path} holds a {metadata.get('kind')}, not a checkpoint.")
+    config = metadata["config"]
+    device = _checks.device(config["device"])
+    tensors = {name: tensor.to(device) for name, tensor in tensors.items()}
+
+    def group(prefix: str) -> dict[str, Tensor]:
+        return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+    problem = Problem(metadata["class_counts"], metadata["feature_dim"])
+    system = FlowSystem(problem, device)
+    milestones = Milestones(metadata["milestones"], tensors["marks"], tensors["start_log_loss"])
+    snapshots = group("snapshots.")
+    snapshots["records"] = snapshots["records"].cpu()
+    recorder = Recorder(
+        problem, group("invariant."), Snapshots(**snapshots), (len(milestones.marks), len(tensors["final"])), device
+    )
+    recorder.table = group("table.")
+    loop = FlowLoop(system, milestones, recorder, Cohort(**group("cohort.")), tensors["final"], metadata["rtol"])
+    loop.counts = metadata["counts"]
+    loop.status = [Status[name] for name in metadata["status"]]
+    return loop, config

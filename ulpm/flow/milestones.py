@@ -1,0 +1,51 @@
+"""Where a run records and where it ends: marks on a scale that grows along the flow, of time or of loss."""
+
+import dataclasses
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from ulpm.flow.clock import elapsed, log_time
+from ulpm.flow.system import FlowSystem
+
+__all__ = ["Milestones"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Milestones:
+    """The record marks of every replica, evenly spaced from the start to the end of the run.
+
+    ``kind`` says what is prescribed: "log_time" spaces records evenly in log(1 + log(1 + t)); "log_loss" in
+    log(1 + log L(0) − log L), which at late time is nearly the same, since log L ≈ −log t − log log t.
+    ``marks`` [R, B]; ``start_log_loss`` [B].
+    """
+
+    kind: Literal["log_time", "log_loss"]
+    marks: Float[Tensor, "R B"]
+    start_log_loss: Float[Tensor, " B"]
+
+    @classmethod
+    def until(
+        cls, kind: Literal["log_time", "log_loss"], end: float, records: int, start_log_loss: Float[Tensor, " B"]
+    ) -> "Milestones":
+        """``records`` marks up to log time or log loss ``end``.
+
+        Raises: ValueError if the prescribed log loss is not below that of every start.
+        """
+        highest = float(start_log_loss.min())
+        if kind == "log_loss" and not end < highest:
+            raise ValueError(f"log_loss must lie below that of the start, {highest:.6g}, but {end:g} was given.")
+        start = start_log_loss.double()
+        last = elapsed(start.new_full(start.shape, end)) if kind == "log_time" else torch.log1p(start - end)
+        fractions = torch.linspace(0, 1, records, dtype=last.dtype, device=last.device)
+        return cls(kind, fractions[:, None] * last, start)
+
+    def position(
+        self, system: FlowSystem, y: Float[Tensor, "S D"], log_loss: Float[Tensor, " S"], replicas: Int[Tensor, " S"]
+    ) -> Float[Tensor, " S"]:
+        """Where the states ``y`` of the given replicas are on the scale of the marks, in float64."""
+        if self.kind == "log_time":
+            return elapsed(log_time(system.unpack(y)[2].double(), log_loss.double()))
+        return torch.log1p((self.start_log_loss[replicas] - log_loss.double()).clamp(min=0))

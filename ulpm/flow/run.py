@@ -1,0 +1,128 @@
+"""The gradient flow from a start to an end, recorded: the public entry points."""
+
+import math
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from ulpm import _checks
+from ulpm.flow.checkpoint import read_checkpoint, write_checkpoint
+from ulpm.flow.loop import FlowLoop
+from ulpm.flow.milestones import Milestones
+from ulpm.flow.progress import progress_bar
+from ulpm.flow.system import FlowSystem
+from ulpm.problem import Problem, State
+from ulpm.recorder import Recorder, describe_run
+from ulpm.trajectory import Trajectory
+
+__all__ = ["gradient_flow", "resume_flow"]
+
+
+def gradient_flow(
+    problem: Problem,
+    state: State,
+    *,
+    log_time: float | None = None,
+    log10_time: float | None = None,
+    log_loss: float | None = None,
+    rtol: float = 1e-6,
+    records: int = 200,
+    snapshots: int = 0,
+    max_steps: int = 100_000,
+    progress: bool = False,
+    checkpoint: str | os.PathLike[str] | None = None,
+    checkpoint_seconds: float = 30.0,
+    config: Mapping[str, Any] | None = None,
+) -> Trajectory:
+    """Follow dW/dt = −∂L/∂W, dH/dt = −∂L/∂H from ``state`` at t = 0 to a time or loss that no float could hold.
+
+    Exactly one end is given: ``log_time`` (log t), ``log10_time`` (log10 t) or ``log_loss`` (log L). The flow is
+    integrated in rescaled time ds = L dt, where it reads dΘ/ds = −∇ log L, by an explicit Runge–Kutta pair of order
+    5(4). ``rtol`` bounds the local error of (W, H) relative to ρ, and that of log t relative to max(1, log t); errors
+    of the result shrink in proportion to it.
+
+    The first of ``records`` is the start and the last the end, reached to round-off; between, they are even in
+    log(1 + log(1 + t)), or in log(1 + log L(0) − log L) if a loss is given. ``snapshots`` whole states are kept, evenly
+    spread over the records. A state with a replica axis [B, …] is B independent runs, each with its own steps and
+    status.
+
+    With ``checkpoint`` the whole run is written there every ``checkpoint_seconds`` and can be continued from by
+    ``resume_flow``. ``config`` holds JSON-able facts to keep with the result, such as the seed.
+
+    Returns: a Trajectory; a replica that could not reach the end says why in its status instead of raising.
+    Raises: TypeError or ValueError for arguments that make no sense, OSError if a checkpoint cannot be written.
+    Source: Ji, Lu, Zhang, Deng, Su, "An Unconstrained Layer-Peeled Perspective on Neural Collapse", 2022.
+    """
+    common = describe_run(problem, state, records, snapshots, config)
+    kind, end = _end(log_time, log10_time, log_loss)
+    _checks.real("rtol", rtol, above=0, below=1)
+    resolution = 8 * torch.finfo(state.W.dtype).eps
+    if rtol < resolution:
+        raise ValueError(f"rtol must be at least {resolution:.1g} for {state.W.dtype} states, but {rtol!r} was given.")
+    _checks.integer("max_steps", max_steps, minimum=1)
+    _checks.real("checkpoint_seconds", checkpoint_seconds, above=0)
+    facts = {**common, "method": "gradient flow", kind: end, "rtol": rtol, "max_steps": max_steps}
+    with torch.no_grad():
+        system = FlowSystem(problem, state.W.device)
+        y = system.pack(state)
+        W, H, _ = system.unpack(y)
+        milestones = Milestones.until(kind, end, records, system.loss(y).log_loss)
+        recorder = Recorder.for_start(problem, W, H, records, snapshots)
+        loop = FlowLoop.from_start(system, milestones, recorder, y, rtol)
+        return _finish(loop, facts, progress, None if checkpoint is None else Path(checkpoint), checkpoint_seconds)
+
+
+def resume_flow(
+    checkpoint: str | os.PathLike[str], *, progress: bool = False, checkpoint_seconds: float = 30.0
+) -> Trajectory:
+    """Go on from a checkpoint that ``gradient_flow`` wrote; on the same machine the result is the same bit for bit.
+
+    Raises: OSError with one sentence if the file cannot be read, ValueError if its device is not here.
+    """
+    _checks.real("checkpoint_seconds", checkpoint_seconds, above=0)
+    with torch.no_grad():
+        loop, config = read_checkpoint(Path(checkpoint))
+        return _finish(loop, config, progress, Path(checkpoint), checkpoint_seconds)
+
+
+def _end(
+    log_time: float | None, log10_time: float | None, log_loss: float | None
+) -> tuple[Literal["log_time", "log_loss"], float]:
+    given = {"log_time": log_time, "log10_time": log10_time, "log_loss": log_loss}
+    chosen = {name: _checks.real(name, value) for name, value in given.items() if value is not None}
+    if len(chosen) != 1:
+        names = " and ".join(chosen) or "none"
+        raise ValueError(f"exactly one of log_time, log10_time and log_loss must be given, but {names} was given.")
+    if "log_loss" in chosen:
+        return "log_loss", chosen["log_loss"]
+    return "log_time", chosen["log_time"] if "log_time" in chosen else chosen["log10_time"] * math.log(10)
+
+
+def _finish(
+    loop: FlowLoop, config: Mapping[str, Any], progress: bool, checkpoint: Path | None, seconds: float
+) -> Trajectory:
+    """Run the loop to its end, with checkpoints by the wall clock."""
+    due = time.monotonic() + seconds
+    with progress_bar(progress) as bar:
+        try:
+            while loop.running:
+                if loop.counts["attempts"] >= config["max_steps"]:
+                    loop.stop()
+                    break
+                loop.advance()
+                if bar is not None:
+                    bar.update(loop)
+                if checkpoint is not None and time.monotonic() >= due:
+                    write_checkpoint(checkpoint, loop, config)
+                    due = time.monotonic() + seconds
+        except KeyboardInterrupt:
+            if checkpoint is not None:
+                write_checkpoint(checkpoint, loop, config)
+            raise
+    W, H, _ = loop.system.unpack(loop.final)
+    stats = {name: count for name, count in loop.counts.items() if name != "attempts"}
+    return loop.recorder.trajectory(loop.system.problem, W, H, loop.status, stats, config)

@@ -1,0 +1,149 @@
+"""What is measured at each record of a run, and the table it goes into."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.linalg import vector_norm
+
+from ulpm import _checks
+from ulpm._versions import versions
+from ulpm.metrics import neural_collapse
+from ulpm.problem import Problem, State
+from ulpm.trajectory import Snapshots, Status, Trajectory
+
+__all__ = ["Recorder", "describe_run"]
+
+
+class Recorder:
+    """Measures states and keeps the results, [records, replicas] in float64, nan where nothing was recorded.
+
+    Invariants are compared with those of the start: balancedness B = WᵀW − HHᵀ and the classifier sum Σ_k w_k.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        invariants: dict[str, Tensor],
+        snapshots: Snapshots,
+        shape: tuple[int, int],
+        device: torch.device,
+    ) -> None:
+        """``shape`` is [records, replicas]; see ``for_start`` for a new run."""
+        self.table: dict[str, Float[Tensor, "R B"]] = {}
+        self.invariants = invariants
+        self.snapshots = snapshots
+        self._shape = shape
+        self._labels = problem.labels.to(device)
+
+    @classmethod
+    def for_start(
+        cls, problem: Problem, W: Float[Tensor, "B K d"], H: Float[Tensor, "B d N"], records: int, snapshots: int
+    ) -> "Recorder":
+        """An empty table for a run from (W, H), with room for ``snapshots`` states evenly spread over its records."""
+        kept = Snapshots(
+            torch.linspace(0, records - 1, snapshots).round().long(),
+            W.new_full((snapshots, *W.shape), torch.nan),
+            H.new_full((snapshots, *H.shape), torch.nan),
+        )
+        invariants = {"balancedness": _balancedness(W, H), "classifier_sum": W.double().sum(-2)}
+        return cls(problem, invariants, kept, (records, W.shape[0]), W.device)
+
+    def record(
+        self,
+        rows: Int[Tensor, " S"],
+        replicas: Int[Tensor, " S"],
+        W: Float[Tensor, "S K d"],
+        H: Float[Tensor, "S d N"],
+        known: dict[str, Float[Tensor, " S"]],
+    ) -> None:
+        """Measure states of ``replicas`` as their records ``rows``; ``known`` holds log_time, log_loss and margin."""
+        W64, H64 = W.double(), H.double()
+        rho = torch.sqrt(W64.square().sum((-2, -1)) + H64.square().sum((-2, -1)))
+        change = _balancedness(W64, H64) - self.invariants["balancedness"][replicas]
+        classifier_sum = vector_norm(W64.sum(-2) - self.invariants["classifier_sum"][replicas], dim=1)
+        values = known | {
+            "squared_norm": rho.square(),
+            **{f"metrics.{key}": value for key, value in neural_collapse(W64, H64, self._labels).items()},
+            "invariant_drift.balancedness": vector_norm(change.flatten(1), dim=1) / rho.square(),
+            "invariant_drift.classifier_sum": classifier_sum / rho,
+        }
+        for name, value in values.items():
+            if name not in self.table:
+                self.table[name] = torch.full(self._shape, torch.nan, dtype=torch.float64, device=W.device)
+            self.table[name][rows, replicas] = value.double()
+        for i, row in enumerate(self.snapshots.records):
+            here = (rows == row).nonzero()[:, 0]
+            if len(here):
+                self.snapshots.W[i, replicas[here]] = W[here]
+                self.snapshots.H[i, replicas[here]] = H[here]
+
+    def last(self) -> dict[str, float]:
+        """The last record of the replica that is furthest behind."""
+        replica = int((~self.table["log_time"].isnan()).sum(0).argmin())
+        row = int((~self.table["log_time"][:, replica].isnan()).sum()) - 1
+        return {name: float(column[row, replica]) for name, column in self.table.items()}
+
+    def group(self, prefix: str) -> dict[str, Float[Tensor, "R B"]]:
+        """The columns whose names start with ``prefix``, without it."""
+        return {name.removeprefix(prefix): column for name, column in self.table.items() if name.startswith(prefix)}
+
+    def trajectory(
+        self,
+        problem: Problem,
+        W: Float[Tensor, "B K d"],
+        H: Float[Tensor, "B d N"],
+        status: Sequence[Status],
+        stats: Mapping[str, int],
+        config: Mapping[str, Any],
+    ) -> Trajectory:
+        """The finished table as a Trajectory; without its replica axis if ``config["replicas"]`` is None."""
+        single = config["replicas"] is None
+        reached = ~self.table["log_time"].isnan().all(1)
+
+        def shown(table: Mapping[str, Tensor]) -> dict[str, Tensor]:
+            return {name: column[reached][:, 0] if single else column[reached] for name, column in table.items()}
+
+        kept = self.snapshots
+        if single:
+            kept = Snapshots(kept.records, kept.W[:, 0], kept.H[:, 0])
+        return Trajectory(
+            problem=problem,
+            **shown({name: self.table[name] for name in ("log_time", "log_loss", "squared_norm", "margin")}),
+            metrics=shown(self.group("metrics.")),
+            invariant_drift=shown(self.group("invariant_drift.")),
+            status=status[0] if single else tuple(status),
+            stats=dict(stats),
+            final_state=State(W[0], H[0]) if single else State(W, H),
+            config=dict(config),
+            snapshots=kept if len(kept.records) else None,
+        )
+
+
+def describe_run(
+    problem: Problem, state: State, records: int, snapshots: int, config: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """The facts about a run that its file keeps, whatever its method.
+
+    Raises: TypeError or ValueError if the start or the numbers of records and snapshots make no sense.
+    """
+    problem.check(state)
+    if len(state.batch_shape) > 1:
+        raise ValueError(f"a state may have one replica axis, but its leading axes are {list(state.batch_shape)}.")
+    return {
+        **(config or {}),
+        "records": _checks.integer("records", records, minimum=2),
+        "snapshots": _checks.integer("snapshots", snapshots, minimum=0),
+        "replicas": state.batch_shape[0] if state.batch_shape else None,
+        "dtype": str(state.W.dtype).removeprefix("torch."),
+        "device": str(state.W.device),
+        "versions": versions(),
+    }
+
+
+def _balancedness(W: Float[Tensor, "*batch K d"], H: Float[Tensor, "*batch d N"]) -> Float[Tensor, "*batch d d"]:
+    """WᵀW − HHᵀ in float64."""
+    W, H = W.double(), H.double()
+    return W.mT @ W - H @ H.mT

@@ -1,0 +1,187 @@
+"""What a run leaves behind: records of a trajectory, why it ended, and the files it is kept in."""
+
+import csv
+import dataclasses
+import enum
+import io
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from ulpm import _files
+from ulpm.problem import Problem, State
+
+if TYPE_CHECKING:
+    import xarray
+
+__all__ = ["Snapshots", "Status", "Trajectory"]
+
+
+class Status(enum.StrEnum):
+    """Why a run, or one replica of it, ended. The value is the sentence to show."""
+
+    RUNNING = "The run has not ended yet."
+    LOG_TIME_REACHED = "The requested log time was reached."
+    LOG_LOSS_REACHED = "The requested log loss was reached."
+    STEPS_TAKEN = "All requested steps of gradient descent were taken."
+    STATIONARY = "The start is a critical point of the loss: the flow does not move."
+    STEP_LIMIT = "The step limit was reached before the end: raise max_steps, or ask for an earlier end."
+    STEP_TOO_SMALL = (
+        "The step size fell below the resolution of the number format: raise rtol, or use float64 instead of float32."
+    )
+    UNRESOLVED = "The logits outgrew what the number format resolves: take fewer steps, or use float64."
+    NOT_FINITE = "The state stopped being finite: lower the learning rate."
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Snapshots:
+    """Whole states kept along a run: ``records`` [S] says at which records; W [S, ..., K, d] and H [S, ..., d, N].
+
+    A snapshot that a replica did not reach is nan.
+    """
+
+    records: Int[Tensor, " S"]
+    W: Float[Tensor, "S *batch K d"]
+    H: Float[Tensor, "S *batch d N"]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Trajectory:
+    """Records along a gradient flow or descent.
+
+    ``log_time`` (log t in flow time; −inf at t = 0), ``log_loss`` (log L of the summed loss), ``squared_norm`` (ρ²),
+    ``margin`` (q_min), each value of ``metrics`` (keys of ``neural_collapse``) and of ``invariant_drift``
+    ("balancedness": ‖B − B(0)‖_F/ρ², B = WᵀW − HHᵀ; "classifier_sum": ‖Σ_k w_k − (Σ_k w_k)(0)‖/ρ) are float64
+    tensors [records(, replicas)]. Records that a replica did not reach are nan; rows that none reached are left out.
+    ``status`` is one Status, or one a replica. ``stats`` holds totals over the run and its replicas.
+    """
+
+    problem: Problem
+    log_time: Float[Tensor, " R *batch"]
+    log_loss: Float[Tensor, " R *batch"]
+    squared_norm: Float[Tensor, " R *batch"]
+    margin: Float[Tensor, " R *batch"]
+    metrics: Mapping[str, Float[Tensor, " R *batch"]]
+    invariant_drift: Mapping[str, Float[Tensor, " R *batch"]]
+    status: Status | tuple[Status, ...]
+    stats: Mapping[str, int]
+    final_state: State
+    config: Mapping[str, Any]
+    snapshots: Snapshots | None = None
+
+    @property
+    def finished(self) -> bool:
+        """Whether every replica reached the end that was asked for."""
+        good = {Status.LOG_TIME_REACHED, Status.LOG_LOSS_REACHED, Status.STEPS_TAKEN}
+        return good.issuperset([self.status] if isinstance(self.status, Status) else self.status)
+
+    @property
+    def margin_ratio(self) -> Float[Tensor, " R *batch"]:
+        """γ/γ*, the normalised margin q_min/ρ² over its largest possible value 1/(2v*); nan where v* is unknown."""
+        return 2 * self.problem.minimum_norm_value * self.margin / self.squared_norm
+
+    def columns(self) -> dict[str, Float[Tensor, " R *batch"]]:
+        """Every recorded quantity by name, in the order of tables."""
+        return {
+            "log_time": self.log_time,
+            "log_loss": self.log_loss,
+            "squared_norm": self.squared_norm,
+            "margin": self.margin,
+            **self.metrics,
+            **{f"{name}_drift": values for name, values in self.invariant_drift.items()},
+        }
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write everything as one safetensors file with JSON metadata, replacing an older one only when complete.
+
+        Raises: OSError with one sentence if that is not possible.
+        """
+        tensors = {name: getattr(self, name) for name in _SERIES}
+        tensors |= {f"metrics.{name}": values for name, values in self.metrics.items()}
+        tensors |= {f"invariant_drift.{name}": values for name, values in self.invariant_drift.items()}
+        tensors |= {"final_state.W": self.final_state.W, "final_state.H": self.final_state.H}
+        if self.snapshots is not None:
+            tensors |= {f"snapshots.{field}": getattr(self.snapshots, field) for field in ("records", "W", "H")}
+        status = [self.status] if isinstance(self.status, Status) else self.status
+        metadata = {
+            "kind": "trajectory",
+            "class_counts": self.problem.class_counts,
+            "feature_dim": self.problem.feature_dim,
+            "metrics": list(self.metrics),
+            "status": [entry.name for entry in status],
+            "stats": dict(self.stats),
+            "config": dict(self.config),
+        }
+        _files.write_tensors(Path(path), tensors, metadata)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "Trajectory":
+        """Read a file written by ``save``; tensors come on the CPU.
+
+        Raises: OSError with one sentence if it cannot be read, is damaged, or is no trajectory.
+        """
+        tensors, metadata = _files.read_tensors(Path(path))
+        if metadata.get("kind") != "trajectory":
+            raise OSError(f"{path} holds a {metadata.get('kind')}, not a trajectory.")
+
+        def group(prefix: str) -> dict[str, Tensor]:
+            return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+        status = tuple(Status[name] for name in metadata["status"])
+        snapshots = group("snapshots.")
+        return cls(
+            problem=Problem(metadata["class_counts"], metadata["feature_dim"]),
+            **{name: tensors[name] for name in _SERIES},
+            metrics={name: tensors[f"metrics.{name}"] for name in metadata["metrics"]},
+            invariant_drift=group("invariant_drift."),
+            status=status[0] if tensors["log_time"].ndim == 1 else status,
+            stats=metadata["stats"],
+            final_state=State(**group("final_state.")),
+            config=metadata["config"],
+            snapshots=Snapshots(**snapshots) if snapshots else None,
+        )
+
+    def to_csv(self, file: str | os.PathLike[str] | TextIO) -> None:
+        """Write a table with a row a record (and replica): columns record, replica if there are any, then ``columns``.
+
+        Raises: OSError with one sentence if the file cannot be written.
+        """
+        text = io.StringIO(newline="")
+        table = csv.writer(text, lineterminator="\n")
+        columns = self.columns()
+        batched = self.log_time.ndim > 1
+        table.writerow(["record", *(["replica"] if batched else []), *columns])
+        values = torch.stack(list(columns.values()), -1).reshape(-1, len(columns)).tolist()
+        replicas = self.log_time.shape[1] if batched else 1
+        for i, row in enumerate(values):
+            table.writerow([i // replicas, *([i % replicas] if batched else []), *row])
+        if isinstance(file, str | os.PathLike):
+            _files.write_text(Path(file), text.getvalue())
+        else:
+            file.write(text.getvalue())
+
+    def to_xarray(self) -> "xarray.Dataset":
+        """An xarray.Dataset with ``columns`` as variables on the dimensions record (and replica).
+
+        Raises: ImportError with one sentence if xarray is not installed.
+        """
+        try:
+            import xarray
+        except ImportError as error:
+            raise ImportError("to_xarray needs the package xarray: pip install 'ulpm[xarray]'.") from error
+        dimensions = ("record", "replica")[: self.log_time.ndim]
+        columns = {name: (dimensions, values.numpy(force=True)) for name, values in self.columns().items()}
+        return xarray.Dataset(columns, attrs={"class_counts": self.problem.class_counts, **_plain(self.config)})
+
+
+_SERIES = ("log_time", "log_loss", "squared_norm", "margin")
+
+
+def _plain(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The entries that a data set's attributes can hold."""
+    return {name: value for name, value in config.items() if isinstance(value, str | int | float)}
