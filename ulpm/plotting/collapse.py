@@ -1,0 +1,186 @@
+"""Features and classifier along the run, seen along the directions in which the classifier ends."""
+
+import itertools
+import math
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from torch import Tensor
+
+from ulpm.plotting import style
+from ulpm.problem import Problem
+from ulpm.trajectory import Trajectory
+
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p")
+_MOST_PANELS = 4
+_MOST_FEATURES = 600  # in a panel; more hide each other
+_MOST_CLASSES_NAMED = 20
+
+
+def plot_collapse(path: Trajectory, replica: int = 0) -> Figure:
+    """Features h_i, class means μ_k and classifier rows w_k at up to four snapshots, projected to two or three axes.
+
+    The axes span the principal directions of the final classifier rows: two for K ≤ 3 or d ≤ 2, else the best three,
+    turned so that w_0 points upwards. Features and class means are divided by max_i ‖h_i‖, classifier rows by
+    max_k ‖w_k‖ of the same snapshot, because both norms grow without bound. In the last panel the class means are
+    joined: at neural collapse these are the edges of a simplex (for K > 4, of a projection of one), the features lie on
+    their means and the classifier rows point at them.
+
+    Raises: ValueError if the trajectory has no snapshots or no such replica.
+    Source: the picture of Papyan, Han, Donoho, "Prevalence of neural collapse during the terminal phase of deep
+    learning training", 2020.
+    """
+    W, H, records = _snapshots(path, replica)
+    view = _axes_of_view(W[-1], H[0])
+    heading = style.title("Features and classifier along the run", style.runs([path]), replica)
+    figure = style.new_figure(max(3.6 * len(records), 7.5), 5.1, heading)
+    times = path.log_time if path.log_time.ndim == 1 else path.log_time[:, replica]
+    rows, features = W @ view.T, H.mT @ view.T
+    everything = torch.cat([rows.flatten(0, 1), features.flatten(0, 1)])
+    for i, record in enumerate(records.tolist()):
+        axes = figure.add_subplot(1, len(records), i + 1, projection="3d" if len(view) == 3 else None)
+        _frame(axes, everything)
+        _draw_state(axes, path.problem, rows[i], features[i], edges=i == len(records) - 1)
+        log10_time = float(times[record]) / math.log(10)
+        axes.set_title(
+            "$t$ = 0" if log10_time == -math.inf else f"{style.TIME_LABEL} = {style.number(log10_time)}", fontsize=11
+        )
+    _caption(figure, path.problem, len(view))
+    return figure
+
+
+def _caption(figure: Figure, problem: Problem, dim: int) -> None:
+    """What the axes and the marks are, below the panels and no wider than they are."""
+    width = figure.get_figwidth()
+    lines = [
+        f"axes: {dim} principal directions of the final classifier rows",
+        r"unit of each panel: its largest $\Vert h_i\Vert$ (features, class means), $\Vert w_k\Vert$ (classifier rows)",
+    ]
+    entries = _legend(problem)
+    rows = math.ceil(1.6 * len(entries) / width)
+    figure.legend(
+        handles=entries,
+        loc="outside lower center",
+        ncols=math.ceil(len(entries) / rows),
+        fontsize=9,
+        frameon=False,
+        title=("; " if width > 9 else "\n").join(lines),
+        title_fontsize=9,
+    )
+
+
+def _snapshots(
+    path: Trajectory, replica: int
+) -> tuple[Float[Tensor, "S K d"], Float[Tensor, "S d N"], Int[Tensor, " S"]]:
+    """Up to four snapshots of one replica, each scaled to largest row and column 1, and the records they belong to."""
+    replicas = path.log_time.shape[1] if path.log_time.ndim > 1 else 1
+    if not 0 <= replica < replicas:
+        raise ValueError(f"replica must be between 0 and {replicas - 1}, but {replica} was given.")
+    if path.snapshots is None:
+        raise ValueError("the trajectory has no snapshots to draw: ask for some with gradient_flow(..., snapshots=6).")
+    W, H = (values.detach().double().cpu() for values in (path.snapshots.W, path.snapshots.H))
+    if W.ndim == 4:
+        W, H = W[:, replica], H[:, replica]
+    reached = (~W.isnan().flatten(1).any(1)).nonzero()[:, 0]
+    shown = reached[torch.linspace(0, len(reached) - 1, min(len(reached), _MOST_PANELS)).round().long()]
+    W, H = W[shown], H[shown]
+    tiny = torch.finfo(W.dtype).tiny  # a state of zeros stays one
+    longest_row, longest_column = W.norm(dim=2).amax(1).clamp(min=tiny), H.norm(dim=1).amax(1).clamp(min=tiny)
+    return W / longest_row[:, None, None], H / longest_column[:, None, None], path.snapshots.records.cpu()[shown]
+
+
+def _axes_of_view(W: Float[Tensor, "K d"], H: Float[Tensor, "d N"]) -> Float[Tensor, "p d"]:
+    """Orthonormal axes, the last one (upwards) along w_0 as far as it lies in the principal directions of W.
+
+    At collapse the principal directions of W are all equally good and hence arbitrary; turning them makes the picture
+    depend on W alone. Where W has fewer directions than a page, as for K = 2, the features give the others.
+    """
+    num_classes, dim = W.shape
+    wanted = 2 if num_classes <= 3 or dim <= 2 else 3
+    directions = torch.linalg.svd(W - W.mean(0), full_matrices=False).Vh[: min(wanted, num_classes - 1)]
+    missing = wanted - len(directions)
+    if missing and dim > len(directions):
+        rest = H - directions.T @ (directions @ H)
+        directions = torch.cat([directions, torch.linalg.svd(rest, full_matrices=False).U.T[:missing]])
+    directions = torch.nn.functional.pad(directions, (0, 0, 0, wanted - len(directions)))  # d = 1 fills no plane
+    turn, triangle = torch.linalg.qr((W @ directions.T).T)
+    turn = turn * torch.where(triangle.diagonal() < 0, -1.0, 1.0)
+    view: Tensor = (turn.T @ directions).roll(-1, 0)
+    return view
+
+
+def _frame(axes: Any, points: Float[Tensor, "P p"]) -> None:
+    """Equal scales and no ticks, as lengths are relative and directions arbitrary; in 2-D the unit circle."""
+    if points.shape[1] == 3:
+        low, high = points.amin(0), points.amax(0)
+        half = 0.5 * float((high - low).max()) or 1.0
+        middle = (0.5 * (low + high)).tolist()
+        axes.set(**{f"{axis}lim": (m - half, m + half) for axis, m in zip("xyz", middle, strict=True)})
+        axes.set_box_aspect((1, 1, 1), zoom=1.3)
+        axes.view_init(elev=16, azim=-85)
+        axes.set_axis_off()
+        return
+    axes.set(xlim=(-1.12, 1.12), ylim=(-1.12, 1.12), aspect="equal", xticks=[], yticks=[])
+    axes.add_line(Line2D(*_circle(), color="0.85", linewidth=0.8, zorder=0))
+    for side in axes.spines.values():
+        side.set_color("0.8")
+
+
+def _draw_state(
+    axes: Any, problem: Problem, rows: Float[Tensor, "K p"], features: Float[Tensor, "N p"], edges: bool
+) -> None:
+    """Dots, means and arrows of one snapshot, in the coordinates of the page."""
+    means = torch.stack([part.mean(0) for part in torch.split(features, list(problem.class_counts))])
+    if edges:
+        width = 0.9 if problem.num_classes <= 4 else 0.4
+        for j, k in itertools.combinations(range(problem.num_classes), 2):
+            axes.plot(*torch.stack([means[j], means[k]]).T.numpy(), color="0.6", linewidth=width, zorder=1)
+    most = max(3, _MOST_FEATURES // problem.num_classes)
+    for k, part in enumerate(torch.split(features, list(problem.class_counts))):
+        kept = torch.linspace(0, len(part) - 1, min(len(part), most)).round().long()
+        color, marker = _look(k)
+        flat = {"depthshade": False} if rows.shape[1] == 3 else {}
+        axes.scatter(*part[kept].T.numpy(), s=14, color=color, marker=marker, alpha=0.55, linewidth=0, zorder=2, **flat)
+        axes.scatter(*means[k : k + 1].T.numpy(), s=80, color=color, marker=marker, edgecolor="black", zorder=4, **flat)
+        _arrow(axes, rows[k], color)
+
+
+def _arrow(axes: Any, tip: Float[Tensor, " p"], color: str) -> None:
+    """A classifier row, from the origin."""
+    start = [0.0] * len(tip)
+    if len(tip) == 3:
+        axes.quiver(*start, *tip.tolist(), color=color, linewidth=1.8, arrow_length_ratio=0.12, zorder=3)
+    else:
+        scaling = {"angles": "xy", "scale_units": "xy", "scale": 1, "width": 0.008}
+        axes.quiver(*start, *tip.tolist(), color=color, zorder=3, **scaling)
+
+
+def _look(k: int) -> tuple[str, str]:
+    """Colour and marker of a class: the pairs repeat only after 40 classes."""
+    return style.COLORS[k % len(style.COLORS)], _MARKERS[k % len(_MARKERS)]
+
+
+def _legend(problem: Problem) -> list[Line2D]:
+    """What dots, large markers and lines are, and the classes if they are few enough to be named."""
+    plain: dict[str, Any] = {"linestyle": "none", "color": "0.4"}
+    entries = [
+        Line2D([], [], marker="o", markersize=4, markeredgewidth=0, label="feature $h_i$", **plain),
+        Line2D([], [], marker="o", markersize=9, markeredgecolor="black", label=r"class mean $\mu_k$", **plain),
+        Line2D([], [], color="0.4", linewidth=1.8, marker=">", markevery=[-1], label="classifier row $w_k$"),
+        Line2D([], [], color="0.6", linewidth=0.8, label="edge between class means"),
+    ]
+    if problem.num_classes <= _MOST_CLASSES_NAMED:
+        for k in range(problem.num_classes):
+            color, marker = _look(k)
+            entries.append(
+                Line2D([], [], linestyle="none", color=color, marker=marker, markersize=7, label=f"class {k}")
+            )
+    return entries
+
+
+def _circle() -> tuple[list[float], list[float]]:
+    angles = [2 * math.pi * i / 200 for i in range(201)]
+    return [math.cos(angle) for angle in angles], [math.sin(angle) for angle in angles]

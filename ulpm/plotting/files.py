@@ -1,0 +1,59 @@
+"""All figures of a run as files."""
+
+import contextlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib
+from matplotlib.backend_bases import FigureCanvasBase
+from matplotlib.figure import Figure
+
+from ulpm import _files
+from ulpm.plotting.collapse import plot_collapse
+from ulpm.plotting.curves import plot_invariants, plot_loss, plot_margin, plot_metrics
+from ulpm.trajectory import Trajectory
+
+# Without these entries a file would hold the date, and so differ from run to run.
+_UNDATED = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}
+
+
+def save_figures(
+    path: Trajectory,
+    directory: str | os.PathLike[str],
+    formats: Sequence[str] = ("png",),
+    others: Sequence[Trajectory] = (),
+    labels: Sequence[str] | None = None,
+) -> list[Path]:
+    """Write metrics, loss, margin, invariants and, if ``path`` has snapshots, collapse into ``directory``.
+
+    The curves of ``others`` are laid over those of ``path``; ``labels`` name them all in the legend.
+
+    Each file is replaced only by a complete new one, and the same run gives the same files. ``formats`` are endings
+    that matplotlib can write, such as "png", "pdf" and "svg".
+
+    Returns: the files written. Raises: ValueError for an unknown format, OSError if a file cannot be written.
+    """
+    known = FigureCanvasBase.get_supported_filetypes()
+    unknown = [ending for ending in formats if ending not in known]
+    if unknown or isinstance(formats, str):
+        raise ValueError(f"formats must be a list of {', '.join(sorted(known))}, but {formats!r} was given.")
+    plots = [("metrics", plot_metrics), ("loss", plot_loss), ("margin", plot_margin), ("invariants", plot_invariants)]
+    figures = {name: plot(path, *others, labels=labels) for name, plot in plots}
+    if path.snapshots is not None:
+        figures["collapse"] = plot_collapse(path)
+    written = []
+    for name, figure in figures.items():
+        for ending in formats:
+            file = Path(directory) / f"{name}.{ending}"
+            _save(figure, file, ending)
+            written.append(file)
+    return written
+
+
+def _save(figure: Figure, file: Path, ending: str) -> None:
+    # Names of the elements of an svg file are random unless they are salted.
+    steady = matplotlib.rc_context({"svg.hashsalt": "ulpm"}) if ending == "svg" else contextlib.nullcontext()
+    with steady:
+        metadata = _UNDATED.get(ending)
+        _files.replace_file(file, lambda temporary: figure.savefig(temporary, format=ending, metadata=metadata))
