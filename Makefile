@@ -4,12 +4,13 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: help demo test test-all lint types format wheel clean
+.PHONY: help demo floors test test-all lint types format wheel clean
 
 help:
 	@echo "make demo      simulate neural collapse from a random start and from images; results in runs/demo"
 	@echo "make test      the tests, without those marked slow"
 	@echo "make test-all  every test"
+	@echo "make floors    measure what float32 and float64 resolve; rewrites docs/floors.md"
 	@echo "make lint      the linter;  make types: the type checker;  make format: rewrite the code in house style"
 	@echo "make wheel     build the wheel into dist/"
 	@echo "make clean     remove the environment and everything built"
@@ -21,14 +22,17 @@ $(STAMP): pyproject.toml constraints.txt
 
 demo: $(STAMP)
 	$(BIN)/ulpm flow --class-counts 50x10 --feature-dim 64 --log10-time 1000 --out runs/demo/random --overwrite
-	$(BIN)/ulpm flow --features fashion-mnist-sample --log10-time 300 --out runs/demo/images --overwrite
+	$(BIN)/ulpm flow --features fashion-mnist-sample --scale 1 --log10-time 300 --out runs/demo/images --overwrite
 	$(BIN)/ulpm table runs/demo/random runs/demo/images --out runs/demo/results.md
 
+floors: $(STAMP)
+	$(BIN)/python docs/measure_floors.py
+
 test: $(STAMP)
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest --numprocesses auto -m "not slow"
 
 test-all: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -103,7 +103,7 @@ class LogLossField:
 
 
 def log_loss(problem: Problem, state: State) -> Float[Tensor, "*batch"]:
-    """log L(W, H), the natural logarithm of the summed cross-entropy, finite for every finite state.
+    """log L(W, H), the natural logarithm of the summed cross-entropy: finite whenever the logits are.
 
     Shape: the replica axes of ``state``. Raises: TypeError or ValueError if the state does not fit the problem.
     """

@@ -8,15 +8,15 @@ from torch import Tensor
 
 
 def clamped_exp(x: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
-    """e^max(x, f) with f = ½ log(smallest normal number): −354 in float64, −43.6 in float32.
+    """e^max(x, f) with f = ½ log(smallest normal number) + 1e-5: −354 in float64, −43.6 in float32.
 
     The floor keeps the result, and the product of two such results, out of the subnormal range, whose arithmetic is
     slow on a CPU. It lies far below the rounding error of anything added to 1: 1e-154 in float64, 1e-19 in float32.
     """
-    return torch.exp(x.clamp(min=0.5 * math.log(torch.finfo(x.dtype).tiny)))
+    return torch.exp(x.clamp(min=0.5 * math.log(torch.finfo(x.dtype).tiny) + 1e-5))
 
 
-def logsumexp(x: Float[Tensor, "*any"], dim: int) -> Float[Tensor, "*any"]:
+def logsumexp(x: Float[Tensor, "..."], dim: int) -> Float[Tensor, "..."]:
     """log Σ e^x along ``dim``; entries further below the largest than ``clamped_exp`` resolves count as its floor."""
     top = x.amax(dim, keepdim=True)
     return top.squeeze(dim) + torch.log(clamped_exp(x - top).sum(dim))

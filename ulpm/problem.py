@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Integer
 from torch import Tensor
 
 from ulpm import _checks
@@ -149,7 +149,7 @@ class Problem:
 
 def from_features(
     features: Float[Tensor, "N d"],
-    labels: Int[Tensor, " N"],
+    labels: Integer[Tensor, " N"],
     classifier: Float[Tensor, "K d"] | None = None,
     seed: int = 0,
 ) -> tuple[Problem, State]:
@@ -167,6 +167,8 @@ def from_features(
     num_samples, feature_dim = features.shape
     if classifier is not None:
         classifier = _checks.shape("classifier", _checks.floating("classifier", classifier), None, feature_dim)
+        if classifier.ndim != 2:
+            raise ValueError(f"classifier must have shape [K, {feature_dim}], but it is {list(classifier.shape)}.")
     top = int(labels.max()) + 1 if isinstance(labels, Tensor) and labels.numel() else 1
     num_classes = top if classifier is None else classifier.shape[-2]
     labels = _checks.labels("labels", labels, num_samples, num_classes)

@@ -61,11 +61,13 @@ class Recorder:
     ) -> None:
         """Measure states of ``replicas`` as their records ``rows``; ``known`` holds log_time, log_loss and margin."""
         W64, H64 = W.double(), H.double()
-        rho = torch.sqrt(W64.square().sum((-2, -1)) + H64.square().sum((-2, -1)))
+        squared_norm = W64.square().sum((-2, -1)) + H64.square().sum((-2, -1))
+        # The origin, a critical point, has no scale to compare with; its drift is 0.
+        rho = squared_norm.sqrt().clamp(min=1e-150)
         change = _balancedness(W64, H64) - self.invariants["balancedness"][replicas]
         classifier_sum = vector_norm(W64.sum(-2) - self.invariants["classifier_sum"][replicas], dim=1)
         values = known | {
-            "squared_norm": rho.square(),
+            "squared_norm": squared_norm,
             **{f"metrics.{key}": value for key, value in neural_collapse(W64, H64, self._labels).items()},
             "invariant_drift.balancedness": vector_norm(change.flatten(1), dim=1) / rho.square(),
             "invariant_drift.classifier_sum": classifier_sum / rho,

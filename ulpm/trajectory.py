@@ -7,7 +7,7 @@ import io
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float, Int
@@ -146,7 +146,7 @@ class Trajectory:
             snapshots=Snapshots(**snapshots) if snapshots else None,
         )
 
-    def to_csv(self, file: str | os.PathLike[str] | TextIO) -> None:
+    def to_csv(self, file: str | os.PathLike[str] | io.TextIOBase) -> None:
         """Write a table with a row a record (and replica): columns record, replica if there are any, then ``columns``.
 
         Raises: OSError with one sentence if the file cannot be written.

@@ -39,8 +39,8 @@ def write_checkpoint(path: Path, loop: FlowLoop, config: Mapping[str, Any]) -> N
     _files.write_tensors(path, tensors, metadata)
 
 
-def read_checkpoint(path: Path) -> tuple[FlowLoop, dict[str, Any]]:
-    """The loop and config of a file written by ``write_checkpoint``, on the device that they were on.
+def read_checkpoint(path: Path, device: str | None = None) -> tuple[FlowLoop, dict[str, Any]]:
+    """The loop and config of a file written by ``write_checkpoint``, on ``device`` or the one that they were on.
 
     Raises: OSError with one sentence if the file cannot be read, is damaged, or is no checkpoint; ValueError if its
     device is not here.
@@ -49,19 +49,20 @@ def read_checkpoint(path: Path) -> tuple[FlowLoop, dict[str, Any]]:
     if metadata.get("kind") != "checkpoint":
         raise OSError(f"{path} holds a {metadata.get('kind')}, not a checkpoint.")
     config = metadata["config"]
-    device = _checks.device(config["device"])
-    tensors = {name: tensor.to(device) for name, tensor in tensors.items()}
+    where = _checks.device(device or config["device"])
+    config["device"] = str(where)
+    tensors = {name: tensor.to(where) for name, tensor in tensors.items()}
 
     def group(prefix: str) -> dict[str, Tensor]:
         return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
     problem = Problem(metadata["class_counts"], metadata["feature_dim"])
-    system = FlowSystem(problem, device)
+    system = FlowSystem(problem, where)
     milestones = Milestones(metadata["milestones"], tensors["marks"], tensors["start_log_loss"])
     snapshots = group("snapshots.")
     snapshots["records"] = snapshots["records"].cpu()
     recorder = Recorder(
-        problem, group("invariant."), Snapshots(**snapshots), (len(milestones.marks), len(tensors["final"])), device
+        problem, group("invariant."), Snapshots(**snapshots), (len(milestones.marks), len(tensors["final"])), where
     )
     recorder.table = group("table.")
     loop = FlowLoop(system, milestones, recorder, Cohort(**group("cohort.")), tensors["final"], metadata["rtol"])

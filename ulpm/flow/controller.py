@@ -34,6 +34,6 @@ class StepSizeController:
         # The floor keeps a vanishing error from asking for an infinite step and from poisoning the next ratio.
         ratio = error_ratio.clamp(min=1e-10)
         proposal = self.safety * ratio ** (-0.7 / self.order) * previous_ratio.clamp(min=1e-4) ** (0.4 / self.order)
-        retry = (self.safety * ratio ** (-1 / self.order)).clamp(max=self.safety)
+        retry = self.safety * ratio ** (-1 / self.order)
         factor = torch.where(accepted, proposal, retry).clamp(self.smallest_factor, self.largest_factor)
         return step_size * factor

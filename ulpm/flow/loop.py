@@ -161,7 +161,7 @@ class FlowLoop:
         tolerance = 64 * torch.finfo(trial.end.dtype).eps * mark
         was_below = None
         for _ in range(_LANDING_ATTEMPTS):
-            theta = (low - below * (high - low) / (above - below)).clamp(0, 1)
+            theta = (low - (high - low) * (below / (above - below))).clamp(0, 1)
             y = self.stepper.interpolate(trial, rows, theta.to(trial.end))
             log_loss = self.system.loss(y).log_loss
             self.counts["loss_evaluations"] += len(rows)

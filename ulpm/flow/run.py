@@ -1,5 +1,6 @@
 """The gradient flow from a start to an end, recorded: the public entry points."""
 
+import dataclasses
 import math
 import os
 import time
@@ -13,13 +14,13 @@ from ulpm import _checks
 from ulpm.flow.checkpoint import read_checkpoint, write_checkpoint
 from ulpm.flow.loop import FlowLoop
 from ulpm.flow.milestones import Milestones
-from ulpm.flow.progress import progress_bar
+from ulpm.flow.progress import ProgressBar, progress_bar
 from ulpm.flow.system import FlowSystem
 from ulpm.problem import Problem, State
 from ulpm.recorder import Recorder, describe_run
 from ulpm.trajectory import Trajectory
 
-__all__ = ["gradient_flow", "resume_flow"]
+__all__ = ["FlowRun", "gradient_flow", "resume_flow"]
 
 
 def gradient_flow(
@@ -57,36 +58,110 @@ def gradient_flow(
     Raises: TypeError or ValueError for arguments that make no sense, OSError if a checkpoint cannot be written.
     Source: Ji, Lu, Zhang, Deng, Su, "An Unconstrained Layer-Peeled Perspective on Neural Collapse", 2022.
     """
-    common = describe_run(problem, state, records, snapshots, config)
-    kind, end = _end(log_time, log10_time, log_loss)
-    _checks.real("rtol", rtol, above=0, below=1)
-    resolution = 8 * torch.finfo(state.W.dtype).eps
-    if rtol < resolution:
-        raise ValueError(f"rtol must be at least {resolution:.1g} for {state.W.dtype} states, but {rtol!r} was given.")
-    _checks.integer("max_steps", max_steps, minimum=1)
-    _checks.real("checkpoint_seconds", checkpoint_seconds, above=0)
-    facts = {**common, "method": "gradient flow", kind: end, "rtol": rtol, "max_steps": max_steps}
-    with torch.no_grad():
-        system = FlowSystem(problem, state.W.device)
-        y = system.pack(state)
-        W, H, _ = system.unpack(y)
-        milestones = Milestones.until(kind, end, records, system.loss(y).log_loss)
-        recorder = Recorder.for_start(problem, W, H, records, snapshots)
-        loop = FlowLoop.from_start(system, milestones, recorder, y, rtol)
-        return _finish(loop, facts, progress, None if checkpoint is None else Path(checkpoint), checkpoint_seconds)
+    run = FlowRun.prepare(
+        problem,
+        state,
+        log_time=log_time,
+        log10_time=log10_time,
+        log_loss=log_loss,
+        rtol=rtol,
+        records=records,
+        snapshots=snapshots,
+        max_steps=max_steps,
+        config=config,
+    )
+    return run.finish(progress, checkpoint, checkpoint_seconds)
 
 
 def resume_flow(
-    checkpoint: str | os.PathLike[str], *, progress: bool = False, checkpoint_seconds: float = 30.0
+    checkpoint: str | os.PathLike[str],
+    *,
+    progress: bool = False,
+    checkpoint_seconds: float = 30.0,
+    device: str | None = None,
 ) -> Trajectory:
     """Go on from a checkpoint that ``gradient_flow`` wrote; on the same machine the result is the same bit for bit.
 
+    ``device`` moves the run to another device than the one it was on.
+
     Raises: OSError with one sentence if the file cannot be read, ValueError if its device is not here.
     """
-    _checks.real("checkpoint_seconds", checkpoint_seconds, above=0)
-    with torch.no_grad():
-        loop, config = read_checkpoint(Path(checkpoint))
-        return _finish(loop, config, progress, Path(checkpoint), checkpoint_seconds)
+    loop, config = read_checkpoint(Path(checkpoint), device)
+    return FlowRun(loop, config).finish(progress, checkpoint, checkpoint_seconds)
+
+
+@dataclasses.dataclass
+class FlowRun:
+    """A flow that is ready to go: its loop, at the start or at a checkpoint, and the facts kept with its result."""
+
+    loop: FlowLoop
+    config: Mapping[str, Any]
+
+    @classmethod
+    def prepare(
+        cls,
+        problem: Problem,
+        state: State,
+        *,
+        log_time: float | None,
+        log10_time: float | None,
+        log_loss: float | None,
+        rtol: float,
+        records: int,
+        snapshots: int,
+        max_steps: int,
+        config: Mapping[str, Any] | None,
+    ) -> "FlowRun":
+        """Check the arguments of ``gradient_flow`` and record the start. Nothing is written anywhere."""
+        facts = describe_run(problem, state, records, snapshots, config)
+        kind, end = _end(log_time, log10_time, log_loss)
+        _checks.real("rtol", rtol, above=0, below=1)
+        resolution = 8 * torch.finfo(state.W.dtype).eps
+        if rtol < resolution:
+            raise ValueError(f"rtol must be at least {resolution:.1g} for {state.W.dtype}, but {rtol!r} was given.")
+        _checks.integer("max_steps", max_steps, minimum=1)
+        facts |= {"method": "gradient flow", kind: end, "rtol": rtol, "max_steps": max_steps}
+        with torch.no_grad():
+            system = FlowSystem(problem, state.W.device)
+            y = system.pack(state)
+            W, H, _ = system.unpack(y)
+            log_loss_at_start = system.loss(y).log_loss
+            if not bool((torch.isfinite(log_loss_at_start) & torch.isfinite(state.squared_norm)).all()):
+                raise ValueError("the start is so large that its logits or its norm overflow: scale it down.")
+            milestones = Milestones.until(kind, end, records, log_loss_at_start)
+            recorder = Recorder.for_start(problem, W, H, records, snapshots)
+            return cls(FlowLoop.from_start(system, milestones, recorder, y, rtol), facts)
+
+    def finish(
+        self, progress: bool, checkpoint: str | os.PathLike[str] | None, checkpoint_seconds: float
+    ) -> Trajectory:
+        """Run to the end, with checkpoints by the wall clock; an interrupted run leaves one behind."""
+        seconds = _checks.real("checkpoint_seconds", checkpoint_seconds, above=0)
+        file = None if checkpoint is None else Path(checkpoint)
+        with torch.no_grad(), progress_bar(progress) as bar:
+            try:
+                self._go(bar, file, seconds)
+            except KeyboardInterrupt:
+                if file is not None:
+                    write_checkpoint(file, self.loop, self.config)
+                raise
+        W, H, _ = self.loop.system.unpack(self.loop.final)
+        stats = {name: count for name, count in self.loop.counts.items() if name != "attempts"}
+        return self.loop.recorder.trajectory(self.loop.system.problem, W, H, self.loop.status, stats, self.config)
+
+    def _go(self, bar: ProgressBar | None, checkpoint: Path | None, seconds: float) -> None:
+        loop = self.loop
+        due = time.monotonic() + seconds
+        while loop.running:
+            if loop.counts["attempts"] >= self.config["max_steps"]:
+                loop.stop()
+                return
+            loop.advance()
+            if bar is not None:
+                bar.update(loop)
+            if checkpoint is not None and time.monotonic() >= due:
+                write_checkpoint(checkpoint, loop, self.config)
+                due = time.monotonic() + seconds
 
 
 def _end(
@@ -99,30 +174,5 @@ def _end(
         raise ValueError(f"exactly one of log_time, log10_time and log_loss must be given, but {names} was given.")
     if "log_loss" in chosen:
         return "log_loss", chosen["log_loss"]
-    return "log_time", chosen["log_time"] if "log_time" in chosen else chosen["log10_time"] * math.log(10)
-
-
-def _finish(
-    loop: FlowLoop, config: Mapping[str, Any], progress: bool, checkpoint: Path | None, seconds: float
-) -> Trajectory:
-    """Run the loop to its end, with checkpoints by the wall clock."""
-    due = time.monotonic() + seconds
-    with progress_bar(progress) as bar:
-        try:
-            while loop.running:
-                if loop.counts["attempts"] >= config["max_steps"]:
-                    loop.stop()
-                    break
-                loop.advance()
-                if bar is not None:
-                    bar.update(loop)
-                if checkpoint is not None and time.monotonic() >= due:
-                    write_checkpoint(checkpoint, loop, config)
-                    due = time.monotonic() + seconds
-        except KeyboardInterrupt:
-            if checkpoint is not None:
-                write_checkpoint(checkpoint, loop, config)
-            raise
-    W, H, _ = loop.system.unpack(loop.final)
-    stats = {name: count for name, count in loop.counts.items() if name != "attempts"}
-    return loop.recorder.trajectory(loop.system.problem, W, H, loop.status, stats, config)
+    log_t = chosen["log_time"] if "log_time" in chosen else chosen["log10_time"] * math.log(10)
+    return "log_time", _checks.real("log_time", log_t)

@@ -29,7 +29,10 @@ class Trial:
 
 
 class ExplicitRungeKutta:
-    """Attempts steps of a Tableau in one precision on one device. A step is a function of its arguments alone."""
+    """Attempts steps of a Tableau in one precision on one device.
+
+    A step is a function of its arguments alone; the stages of its Trial are valid until the next step.
+    """
 
     def __init__(self, tableau: Tableau, dtype: torch.dtype, device: torch.device) -> None:
         def tensor(values: object) -> Tensor:
@@ -40,6 +43,7 @@ class ExplicitRungeKutta:
         self._rows = [tensor(row) for row in tableau.stages]
         self._error = tensor(tableau.error)
         self._dense = tensor(tableau.dense)
+        self._stages: Tensor | None = None
 
     def step(
         self,
@@ -50,20 +54,32 @@ class ExplicitRungeKutta:
     ) -> Trial:
         """Attempt y(s + h) from y(s) and its rate. A non-finite stage gives a non-finite error, never an exception."""
         h = step_size[:, None]
-        stages = y.new_empty(len(self._error), *y.shape)
+        stages = self._workspace(y)
         stages[0] = rate
-        end, monitor = y, step_size
+        end, end_rate, monitor = y, rate, step_size
         for i, row in enumerate(self._rows, start=1):
-            end = torch.addcmul(y, h, self._combine(row, stages[:i]))
-            stages[i], monitor = rate_function(end)
-        error = h * self._combine(self._error, stages)
-        return Trial(y, end, stages[-1], monitor, error, step_size, stages)
+            increment = self._combine(row, stages[:i])
+            end = torch.addcmul(y, h, increment, out=increment)
+            end_rate, monitor = rate_function(end)
+            stages[i] = end_rate
+        error = self._combine(self._error, stages).mul_(h)
+        return Trial(y, end, end_rate, monitor, error, step_size, stages)
 
     def interpolate(self, trial: Trial, rows: Tensor, theta: Float[Tensor, " S"]) -> Float[Tensor, "S D"]:
         """The states of the replicas ``rows`` [S] at the fraction ``theta`` of their step, by the interpolant."""
-        powers = theta[:, None] ** torch.arange(1, self._dense.shape[1] + 1, device=theta.device)
+        # Not torch.pow, which flushes a tiny θ to zero.
+        powers = theta[:, None].expand(-1, self._dense.shape[1]).cumprod(1)
         weights = trial.step_size[rows, None] * (powers @ self._dense.T)
+        if len(rows) == len(trial.start) == 1:
+            # The same sum without a copy of the stages.
+            return trial.start + self._combine(weights[0], trial.stages)
         return trial.start[rows] + torch.einsum("bs,sbd->bd", weights, trial.stages[:, rows])
+
+    def _workspace(self, y: Float[Tensor, "B D"]) -> Float[Tensor, "s B D"]:
+        # Fresh memory of this size would be mapped, and its pages faulted in, at every step.
+        if self._stages is None or self._stages.shape[1:] != y.shape:
+            self._stages = y.new_empty(len(self._error), *y.shape)
+        return self._stages
 
     @staticmethod
     def _combine(weights: Float[Tensor, " i"], stages: Float[Tensor, "i B D"]) -> Float[Tensor, "B D"]:

@@ -1,0 +1,25 @@
+"""Set-up of all tests: shapes in signatures are checked at run time, one thread, and how to switch the checks off."""
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import jaxtyping
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent))  # for `from oracles import ...` whatever the import mode
+_hook = jaxtyping.install_import_hook("ulpm", "runtime_checks.checked")  # before anything imports ulpm
+
+torch.set_num_threads(1)
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # for the processes that tests start
+
+
+@pytest.fixture
+def unchecked() -> Iterator[None]:
+    """No run-time checks of the signatures: errors are those that a user of the library sees."""
+    before = jaxtyping.config.jaxtyping_disable
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", before)

@@ -1,0 +1,168 @@
+"""Who may import whom: the layers of the architecture, read from the source text."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import ulpm
+
+PACKAGE = Path(ulpm.__file__).parent
+# A part is a module or a subpackage of ulpm. It may import parts of earlier layers, and of its own layer only itself.
+LAYERS = (
+    {"_files", "_versions", "_checks", "logdomain", "sample"},
+    {"problem", "geometry"},
+    {"field"},
+    {"metrics", "optimality"},
+    {"trajectory"},
+    {"recorder"},
+    {"flow", "descent"},
+    {"distributed"},
+    {"plotting", "summary", "starts", "demo"},
+    {"runs"},
+    {"cli"},
+)
+ENTRY = {"__init__", "__main__"}  # may import everything
+# Of these parts nobody but the named ones may know.
+KNOWN_ONLY_TO = {"sample": {"starts", "cli"}}
+# Inside flow: a step, its size and the tableaus know nothing but arithmetic.
+FLOW_FREE_OF_PROBLEMS = {"methods", "runge_kutta", "controller", "clock"}
+PROBLEM_PARTS = {"problem", "field", "metrics", "trajectory", "recorder", "flow.system", "flow.loop"}
+OUTSIDE = {
+    "matplotlib": {"plotting"},
+    "cvxpy": {"optimality.relaxation"},
+    "pickle": set(),
+    "dill": set(),
+    "joblib": set(),
+    "shelve": set(),
+    "marshal": set(),
+    "torchvision": set(),
+    "scipy": set(),
+    "theory_experiments": set(),
+    "real_experiments": set(),
+}
+
+
+UNSAFE = {"torch.load", "torch.save"}  # both are pickle
+
+
+def modules():
+    """(dotted name below ulpm, source) of every file of the package."""
+    for path in sorted(PACKAGE.rglob("*.py")):
+        yield ".".join(path.relative_to(PACKAGE).with_suffix("").parts), path.read_text(encoding="utf-8")
+
+
+def imported(name, source):
+    """Absolute dotted names that a module imports; ``from a import b`` counts as a.b, which may be a module."""
+    package = ["ulpm", *name.split(".")[:-1]]
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            prefix = ".".join([*base, *([node.module] if node.module else [])])
+            yield from (f"{prefix}.{alias.name}" for alias in node.names)
+
+
+def layer_of(part):
+    found = [i for i, parts in enumerate(LAYERS) if part in parts]
+    return found[0] if found else None
+
+
+def violations(name, source):
+    """Sentences about what ``name`` must not import or call."""
+    part = name.split(".")[0]
+    if part not in ENTRY and layer_of(part) is None:
+        yield f"{name} is in no layer"
+        return
+    for target in imported(name, source):
+        root, *inside = target.split(".")
+        if target in UNSAFE:
+            yield f"{name} uses {target}"
+        if root in OUTSIDE and not any(name == f or name.startswith(f + ".") for f in OUTSIDE[root]):
+            yield f"{name} imports {root}"
+        if root != "ulpm" or part in ENTRY:
+            continue
+        other = inside[0] if inside and layer_of(inside[0]) is not None else None
+        if other is None:
+            yield f"{name} imports {target}, which is the package itself or in no layer"
+        elif other != part and layer_of(other) >= layer_of(part):
+            yield f"{name} imports {target}, which is not below it"
+        if other in KNOWN_ONLY_TO and part not in KNOWN_ONLY_TO[other]:
+            yield f"{name} imports {target}"
+        if part == "flow" and name.split(".")[-1] in FLOW_FREE_OF_PROBLEMS:
+            for known in PROBLEM_PARTS:
+                if ".".join(inside).startswith(known):
+                    yield f"{name} imports {target}, though steps know no problem"
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            called = f"{node.value.id}.{node.attr}"
+            if called in UNSAFE:
+                yield f"{name} uses {called}"
+
+
+MODULES = dict(modules())
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_module_imports_only_what_lies_below_it(name):
+    assert list(violations(name, MODULES[name])) == []
+
+
+def test_the_package_was_read():
+    assert {"__init__", "field", "problem", "flow.loop", "flow.__init__", "metrics.collapse"} <= set(MODULES)
+    assert "ulpm.problem.Problem" in set(imported("field", MODULES["field"]))
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "complaint"),
+    [
+        ("problem", "from ulpm.field import LogLossField", "not below it"),
+        ("field", "import ulpm.flow.run", "not below it"),
+        ("flow.run", "from ulpm.descent import gradient_descent", "not below it"),
+        ("descent", "def f():\n    from ulpm.flow import clock", "not below it"),
+        ("_files", "from ulpm import _checks", "not below it"),
+        ("metrics.probe", "from ..trajectory import Trajectory", "not below it"),
+        ("metrics.probe", "from .. import flow", "not below it"),
+        ("field", "import ulpm", "the package itself"),
+        ("field", "from ulpm import State", "the package itself"),
+        ("trajectory", "from ulpm.unheard_of import x", "in no layer"),
+        ("unheard_of", "", "in no layer"),
+        ("problem", "from ulpm.sample import fashion_mnist_sample", "imports ulpm.sample"),
+        ("summary", "from ulpm.runs import RunDirectory", "not below it"),
+        ("flow.runge_kutta", "from ulpm.problem import Problem", "know no problem"),
+        ("flow.controller", "from ulpm.flow.system import FlowSystem", "know no problem"),
+        ("flow.clock", "from .loop import FlowLoop", "know no problem"),
+        ("trajectory", "import matplotlib.pyplot as plt", "matplotlib"),
+        ("flow.run", "def f():\n    from matplotlib import pyplot", "matplotlib"),
+        ("optimality.kkt", "import cvxpy", "cvxpy"),
+        ("_files", "import pickle", "pickle"),
+        ("__init__", "import pickle", "pickle"),
+        ("_files", "import torch\ntorch.load('x')", "torch.load"),
+        ("_files", "import torch\nread = torch.load", "torch.load"),
+        ("_files", "from torch import load", "torch.load"),
+        ("_files", "from torch import save as keep", "torch.save"),
+        ("cli", "import theory_experiments", "theory_experiments"),
+    ],
+)
+def test_the_reader_of_imports_complains_about_a_wrong_one(name, source, complaint):
+    found = list(violations(name, source))
+    assert found
+    assert any(complaint in sentence for sentence in found), found
+
+
+@pytest.mark.parametrize(
+    ("name", "source"),
+    [
+        ("field", "import torch\nfrom ulpm.problem import Problem"),
+        ("flow.loop", "from ulpm.flow.controller import StepSizeController\nfrom ulpm.recorder import Recorder"),
+        ("flow.loop", "from . import clock\nfrom ..field import Loss"),
+        ("plotting", "import matplotlib.pyplot as plt\nfrom ulpm.trajectory import Trajectory"),
+        ("optimality.relaxation", "import cvxpy"),
+        ("cli", "from ulpm import sample, flow, plotting"),
+        ("__init__", "from ulpm.flow import gradient_flow"),
+        ("_files", "import safetensors.torch\nsafetensors.torch.load"),
+    ],
+)
+def test_the_reader_of_imports_does_not_complain_about_a_right_one(name, source):
+    assert list(violations(name, source)) == []

@@ -1,0 +1,142 @@
+"""A run that is interrupted anywhere and resumed is the run that was never interrupted, bit for bit."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+import ulpm
+from ulpm.flow.checkpoint import read_checkpoint, write_checkpoint
+from ulpm.flow.run import FlowRun
+
+
+def same_bits(a: ulpm.Trajectory, b: ulpm.Trajectory) -> None:
+    """Assert that two trajectories are equal in every tensor, count and status."""
+    assert a.status == b.status
+    assert a.stats == b.stats
+    for name, column in a.columns().items():
+        assert torch.equal(column.nan_to_num(nan=-7.0), b.columns()[name].nan_to_num(nan=-7.0)), name
+    assert torch.equal(a.final_state.W, b.final_state.W)
+    assert torch.equal(a.final_state.H, b.final_state.H)
+    assert (a.snapshots is None) == (b.snapshots is None)
+    if a.snapshots is not None and b.snapshots is not None:
+        assert torch.equal(a.snapshots.W.nan_to_num(nan=-7.0), b.snapshots.W.nan_to_num(nan=-7.0))
+        assert torch.equal(a.snapshots.H.nan_to_num(nan=-7.0), b.snapshots.H.nan_to_num(nan=-7.0))
+
+
+def prepared(replicas: int | None, dtype: torch.dtype = torch.float64, **end: float) -> FlowRun:
+    problem = ulpm.Problem([4, 3, 3], 7)
+    state = problem.random_state(seed=2, replicas=replicas, dtype=dtype)
+    ends = {"log_time": None, "log10_time": None, "log_loss": None} | end
+    return FlowRun.prepare(
+        problem, state, **ends, rtol=1e-5, records=12, snapshots=3, max_steps=10_000, config={"note": "ρ²"}
+    )
+
+
+@pytest.mark.parametrize("attempts", [0, 1, 17, 60])
+@pytest.mark.parametrize("replicas", [None, 4])
+@pytest.mark.parametrize("end", [{"log_time": 40.0}, {"log_loss": -30.0}])
+def test_a_run_cut_after_any_step_ends_with_the_same_bits(
+    tmp_path: Path, attempts: int, replicas: int | None, end: dict[str, float]
+) -> None:
+    whole = prepared(replicas, **end).finish(False, None, 1e9)
+    cut = prepared(replicas, **end)
+    with torch.no_grad():
+        for _ in range(attempts):
+            cut.loop.advance()
+    write_checkpoint(tmp_path / "c.safetensors", cut.loop, cut.config)
+    same_bits(whole, ulpm.resume_flow(tmp_path / "c.safetensors"))
+
+
+def test_resuming_twice_on_the_way_changes_nothing_either(tmp_path: Path) -> None:
+    file = tmp_path / "c.safetensors"
+    whole = prepared(3, torch.float32, log_time=30.0).finish(False, None, 1e9)
+    run = prepared(3, torch.float32, log_time=30.0)
+    for _ in range(2):
+        with torch.no_grad():
+            for _ in range(20):
+                run.loop.advance()
+        write_checkpoint(file, run.loop, run.config)
+        run = FlowRun(*read_checkpoint(file))
+    same_bits(whole, run.finish(False, None, 1e9))
+
+
+def test_checkpoints_on_the_way_do_not_change_the_run(tmp_path: Path) -> None:
+    whole = prepared(2, log_time=20.0).finish(False, None, 1e9)
+    same_bits(whole, prepared(2, log_time=20.0).finish(False, tmp_path / "c.safetensors", 1e-9))
+    assert (tmp_path / "c.safetensors").exists()
+
+
+def test_a_checkpoint_of_another_kind_or_cut_short_is_refused_with_one_sentence(tmp_path: Path) -> None:
+    file = tmp_path / "c.safetensors"
+    prepared(None, log_time=2.0).finish(False, None, 1e9).save(file)
+    with pytest.raises(OSError, match="holds a trajectory, not a checkpoint"):
+        ulpm.resume_flow(file)
+    run = prepared(None, log_time=2.0)
+    write_checkpoint(file, run.loop, run.config)
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(OSError, match="damaged or truncated"):
+        ulpm.resume_flow(file)
+
+
+def flow_command(out: Path) -> list[str]:
+    """A run of some seconds that writes a checkpoint after every step."""
+    arguments = "flow --class-counts 6,5,4 --feature-dim 6 --log-time 1500 --rtol 1e-7 --records 60"
+    options = "--checkpoint-seconds 0.001 --no-progress --no-figures --snapshots 4"
+    return [sys.executable, "-m", "ulpm", *arguments.split(), *options.split(), "--out", str(out)]
+
+
+@pytest.mark.parametrize("kills", [1, pytest.param(6, marks=pytest.mark.slow)])
+def test_a_process_killed_at_random_moments_resumes_to_the_same_bits(tmp_path: Path, kills: int) -> None:
+    reference, victim = tmp_path / "reference", tmp_path / "victim"
+    subprocess.run(flow_command(reference), check=True, capture_output=True)
+    moments = random.Random(kills)
+    log = (tmp_path / "log").open("wb")
+    process = subprocess.Popen(flow_command(victim), stdout=log, stderr=log)
+    resume = [sys.executable, "-m", "ulpm", "resume", str(victim), "--no-progress", "--checkpoint-seconds", "0.001"]
+    for _ in range(kills):
+        checkpoint = victim / "checkpoint.safetensors"
+        age = checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
+        deadline = time.monotonic() + 60
+        while process.poll() is None and time.monotonic() < deadline:
+            if checkpoint.exists() and checkpoint.stat().st_mtime_ns > age:
+                break
+            time.sleep(0.005)
+        time.sleep(moments.uniform(0, 0.3))
+        assert process.poll() is None, "the run ended before it could be killed: make it longer"
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        assert not (victim / "trajectory.safetensors").exists()
+        process = subprocess.Popen(resume, stdout=log, stderr=log)
+    process.wait(timeout=120)
+    log.close()
+    assert process.returncode == 0, (tmp_path / "log").read_text()
+    a, b = (ulpm.Trajectory.load(run / "trajectory.safetensors") for run in (reference, victim))
+    same_bits(a, b)
+    assert json.loads(json.dumps(a.config)) == b.config
+    leftovers = {file.name for file in victim.iterdir() if file.name.startswith(".")}
+    # A process killed while writing may leave its temporary file behind, but nothing that is taken for a result.
+    assert all("checkpoint" in name for name in leftovers)
+    assert not (victim / "checkpoint.safetensors").exists()
+
+
+def test_a_run_killed_before_its_first_checkpoint_starts_again_from_its_configuration(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    command = [sys.executable, "-m", "ulpm"]
+    sizes = ("--class-counts", "3,2", "--feature-dim", "3", "--log-time", "5", "--records", "5")
+    small = ("flow", *sizes, "--no-progress", "--no-figures")
+    subprocess.run([*command, *small, "--out", str(tmp_path / "reference")], check=True, capture_output=True)
+    out.mkdir()
+    (out / "config.json").write_text((tmp_path / "reference" / "config.json").read_text())
+    done = subprocess.run([*command, "resume", str(out), "--no-progress"], capture_output=True, text=True, check=True)
+    assert "starting again from config.json" in done.stdout
+    same_bits(*(ulpm.Trajectory.load(run / "trajectory.safetensors") for run in (tmp_path / "reference", out)))
+    again = subprocess.run([*command, "resume", str(out)], capture_output=True, text=True, check=True)
+    assert "nothing to resume" in again.stdout

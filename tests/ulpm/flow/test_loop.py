@@ -1,0 +1,161 @@
+"""The loop alone: a stepper with scripted errors, whose steps go in a straight line."""
+
+import math
+
+import pytest
+import torch
+
+from ulpm import Problem, Status
+from ulpm.flow.loop import FlowLoop
+from ulpm.flow.milestones import Milestones
+from ulpm.flow.runge_kutta import Trial
+from ulpm.flow.system import FlowSystem
+from ulpm.recorder import Recorder
+
+PROBLEM = Problem([2, 1], 2)
+RTOL = 1e-3
+GOOD = 0.15  # an error that lets the step size stay about the same
+
+
+class ScriptedStepper:
+    """Euler steps; ``ratio(replica, attempt)`` is the local error of (W, H) over the tolerance."""
+
+    order = 5
+    evaluations_per_step = 6
+
+    def __init__(self, loop, ratio):
+        self.loop, self.ratio, self.attempt, self.sizes = loop, ratio, 0, []
+
+    def step(self, rate_function, y, rate, step_size):
+        end = y + step_size[:, None] * rate
+        end_rate, monitor = rate_function(end)
+        error = torch.zeros_like(y)
+        replicas = self.loop.cohort.replicas.tolist()
+        wanted = torch.tensor([self.ratio(b, self.attempt) for b in replicas], dtype=y.dtype)
+        error[:, 0] = wanted * RTOL * end[:, :-1].norm(dim=1)
+        self.sizes.append(dict(zip(replicas, step_size.tolist(), strict=True)))
+        self.attempt += 1
+        return Trial(y, end, end_rate, monitor, error, step_size, torch.stack([rate, end_rate]))
+
+    def interpolate(self, trial, rows, theta):
+        return trial.start[rows] + (theta * trial.step_size[rows])[:, None] * trial.stages[0, rows]
+
+
+def scripted(ratio, replicas=3, log_time=3.0, records=5):
+    system = FlowSystem(PROBLEM, torch.device("cpu"))
+    y = system.pack(PROBLEM.random_state(seed=0, replicas=replicas))
+    W, H, _ = system.unpack(y)
+    milestones = Milestones.until("log_time", log_time, records, system.loss(y).log_loss)
+    loop = FlowLoop.from_start(system, milestones, Recorder.for_start(PROBLEM, W, H, records, 0), y, RTOL)
+    loop.stepper = ScriptedStepper(loop, ratio)
+    return loop
+
+
+def run(loop, attempts):
+    for _ in range(attempts):
+        if not loop.running:
+            return
+        loop.advance()
+
+
+def test_an_accepted_step_moves_and_a_rejected_one_does_not():
+    loop = scripted(lambda b, attempt: 2.0 if b == 1 else GOOD)
+    c = loop.cohort
+    y, rate, position, log_loss = c.y.clone(), c.rate.clone(), c.position.clone(), c.log_loss.clone()
+    sizes = c.step_size.clone()
+    loop.advance()
+    for b in (0, 2):
+        torch.testing.assert_close(c.y[b], y[b] + sizes[b] * rate[b], rtol=1e-15, atol=0)
+        assert c.position[b] > position[b]
+        assert c.log_loss[b] < log_loss[b]
+        assert c.previous_ratio[b] == pytest.approx(GOOD, rel=1e-12)
+    for values, before in ((c.y, y), (c.rate, rate), (c.position, position), (c.log_loss, log_loss)):
+        assert torch.equal(values[1], before[1])
+    assert c.previous_ratio[1] == 1
+    assert c.step_size[1] < sizes[1]
+
+
+def test_the_counts_are_of_replicas_and_attempts():
+    loop = scripted(lambda b, attempt: 2.0 if b == 1 else GOOD)
+    run(loop, 4)
+    assert loop.counts["attempts"] == 4
+    assert loop.counts["steps"] == 8
+    assert loop.counts["rejected_steps"] == 4
+    assert loop.counts["field_evaluations"] == 3 + 4 * 3 * 6
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, 1e300])
+def test_a_replica_whose_steps_never_pass_ends_and_leaves_the_others_alone(bad):
+    loop = scripted(lambda b, attempt: bad if b == 1 else GOOD)
+    start = loop.cohort.y.clone()
+    run(loop, 2000)
+    assert loop.status == [Status.LOG_TIME_REACHED, Status.STEP_TOO_SMALL, Status.LOG_TIME_REACHED]
+    assert torch.equal(loop.final[1], start[1])
+    alone = scripted(lambda b, attempt: GOOD)
+    run(alone, 2000)
+    for b in (0, 2):
+        torch.testing.assert_close(loop.final[b], alone.final[b], rtol=1e-12, atol=1e-14)
+    table = loop.recorder.table["log_time"]
+    assert torch.isnan(table[1:, 1]).all()
+    assert not torch.isnan(table[:, [0, 2]]).any()
+
+
+def test_a_rejected_step_is_tried_again_shorter_until_it_passes():
+    loop = scripted(lambda b, attempt: 3.0 if 2 <= attempt < 5 else GOOD)
+    run(loop, 6)
+    for b in range(3):
+        sizes = [attempt[b] for attempt in loop.stepper.sizes]
+        assert sizes[3] < sizes[2]
+        assert sizes[4] < sizes[3]
+        assert sizes[5] < sizes[4]
+    assert loop.counts["rejected_steps"] == 9
+
+
+def test_replicas_end_each_at_its_own_attempt():
+    loop = scripted(lambda b, attempt: GOOD if b < 2 else (2.0 if attempt in {3, 4, 9} else GOOD))
+    sizes = []
+    for _ in range(2000):
+        if not loop.running:
+            break
+        loop.advance()
+        sizes.append(len(loop.cohort.replicas))
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[-1] == 0
+    assert len(set(sizes)) > 2
+    assert loop.status == [Status.LOG_TIME_REACHED] * 3
+    assert loop.fraction_done == 1
+
+
+@pytest.mark.parametrize("records", [2, 5, 120])
+def test_all_marks_inside_a_step_are_recorded_at_their_place(records):
+    """With 120 records most steps pass several marks, with 2 most pass none."""
+    loop = scripted(lambda b, attempt: GOOD, records=records)
+    run(loop, 2000)
+    v = torch.log1p(torch.logaddexp(torch.zeros(1, dtype=torch.float64), loop.recorder.table["log_time"]))
+    # The marks are met to 64 epsilon of v, which log T − log L and back round once more.
+    torch.testing.assert_close(v, loop.milestones.marks, rtol=1e-12, atol=1e-15)
+
+
+def test_a_run_that_is_stopped_leaves_each_replica_where_it_is():
+    loop = scripted(lambda b, attempt: GOOD)
+    run(loop, 3)
+    here = loop.cohort.y.clone()
+    done = loop.fraction_done
+    assert 0 < done < 1
+    loop.stop()
+    assert loop.status == [Status.STEP_LIMIT] * 3
+    assert torch.equal(loop.final, here)
+    assert not loop.running
+
+
+def test_progress_only_grows():
+    loop = scripted(lambda b, attempt: GOOD if attempt % 2 else 2.0)
+    seen = []
+    for _ in range(2000):
+        if not loop.running:
+            break
+        seen.append(loop.fraction_done)
+        loop.advance()
+    assert seen == sorted(seen)
+    assert seen[0] == 0
+    assert seen[-1] < 1

@@ -1,0 +1,157 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy.linalg import expm
+
+from ulpm.flow.methods import DORMAND_PRINCE
+from ulpm.flow.runge_kutta import ExplicitRungeKutta
+
+CPU = torch.device("cpu")
+# Rotation, decay and a coupling: neither normal nor symmetric, of size about 2.
+MATRIX = np.array([[-1.0, 2.0, 0.0, 0.3], [-2.0, -0.5, 0.4, 0.0], [0.1, 0.0, -1.5, 1.0], [0.0, 0.7, -1.0, 0.2]])
+START = np.array([1.0, -0.5, 0.25, 2.0])
+
+
+def linear(y):
+    """y' = M y, and the first component as the monitored quantity."""
+    return y @ torch.tensor(MATRIX).T, y[:, 0]
+
+
+def exact(t):
+    return expm(MATRIX * t) @ START
+
+
+def stepper(dtype=torch.float64):
+    return ExplicitRungeKutta(DORMAND_PRINCE, dtype, CPU)
+
+
+def one_step(h, y=START):
+    y = torch.tensor(np.atleast_2d(y))
+    return stepper().step(linear, y, linear(y)[0], torch.full((len(y),), h, dtype=torch.float64))
+
+
+def slope(hs, errors):
+    return np.polyfit(np.log(hs), np.log(errors), 1)[0]
+
+
+HS = 1 / np.arange(10, 41, 5)  # local errors from 1e-7 to 1e-12 of the state: above rounding, below the curve
+
+
+def test_the_global_error_falls_with_the_fifth_power_of_the_step():
+    errors = []
+    for h in HS:
+        y = torch.tensor(START)[None]
+        rate = linear(y)[0]
+        for _ in range(round(1 / h)):
+            trial = stepper().step(linear, y, rate, torch.tensor([h], dtype=torch.float64))
+            y, rate = trial.end, trial.end_rate
+        errors.append(np.linalg.norm(y[0].numpy() - exact(1.0)))
+    assert slope(HS, errors) == pytest.approx(5, abs=0.2)
+
+
+def test_the_local_error_falls_with_the_sixth_power_of_the_step():
+    hs = HS[:4]
+    errors = [np.linalg.norm(one_step(h).end[0].numpy() - exact(h)) for h in hs]
+    assert slope(hs, errors) == pytest.approx(6, abs=0.2)
+
+
+def test_the_error_estimate_falls_with_the_fifth_power_of_the_step():
+    estimates = [float(one_step(h).error.norm()) for h in HS]
+    assert slope(HS, estimates) == pytest.approx(5, abs=0.2)
+
+
+def test_the_error_estimate_bounds_the_true_local_error():
+    for h in HS:
+        trial = one_step(h)
+        assert np.linalg.norm(trial.end[0].numpy() - exact(h)) < float(trial.error.norm())
+
+
+@pytest.mark.parametrize("theta", [0.2, 0.4, 0.6])
+def test_the_interpolant_has_order_four(theta):
+    """It is wrong by O(h⁵) inside one step; towards its ends the factor of h⁵ vanishes and the slope is that of h⁶."""
+    errors = []
+    for h in HS:
+        y = stepper().interpolate(one_step(h), torch.tensor([0]), torch.tensor([theta], dtype=torch.float64))
+        errors.append(np.linalg.norm(y[0].numpy() - exact(theta * h)))
+    assert slope(HS, errors) == pytest.approx(5, abs=0.3)
+
+
+def test_the_interpolant_starts_and_ends_at_the_step_for_the_asked_replicas_only():
+    trial = one_step(0.3, np.stack([START, 2 * START, -START]))
+    rows, theta = torch.tensor([2, 0]), torch.tensor([1.0, 0.0], dtype=torch.float64)
+    y = stepper().interpolate(trial, rows, theta)
+    assert torch.equal(y[1], trial.start[0])
+    torch.testing.assert_close(y[0], trial.end[2], rtol=1e-13, atol=1e-13)
+
+
+def test_the_last_stage_is_the_rate_at_the_end_and_so_is_the_monitor():
+    trial = one_step(0.2)
+    rate, monitor = linear(trial.end)
+    assert torch.equal(trial.end_rate, rate)
+    assert torch.equal(trial.end_monitor, monitor)
+    assert torch.equal(trial.stages[0], linear(trial.start)[0])
+
+
+def test_a_step_costs_six_evaluations():
+    calls = 0
+
+    def counted(y):
+        nonlocal calls
+        calls += 1
+        return linear(y)
+
+    y = torch.tensor(START)[None]
+    stepper().step(counted, y, linear(y)[0], torch.tensor([0.1], dtype=torch.float64))
+    assert calls == stepper().evaluations_per_step == 6
+
+
+def test_steps_of_several_sizes_are_the_separate_steps():
+    y = torch.tensor(np.stack([START, 3 * START, -START]))
+    sizes = torch.tensor([0.01, 0.3, 1.0], dtype=torch.float64)
+    together = stepper().step(linear, y, linear(y)[0], sizes)
+    for b, h in enumerate(sizes.tolist()):
+        alone = one_step(h, y[b].numpy())
+        for name in ("end", "error", "end_rate"):
+            torch.testing.assert_close(getattr(together, name)[b], getattr(alone, name)[0], rtol=1e-13, atol=1e-15)
+
+
+def test_a_step_leaves_its_arguments_as_they_are():
+    y = torch.tensor(START)[None]
+    rate, h = linear(y)[0], torch.tensor([0.1], dtype=torch.float64)
+    before = y.clone(), rate.clone(), h.clone()
+    stepper().step(linear, y, rate, h)
+    assert all(torch.equal(a, b) for a, b in zip(before, (y, rate, h), strict=True))
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("stage", range(1, 7))
+def test_a_stage_that_is_not_finite_gives_an_error_that_is_not_finite_and_no_exception(bad, stage):
+    calls = 0
+
+    def breaks(y):
+        nonlocal calls
+        calls += 1
+        rate, monitor = linear(y)
+        if calls == stage:
+            rate[0, 0] = bad
+        return rate, monitor
+
+    y = torch.tensor(np.stack([START, START]))
+    trial = stepper().step(breaks, y, linear(y)[0], torch.tensor([0.1, 0.1], dtype=torch.float64))
+    assert not torch.isfinite(trial.error[0]).all()
+    # The replica beside it does not notice: the error is a sum of stages of size 4 that nearly cancel.
+    torch.testing.assert_close(trial.error[1], one_step(0.1).error[0], rtol=0, atol=1e-15)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_a_step_stays_in_its_precision(dtype):
+    y = torch.tensor(START, dtype=dtype)[None]
+
+    def rate_function(y):
+        return -y, y[:, 0]
+
+    trial = stepper(dtype).step(rate_function, y, -y, torch.tensor([0.01], dtype=dtype))
+    assert {trial.end.dtype, trial.error.dtype, trial.end_rate.dtype} == {dtype}
+    torch.testing.assert_close(trial.end, y * math.exp(-0.01), rtol=4 * torch.finfo(dtype).eps, atol=0)

@@ -1,0 +1,270 @@
+"""The command line: ``ulpm flow | resume | plot | table``."""
+
+import dataclasses
+import json
+import math
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import torch
+import tyro
+from rich.console import Console
+from rich.markdown import Markdown
+
+from ulpm import _checks, _files
+from ulpm.flow import FlowRun, resume_flow
+from ulpm.plotting import save_figures
+from ulpm.problem import Problem, State
+from ulpm.runs import RunDirectory
+from ulpm.starts import parse_class_counts, start_from_features
+from ulpm.summary import markdown_table, summarise
+from ulpm.trajectory import Trajectory
+
+__all__ = ["main"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Flow:
+    """Simulate the gradient flow, and save and plot it.
+
+    Start from random features (--class-counts and --feature-dim) or from given ones (--features), and say where to end
+    with exactly one of --log10-time, --log-time and --log-loss.
+    """
+
+    out: Path
+    """Directory for trajectory.safetensors, records.csv, results.md and figures."""
+    class_counts: str | None = None
+    """Samples in each class: 50x10 for 50 in each of 10 classes, or explicit counts such as 7,5,5,4."""
+    feature_dim: int | None = None
+    """Feature dimension d."""
+    features: str | None = None
+    """A .npz or .safetensors file with features [N, d], labels [N] and perhaps classifier [K, d]; or the word
+    fashion-mnist-sample for 1,000 embedded images."""
+    log10_time: float | None = None
+    """End at this log10 of flow time; 1000 means t = 10^1000."""
+    log_time: float | None = None
+    """End at this natural log of flow time."""
+    log_loss: float | None = None
+    """End at this natural log of the summed cross-entropy."""
+    seed: int = 0
+    """Seed of the random start, or of the random classifier beside given features."""
+    scale: float | None = None
+    """Typical length of a feature at the start: 1 for random features; given ones are left as they are unless set."""
+    replicas: int | None = None
+    """Number of independent random starts, run side by side."""
+    rtol: float = 1e-6
+    """Relative tolerance of each step."""
+    records: int = 200
+    """Number of records, the start and the end included."""
+    snapshots: int = 9
+    """Number of whole states kept for the picture of the collapse."""
+    max_steps: int = 100_000
+    """Give up after this many steps."""
+    dtype: Literal["float64", "float32"] = "float64"
+    """Number format."""
+    device: str = "cpu"
+    """Where to compute: cpu, cuda or cuda:1."""
+    checkpoint_seconds: float = 30.0
+    """Seconds between checkpoints."""
+    overwrite: bool = False
+    """Replace a run that is already in --out, once this one is complete."""
+    figures: bool = True
+    """Draw figures."""
+    progress: bool = True
+    """Show progress."""
+    json: Path | None = None
+    """Write the result here in JSON."""
+
+    def run(self) -> int:
+        directory = RunDirectory(self.out)
+        problem, state = self._start()
+        began = time.monotonic()
+        run = FlowRun.prepare(
+            problem,
+            state,
+            log_time=self.log_time,
+            log10_time=self.log10_time,
+            log_loss=self.log_loss,
+            rtol=self.rtol,
+            records=self.records,
+            snapshots=self.snapshots,
+            max_steps=self.max_steps,
+            config={"arguments": self._arguments()},
+        )
+        # Only now, when every argument has been accepted, may anything be written.
+        directory.begin(self._arguments(), self.overwrite)
+        path = run.finish(self.progress, directory.checkpoint, self.checkpoint_seconds)
+        return _report(directory, path, time.monotonic() - began, self.figures, self.json)
+
+    def _arguments(self) -> dict[str, Any]:
+        """What decides the numbers, as config.json keeps it."""
+        outside = {"out", "overwrite", "progress", "json", "checkpoint_seconds"}
+        return {name: value for name, value in vars(self).items() if name not in outside}
+
+    def _start(self) -> tuple[Problem, State]:
+        dtype = torch.float64 if self.dtype == "float64" else torch.float32
+        device = _checks.device(self.device)
+        if self.scale is not None:
+            _checks.real("--scale", self.scale, above=0)
+        if self.features is not None:
+            if self.class_counts is not None or self.feature_dim is not None or self.replicas is not None:
+                raise ValueError(
+                    "--features brings its own sizes: leave out --class-counts, --feature-dim, --replicas."
+                )
+            return start_from_features(self.features, self.scale, self.seed, dtype, device)
+        if self.class_counts is None or self.feature_dim is None:
+            raise ValueError("a start is needed: give --class-counts and --feature-dim, or --features.")
+        problem = Problem(parse_class_counts(self.class_counts), self.feature_dim)
+        scale = 1.0 if self.scale is None else self.scale
+        return problem, problem.random_state(self.seed, scale, self.replicas, dtype, device)
+
+
+@dataclasses.dataclass(frozen=True)
+class Resume:
+    """Go on with a run that was interrupted; on the same machine the result is the same bit for bit."""
+
+    run_directory: Annotated[Path, tyro.conf.Positional]
+    """The --out of the interrupted `ulpm flow`."""
+    device: str | None = None
+    """Where to compute, if not where the run was."""
+    checkpoint_seconds: float = 30.0
+    """Seconds between checkpoints."""
+    progress: bool = True
+    """Show progress."""
+    json: Path | None = None
+    """Write the result here in JSON."""
+
+    def run(self) -> int:
+        directory = RunDirectory(self.run_directory)
+        arguments = directory.arguments()
+        finished = directory.result()
+        began = time.monotonic()
+        if finished is not None:
+            _say(f"{self.run_directory} is complete: nothing to resume.")
+            path = finished
+        elif directory.checkpoint.exists():
+            path = resume_flow(
+                directory.checkpoint,
+                progress=self.progress,
+                checkpoint_seconds=self.checkpoint_seconds,
+                device=self.device,
+            )
+        else:
+            _say("There is no checkpoint yet: starting again from config.json.")
+            own: dict[str, Any] = {
+                "progress": self.progress,
+                "checkpoint_seconds": self.checkpoint_seconds,
+                "json": self.json,
+            }
+            own |= {"device": self.device} if self.device else {}
+            return Flow(out=self.run_directory, overwrite=True, **(arguments | own)).run()
+        return _report(directory, path, time.monotonic() - began, arguments["figures"], self.json)
+
+
+@dataclasses.dataclass(frozen=True)
+class Plot:
+    """Draw the figures of saved runs; the metrics, loss, margin and invariants of several are laid over each other."""
+
+    runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """Run directories or trajectory files."""
+    out: Path | None = None
+    """Directory for the figures; by default that of the first run."""
+    formats: tuple[Literal["png", "svg", "pdf"], ...] = ("png",)
+    """File formats."""
+    json: Path | None = None
+    """Write the list of figures here in JSON."""
+
+    def run(self) -> int:
+        paths = _load(self.runs)
+        first, *others = paths.values()
+        here = self.runs[0] if self.runs[0].is_dir() else self.runs[0].parent
+        drawn = save_figures(
+            first, self.out or here, self.formats, others=others, labels=list(paths) if others else None
+        )
+        for file in drawn:
+            _say(str(file))
+        _write_json(self.json, {"figures": [str(file) for file in drawn]})
+        return 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """Print the results of saved runs side by side, beside the limits that theory gives."""
+
+    runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """Run directories or trajectory files."""
+    out: Path | None = None
+    """Write the table here in Markdown."""
+    json: Path | None = None
+    """Write the numbers here in JSON."""
+
+    def run(self) -> int:
+        paths = _load(self.runs)
+        table = markdown_table(paths)
+        Console().print(Markdown(table))
+        if self.out is not None:
+            _files.write_text(self.out, table)
+        _write_json(self.json, {name: summarise(path) for name, path in paths.items()})
+        return 0
+
+
+Command = (
+    Annotated[Flow, tyro.conf.subcommand("flow")]
+    | Annotated[Resume, tyro.conf.subcommand("resume")]
+    | Annotated[Plot, tyro.conf.subcommand("plot")]
+    | Annotated[Table, tyro.conf.subcommand("table")]
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command. Returns: the exit status, 0 if all went well, 1 with one sentence on standard error otherwise."""
+    command = tyro.cli(
+        Command,
+        prog="ulpm",
+        description="Neural collapse in the unconstrained layer-peeled model, followed to astronomically late time.",
+        args=arguments,
+        config=(tyro.conf.OmitSubcommandPrefixes,),
+    )
+    try:
+        return int(command.run())
+    except (ValueError, TypeError, OSError) as error:
+        print(f"ulpm: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("ulpm: interrupted; `ulpm resume` goes on with a flow from its last checkpoint.", file=sys.stderr)
+        return 130
+
+
+def _report(directory: RunDirectory, path: Trajectory, seconds: float, figures: bool, json_file: Path | None) -> int:
+    """Save and print what came out. Exit status 1 if the requested end was not reached."""
+    files = directory.finish(path, figures)
+    result = summarise(path)
+    _write_json(json_file, result | {"seconds": seconds, "files": [str(file) for file in files]})
+    for status in dict.fromkeys(result["status"]):
+        _say(status)
+    end = float(path.log_time[-1].max()) / math.log(10)
+    _say(f"log10 t = {end:.6g} after {path.stats['steps']} steps in {seconds:.1f} s.")
+    _say(f"Results are in {directory.path}: " + ", ".join(file.name for file in files))
+    return 0 if path.finished else 1
+
+
+def _load(runs: Sequence[Path]) -> dict[str, Trajectory]:
+    if not runs:
+        raise ValueError("at least one run directory must be given.")
+    files = [run / "trajectory.safetensors" if run.is_dir() else run for run in runs]
+    names = [run.name if run.is_dir() else run.stem for run in runs]
+    if len(set(names)) < len(names):
+        names = [str(run) for run in runs]
+    return {name: Trajectory.load(file) for name, file in zip(names, files, strict=True)}
+
+
+def _write_json(path: Path | None, result: Any) -> None:
+    if path is not None:
+        _files.write_text(path, json.dumps(result, indent=2, allow_nan=False) + "\n")
+
+
+def _say(text: str) -> None:
+    Console(soft_wrap=True, highlight=False).print(text)

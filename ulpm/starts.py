@@ -1,0 +1,73 @@
+"""Starts by name, as the command line has them: class counts in short form, and files of features."""
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from ulpm.problem import Problem, State, from_features
+from ulpm.sample import fashion_mnist_sample
+
+__all__ = ["SAMPLE", "parse_class_counts", "read_features", "start_from_features"]
+
+SAMPLE = "fashion-mnist-sample"
+
+
+def parse_class_counts(text: str) -> list[int]:
+    """``50x10`` means 50 samples in each of 10 classes; ``7,5,5,4`` are explicit counts.
+
+    Raises: ValueError for anything else.
+    """
+    try:
+        if "x" in text:
+            samples, classes = text.split("x")
+            return [int(samples)] * int(classes)
+        return [int(count) for count in text.split(",")]
+    except ValueError:
+        raise ValueError(f"class counts are written like 50x10 or 7,5,5,4, but {text!r} was given.") from None
+
+
+def read_features(path: Path) -> tuple[Tensor, Tensor, Tensor | None]:
+    """The arrays ``features`` [N, d], ``labels`` [N] and perhaps ``classifier`` [K, d] of a .npz or .safetensors file.
+
+    Raises: OSError if the file is missing or damaged, ValueError if it lacks an array or has another ending.
+    """
+    if path.suffix not in (".npz", ".safetensors"):
+        raise ValueError(f"{path} must end in .npz or .safetensors, or be the word {SAMPLE}.")
+    try:
+        if path.suffix == ".npz":
+            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
+                arrays = {name: torch.from_numpy(file[name]) for name in file.files}
+        else:
+            arrays = safetensors.torch.load_file(path)
+    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, safetensors.SafetensorError) as error:
+        reason = (
+            "there is no such file" if isinstance(error, FileNotFoundError) else f"damaged or unsupported ({error})"
+        )
+        raise OSError(f"{path} could not be read: {reason}.") from error
+    missing = [name for name in ("features", "labels") if name not in arrays]
+    if missing:
+        raise ValueError(f"{path} must hold the arrays features [N, d] and labels [N], but {missing[0]} is missing.")
+    return arrays["features"], arrays["labels"], arrays.get("classifier")
+
+
+def start_from_features(
+    source: str, scale: float | None, seed: int, dtype: torch.dtype, device: torch.device
+) -> tuple[Problem, State]:
+    """The start whose features are the embedded images or those of a file, in the given precision.
+
+    ``scale`` is the root mean square of ‖h_i‖ to which features, and a given classifier, are multiplied; None: as they
+    are. Raises: as ``read_features`` and ``from_features``.
+    """
+    features, labels, classifier = (*fashion_mnist_sample(), None) if source == SAMPLE else read_features(Path(source))
+    if features.is_floating_point():
+        features = features.to(device, dtype)
+        size = features.square().sum(-1).mean().sqrt()
+        if scale is not None and size > 0:
+            features = features * (scale / size)
+            classifier = None if classifier is None else classifier * (scale / size).to(classifier.device)
+    return from_features(features, labels, classifier, seed=seed)
