@@ -72,8 +72,11 @@ class LogLossField:
         W_tangent: Float[Tensor, "*batch K d"],
         H_tangent: Float[Tensor, "*batch d N"],
         loss: Loss | None = None,
+        out: tuple[Tensor, Tensor] | None = None,
     ) -> tuple[Float[Tensor, "*batch K d"], Float[Tensor, "*batch d N"]]:
-        """J(W, H) · (tangent), J = −∇² log L, a symmetric operator. ``loss`` saves evaluating it at (W, H) again.
+        """J(W, H) · (tangent), J = −∇² log L, a symmetric operator, written into ``out`` if it is given.
+
+        ``loss`` saves evaluating it at (W, H) again.
 
         With c = Q ∘ dA, where dA is the differential of the gaps: d log L = Σ c and
         dQ = c − Q ∘ (L·colsum(c) + Σ c); then dF = (dR Hᵀ + R dHᵀ, dWᵀ R + Wᵀ dR), all divided by L.
@@ -90,7 +93,12 @@ class LogLossField:
         dR = -c - R * (probability_change + total)
         dR.scatter_(-2, rows, 0.0)
         dR.scatter_(-2, rows, -dR.sum(-2, keepdim=True))
-        return dR @ H.mT + R @ H_tangent.mT, W_tangent.mT @ R + W.mT @ dR
+        W_out, H_out = out if out is not None else (None, None)
+        W_image = torch.matmul(dR, H.mT, out=W_out)
+        H_image = torch.matmul(W_tangent.mT, R, out=H_out)
+        W_image += R @ H_tangent.mT
+        H_image += W.mT @ dR
+        return W_image, H_image
 
     def _gaps(self, W: Tensor, H: Tensor) -> tuple[Tensor, Tensor]:
         """Gaps [..., K, N], −inf on the label row, and the index of that row for gather and scatter."""

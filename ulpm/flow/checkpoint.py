@@ -8,7 +8,8 @@ from typing import Any
 from torch import Tensor
 
 from ulpm import _checks, _files
-from ulpm.flow.loop import Cohort, FlowLoop
+from ulpm.flow.cohort import Cohort
+from ulpm.flow.loop import FlowLoop
 from ulpm.flow.milestones import Milestones
 from ulpm.flow.system import FlowSystem
 from ulpm.problem import Problem

@@ -4,8 +4,9 @@ import dataclasses
 from collections.abc import Callable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
+from torch.linalg import vector_norm
 
 from ulpm.flow.methods import Tableau
 
@@ -17,7 +18,10 @@ RateFunction = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 @dataclasses.dataclass(frozen=True)
 class Trial:
-    """What one attempted step gives: the state, rate and monitored quantity at its end, its local error, its stages."""
+    """What one attempted step gives: the state, rate and monitored quantity at its end, its local error, its stages.
+
+    ``stiffness`` estimates the largest eigenvalue of −J met in the step, and ``products`` counts products with J.
+    """
 
     start: Float[Tensor, "B D"]
     end: Float[Tensor, "B D"]
@@ -26,6 +30,8 @@ class Trial:
     error: Float[Tensor, "B D"]
     step_size: Float[Tensor, " B"]
     stages: Float[Tensor, "s B D"]
+    stiffness: Float[Tensor, " B"] | None = None
+    products: Int[Tensor, " B"] | None = None
 
 
 class ExplicitRungeKutta:
@@ -58,12 +64,15 @@ class ExplicitRungeKutta:
         stages[0] = rate
         end, end_rate, monitor = y, rate, step_size
         for i, row in enumerate(self._rows, start=1):
+            before, before_rate = end, end_rate
             increment = self._combine(row, stages[:i])
             end = torch.addcmul(y, h, increment, out=increment)
             end_rate, monitor = rate_function(end)
             stages[i] = end_rate
         error = self._combine(self._error, stages).mul_(h)
-        return Trial(y, end, end_rate, monitor, error, step_size, stages)
+        # The last two stages are at the same time: the states differ in what is stiff (Hairer and Wanner, 1996, IV.2).
+        stiffness = vector_norm(end_rate - before_rate, dim=1) / vector_norm(end - before, dim=1)
+        return Trial(y, end, end_rate, monitor, error, step_size, stages, stiffness)
 
     def interpolate(self, trial: Trial, rows: Tensor, theta: Float[Tensor, " S"]) -> Float[Tensor, "S D"]:
         """The states of the replicas ``rows`` [S] at the fraction ``theta`` of their step, by the interpolant."""

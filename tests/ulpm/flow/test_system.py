@@ -51,9 +51,11 @@ def test_the_error_of_the_state_counts_relative_to_its_norm():
 
 
 @pytest.mark.parametrize("log_loss", [5.0, 0.0, -1.0, -1000.0])
-def test_the_error_of_the_clock_counts_relative_to_log_time(log_loss):
-    log_time = max(1.0, math.log(0.1) - log_loss)
-    assert ratio_of(0.0, 0.004, log_loss) == pytest.approx(0.004 / 0.1 / log_time / 1e-3, rel=1e-12)
+def test_the_error_of_the_clock_counts_relative_to_log_time_until_it_is_a_tenth_of_the_root_of_rtol(log_loss):
+    rtol = 1e-8
+    allowed = min(rtol * max(1.0, math.log(0.1) - log_loss), 0.1 * math.sqrt(rtol))
+    assert ratio_of(0.0, 0.004, log_loss, rtol) == pytest.approx(0.004 / 0.1 / allowed, rel=1e-12)
+    assert ratio_of(0.0, 0.004, -1e9, rtol) == pytest.approx(0.004 / 0.1 / (0.1 * math.sqrt(rtol)), rel=1e-12)
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
