@@ -16,7 +16,7 @@ def floating(name: str, value: object) -> Tensor:
         raise TypeError(f"{name} must be a torch tensor, but a {type(value).__name__} was given: use torch.as_tensor.")
     if value.dtype not in (torch.float32, torch.float64):
         raise TypeError(
-            f"{name} must have dtype float32 or float64, but it has {_dtype_name(value)}: convert it with .double()."
+            f"{name} must have dtype float32 or float64, but it has {_dtype_name(value)}: convert it to float64 first."
         )
     if not bool(torch.isfinite(value).all()):
         raise ValueError(f"{name} must be finite, but it contains NaN or infinity: remove these entries first.")
@@ -33,7 +33,7 @@ def shape(name: str, value: Tensor, *expected: int | None) -> Tensor:
         got == want if want is not None else got >= 1 for got, want in zip(tail, expected, strict=True)
     )
     if not fits:
-        wanted = ", ".join("any" if size is None else str(size) for size in expected)
+        wanted = ", ".join("≥ 1" if size is None else str(size) for size in expected)
         raise ValueError(f"{name} must have shape [..., {wanted}], but its shape is {list(value.shape)}.")
     return value
 
@@ -48,12 +48,13 @@ def labels(name: str, value: object, num_samples: int, num_classes: int) -> Tens
         raise TypeError(f"{name} must be a tensor of integers, but it is {got}: convert it with .long().")
     if value.shape != (num_samples,):
         raise ValueError(f"{name} must have shape [{num_samples}], one label a sample, but it is {list(value.shape)}.")
+    value = value.long()
     if num_samples and (int(value.min()) < 0 or int(value.max()) >= num_classes):
         raise ValueError(
-            f"{name} must lie in 0 … {num_classes - 1} for {num_classes} classes, "
-            f"but they lie in {int(value.min())} … {int(value.max())}: renumber them from 0."
+            f"{name} must lie in 0 … {num_classes - 1}, but they lie in {int(value.min())} … {int(value.max())}: "
+            "renumber them from 0."
         )
-    return value.long()
+    return value
 
 
 def integer(name: str, value: Any, minimum: int) -> int:
@@ -92,6 +93,8 @@ def device(name: str) -> torch.device:
     """
     try:
         found = torch.device(name)
+        if found.type not in ("cpu", "cuda"):
+            raise NotImplementedError
         torch.empty(0, device=found)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise ValueError(f"device {name!r} is not available here: use 'cpu', or 'cuda' on one with a GPU.") from error

@@ -4,15 +4,18 @@ import contextlib
 import json
 import os
 import tempfile
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import safetensors
 import safetensors.torch
+import torch
 from torch import Tensor
 
 _METADATA_KEY = "ulpm"
+_CHECKSUM = "checksum"
 
 
 def replace_file(path: Path, write: Callable[[Path], object]) -> None:
@@ -33,7 +36,8 @@ def replace_file(path: Path, write: Callable[[Path], object]) -> None:
         temporary.replace(path)
     except (OSError, safetensors.SafetensorError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise OSError(f"{path} could not be written ({reason}); an earlier version of it is untouched.") from error
+        kept = "; the earlier version of it is untouched" if path.is_file() else ""
+        raise OSError(f"{path} could not be written ({reason}){kept}.") from error
     finally:
         if temporary is not None:
             with contextlib.suppress(OSError):
@@ -57,7 +61,7 @@ def read_text(path: Path) -> str:
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
     """Write tensors and JSON metadata as one safetensors file. Raises: OSError as ``replace_file``."""
     on_cpu = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    text = json.dumps(metadata, allow_nan=False)
+    text = json.dumps({**metadata, _CHECKSUM: _checksum(on_cpu)}, allow_nan=False)
     replace_file(path, lambda temporary: safetensors.torch.save_file(on_cpu, temporary, {_METADATA_KEY: text}))
 
 
@@ -76,7 +80,26 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise OSError(f"{path} could not be read: {reason}.") from error
     if text is None:
         raise OSError(f"{path} is a safetensors file, but not one that ulpm wrote.")
-    return tensors, json.loads(text)
+    metadata = json.loads(text)
+    if metadata.pop(_CHECKSUM, None) != _checksum(tensors):
+        raise OSError(f"{path} is damaged: its checksum does not match its contents.")
+    return tensors, metadata
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove temporary files that a process killed while writing ``path`` left behind."""
+    for leftover in path.parent.glob(f".{path.name}.*"):
+        with contextlib.suppress(OSError):
+            leftover.unlink()
+
+
+def _checksum(tensors: Mapping[str, Tensor]) -> int:
+    """CRC-32 of all contents: it finds damage, not forgery."""
+    value = 0
+    for name in sorted(tensors):
+        contents = tensors[name].contiguous().flatten().view(torch.uint8).numpy()
+        value = zlib.crc32(contents, zlib.crc32(name.encode(), value))  # type: ignore[arg-type]  # an array is a buffer
+    return value
 
 
 def _umask() -> int:

@@ -19,7 +19,7 @@ from ulpm.flow import FlowRun, resume_flow
 from ulpm.plotting import save_figures
 from ulpm.problem import Problem, State
 from ulpm.runs import RunDirectory
-from ulpm.starts import parse_class_counts, start_from_features
+from ulpm.starts import SAMPLE, parse_class_counts, start_from_features
 from ulpm.summary import markdown_table, summarise
 from ulpm.trajectory import Trajectory
 
@@ -80,6 +80,7 @@ class Flow:
 
     def run(self) -> int:
         directory = RunDirectory(self.out)
+        _checks.real("--checkpoint-seconds", self.checkpoint_seconds, above=0)
         problem, state = self._start()
         began = time.monotonic()
         run = FlowRun.prepare(
@@ -102,7 +103,11 @@ class Flow:
     def _arguments(self) -> dict[str, Any]:
         """What decides the numbers, as config.json keeps it."""
         outside = {"out", "overwrite", "progress", "json", "checkpoint_seconds"}
-        return {name: value for name, value in vars(self).items() if name not in outside}
+        arguments = {name: value for name, value in vars(self).items() if name not in outside}
+        if self.features not in (None, SAMPLE):
+            # The run may be resumed from another folder.
+            arguments["features"] = str(Path(str(self.features)).resolve())
+        return arguments
 
     def _start(self) -> tuple[Problem, State]:
         dtype = torch.float64 if self.dtype == "float64" else torch.float32
@@ -130,6 +135,8 @@ class Resume:
     """The --out of the interrupted `ulpm flow`."""
     device: str | None = None
     """Where to compute, if not where the run was."""
+    max_steps: int | None = None
+    """Another limit of steps, for a run that came to the end of the first."""
     checkpoint_seconds: float = 30.0
     """Seconds between checkpoints."""
     progress: bool = True
@@ -141,16 +148,18 @@ class Resume:
         directory = RunDirectory(self.run_directory)
         arguments = directory.arguments()
         finished = directory.result()
+        more = self.max_steps is not None and finished is not None and not finished.finished
         began = time.monotonic()
-        if finished is not None:
-            _say(f"{self.run_directory} is complete: nothing to resume.")
+        if finished is not None and not (more and directory.has_checkpoint()):
+            _say(f"{self.run_directory} has ended: nothing to resume.")
             path = finished
-        elif directory.checkpoint.exists():
+        elif directory.has_checkpoint():
             path = resume_flow(
                 directory.checkpoint,
                 progress=self.progress,
                 checkpoint_seconds=self.checkpoint_seconds,
                 device=self.device,
+                max_steps=self.max_steps,
             )
         else:
             _say("There is no checkpoint yet: starting again from config.json.")
@@ -160,7 +169,12 @@ class Resume:
                 "json": self.json,
             }
             own |= {"device": self.device} if self.device else {}
-            return Flow(out=self.run_directory, overwrite=True, **(arguments | own)).run()
+            own |= {"max_steps": self.max_steps} if self.max_steps else {}
+            try:
+                again = Flow(out=self.run_directory, overwrite=True, **(arguments | own))
+            except TypeError as error:
+                raise OSError(f"{directory.config} is damaged: it is not the configuration of a run.") from error
+            return again.run()
         return _report(directory, path, time.monotonic() - began, arguments["figures"], self.json)
 
 
@@ -204,7 +218,9 @@ class Table:
     def run(self) -> int:
         paths = _load(self.runs)
         table = markdown_table(paths)
-        Console().print(Markdown(table))
+        console = Console()
+        # Piped on, the Markdown itself is of more use than a picture of it.
+        console.print(Markdown(table)) if console.is_terminal else _say(table)
         if self.out is not None:
             _files.write_text(self.out, table)
         _write_json(self.json, {name: summarise(path) for name, path in paths.items()})
@@ -233,6 +249,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, TypeError, OSError) as error:
         print(f"ulpm: {error}", file=sys.stderr)
         return 1
+    except (MemoryError, RuntimeError) as error:
+        # torch has no class of its own for what does not fit.
+        if not isinstance(error, MemoryError) and "alloc" not in str(error):
+            raise
+        print("ulpm: there is not enough memory for a run of this size.", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("ulpm: interrupted; `ulpm resume` goes on with a flow from its last checkpoint.", file=sys.stderr)
         return 130
@@ -255,9 +277,11 @@ def _load(runs: Sequence[Path]) -> dict[str, Trajectory]:
     if not runs:
         raise ValueError("at least one run directory must be given.")
     files = [run / "trajectory.safetensors" if run.is_dir() else run for run in runs]
-    names = [run.name if run.is_dir() else run.stem for run in runs]
+    names = [run.resolve().name if run.is_dir() else run.stem for run in runs]
     if len(set(names)) < len(names):
         names = [str(run) for run in runs]
+    if len(set(names)) < len(names):
+        raise ValueError("every run must be given once only.")
     return {name: Trajectory.load(file) for name, file in zip(names, files, strict=True)}
 
 
@@ -267,4 +291,4 @@ def _write_json(path: Path | None, result: Any) -> None:
 
 
 def _say(text: str) -> None:
-    Console(soft_wrap=True, highlight=False).print(text)
+    Console(soft_wrap=True, highlight=False).print(text, markup=False)

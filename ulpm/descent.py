@@ -47,6 +47,8 @@ def gradient_descent(
     _checks.real("momentum", momentum, minimum=0, below=1)
     _checks.integer("steps", steps, minimum=1)
     common = describe_run(problem, state, records, snapshots, config)
+    if not math.isfinite(steps * rate / (1 - momentum)):
+        raise ValueError(f"learning_rate times steps must be finite, but {rate:g} times {steps} was given.")
     rows = _record_steps(steps, min(common["records"], steps + 1), None if loss_scaled else rate / (1 - momentum))
     facts = {
         **common,
@@ -66,7 +68,9 @@ def gradient_descent(
         for row, step in enumerate(rows):
             walk.go_to(step)
             walk.record(recorder, row)
-        counts = {"steps": steps, "field_evaluations": steps * len(W), "jacobian_products": 0}
+            if Status.STEPS_TAKEN not in walk.status:
+                break
+        counts = {"steps": walk.step, "field_evaluations": walk.step * len(W), "jacobian_products": 0}
         return recorder.trajectory(problem, walk.last_W, walk.last_H, walk.status, counts, facts)
 
 
@@ -97,14 +101,14 @@ class _Descent:
         self._W, self._H = W, H
         self._W_step, self._H_step = torch.zeros_like(W), torch.zeros_like(H)
         self._log_time = W.new_full(W.shape[:1], -torch.inf, dtype=torch.float64)
-        self._step = 0
+        self.step = 0
         self.last_W, self.last_H = W.clone(), H.clone()
         self.status = [Status.STEPS_TAKEN] * len(W)
 
     def go_to(self, step: int) -> None:
         """Take steps until ``step``."""
         log_time_per_rate = math.log(self._rate / (1 - self._momentum))
-        while self._step < step:
+        while self.step < step:
             loss, W_rate, H_rate = self._field(self._W, self._H)
             size = self._rate * (torch.ones_like(loss.log_loss) if self._loss_scaled else torch.exp(loss.log_loss))
             self._W_step.mul_(self._momentum).addcmul_(size[:, None, None], W_rate)
@@ -113,7 +117,7 @@ class _Descent:
             self._H += self._H_step
             log_advance = log_time_per_rate - loss.log_loss.double() * self._loss_scaled
             self._log_time = torch.logaddexp(self._log_time, log_advance)
-            self._step += 1
+            self.step += 1
 
     def record(self, recorder: Recorder, row: int) -> None:
         """Record the replicas whose numbers still mean something."""

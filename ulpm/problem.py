@@ -69,7 +69,7 @@ class Problem:
         if isinstance(class_counts, str) or not isinstance(class_counts, Sequence):
             raise TypeError(f"class_counts must be a list of integers such as [50] * 10, but got {class_counts!r}.")
         if len(class_counts) < 2:
-            raise ValueError(f"a classification problem needs at least 2 classes, but {len(class_counts)} was given.")
+            raise ValueError(f"a classification problem needs at least 2 classes, but got {len(class_counts)}.")
         counts = tuple(_checks.integer(f"class_counts[{k}]", n, minimum=1) for k, n in enumerate(class_counts))
         object.__setattr__(self, "class_counts", counts)
         object.__setattr__(self, "feature_dim", _checks.integer("feature_dim", feature_dim, minimum=1))
@@ -138,7 +138,9 @@ class Problem:
             raise TypeError(f"dtype must be torch.float64 or torch.float32, but {dtype} was given.")
         batch = () if replicas is None else (_checks.integer("replicas", replicas, minimum=1),)
         where = _checks.device(str(device))
-        generator = torch.Generator().manual_seed(_checks.integer("seed", seed, minimum=0))
+        if _checks.integer("seed", seed, minimum=0) >= 2**63:
+            raise ValueError(f"seed must be below 2^63, but {seed} was given.")
+        generator = torch.Generator().manual_seed(seed)
         spread = scale / math.sqrt(self.feature_dim)
 
         def draw(*shape: int) -> Tensor:
@@ -169,9 +171,10 @@ def from_features(
         classifier = _checks.shape("classifier", _checks.floating("classifier", classifier), None, feature_dim)
         if classifier.ndim != 2:
             raise ValueError(f"classifier must have shape [K, {feature_dim}], but it is {list(classifier.shape)}.")
-    top = int(labels.max()) + 1 if isinstance(labels, Tensor) and labels.numel() else 1
-    num_classes = top if classifier is None else classifier.shape[-2]
-    labels = _checks.labels("labels", labels, num_samples, num_classes)
+    # With more classes than samples one would be empty: N is a bound of K that no honest labels exceed.
+    bound = num_samples if classifier is None else classifier.shape[-2]
+    labels = _checks.labels("labels", labels, num_samples, bound)
+    num_classes = int(labels.max()) + 1 if classifier is None else bound
     counts = torch.bincount(labels, minlength=num_classes).tolist()
     if 0 in counts:
         raise ValueError(f"class {counts.index(0)} has no samples: drop its classifier row or renumber the labels.")

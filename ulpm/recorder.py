@@ -1,5 +1,6 @@
 """What is measured at each record of a run, and the table it goes into."""
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -134,8 +135,14 @@ def describe_run(
     problem.check(state)
     if len(state.batch_shape) > 1:
         raise ValueError(f"a state may have one replica axis, but its leading axes are {list(state.batch_shape)}.")
+    try:
+        kept = json.loads(json.dumps(config or {}))
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            f"config must hold what JSON can: numbers, strings, lists and dictionaries ({error})."
+        ) from error
     return {
-        **(config or {}),
+        **kept,
         "records": _checks.integer("records", records, minimum=2),
         "snapshots": _checks.integer("snapshots", snapshots, minimum=0),
         "replicas": state.batch_shape[0] if state.batch_shape else None,

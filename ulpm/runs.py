@@ -8,7 +8,7 @@ from typing import Any
 from ulpm import _files
 from ulpm.plotting import save_figures
 from ulpm.summary import markdown_table
-from ulpm.trajectory import Trajectory
+from ulpm.trajectory import Status, Trajectory
 
 __all__ = ["RunDirectory"]
 
@@ -27,12 +27,13 @@ class RunDirectory:
 
         Raises: ValueError if a run is there already and may not be overwritten, OSError if nothing can be written.
         """
-        if self.config.exists() and not overwrite:
+        if (self.config.exists() or self.trajectory.exists()) and not overwrite:
             raise ValueError(
                 f"{self.path} already holds a run: give another --out, --overwrite it, or go on with `ulpm resume`."
             )
-        _files.write_text(self.config, json.dumps({"arguments": dict(arguments)}, indent=2) + "\n")
+        # A checkpoint of other arguments must not outlive them.
         self.checkpoint.unlink(missing_ok=True)
+        _files.write_text(self.config, json.dumps({"arguments": dict(arguments)}, indent=2) + "\n")
 
     def arguments(self) -> dict[str, Any]:
         """The arguments in config.json. Raises: OSError if it is not there or damaged."""
@@ -50,8 +51,17 @@ class RunDirectory:
         path = Trajectory.load(self.trajectory)
         return path if path.config.get("arguments") == self.arguments() else None
 
+    def has_checkpoint(self) -> bool:
+        """Whether there is a checkpoint of the arguments in config.json. Raises: OSError if it is damaged."""
+        if not self.checkpoint.exists():
+            return False
+        _, metadata = _files.read_tensors(self.checkpoint)
+        return bool(metadata["config"].get("arguments") == self.arguments())
+
     def finish(self, path: Trajectory, figures: bool = True) -> list[Path]:
         """Write trajectory, records.csv, results.md and figures; then the checkpoint has done its duty.
+
+        That of a run out of steps is kept, so that it can be given more.
 
         Returns: the files. Raises: OSError if one cannot be written.
         """
@@ -60,5 +70,8 @@ class RunDirectory:
         path.to_csv(table)
         _files.write_text(results, markdown_table({self.path.name: path}))
         drawn = save_figures(path, self.path) if figures else []
-        self.checkpoint.unlink(missing_ok=True)
+        if Status.STEP_LIMIT not in ([path.status] if isinstance(path.status, Status) else path.status):
+            self.checkpoint.unlink(missing_ok=True)
+        for file in (self.checkpoint, self.trajectory, table, results, *drawn):
+            _files.remove_leftovers(file)
         return [self.trajectory, table, results, *drawn]

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import safetensors
-import safetensors.torch
 import torch
 from torch import Tensor
 
@@ -15,6 +14,7 @@ from ulpm.sample import fashion_mnist_sample
 __all__ = ["SAMPLE", "parse_class_counts", "read_features", "start_from_features"]
 
 SAMPLE = "fashion-mnist-sample"
+_ARRAYS = ("features", "labels", "classifier")
 
 
 def parse_class_counts(text: str) -> list[int]:
@@ -41,9 +41,12 @@ def read_features(path: Path) -> tuple[Tensor, Tensor, Tensor | None]:
     try:
         if path.suffix == ".npz":
             with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-                arrays = {name: torch.from_numpy(file[name]) for name in file.files}
+                found = {name: file[name] for name in _ARRAYS if name in file.files}
+            # torch knows the machine's byte order only.
+            arrays = {name: torch.from_numpy(a.astype(a.dtype.newbyteorder("="))) for name, a in found.items()}
         else:
-            arrays = safetensors.torch.load_file(path)
+            with safetensors.safe_open(path, framework="pt") as file:
+                arrays = {name: file.get_tensor(name) for name in _ARRAYS if name in file.keys()}  # noqa: SIM118
     except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, safetensors.SafetensorError) as error:
         reason = (
             "there is no such file" if isinstance(error, FileNotFoundError) else f"damaged or unsupported ({error})"
@@ -66,8 +69,10 @@ def start_from_features(
     features, labels, classifier = (*fashion_mnist_sample(), None) if source == SAMPLE else read_features(Path(source))
     if features.is_floating_point():
         features = features.to(device, dtype)
+        if classifier is not None and classifier.is_floating_point():
+            classifier = classifier.to(device, dtype)
         size = features.square().sum(-1).mean().sqrt()
         if scale is not None and size > 0:
             features = features * (scale / size)
-            classifier = None if classifier is None else classifier * (scale / size).to(classifier.device)
+            classifier = None if classifier is None else classifier * (scale / size)
     return from_features(features, labels, classifier, seed=seed)

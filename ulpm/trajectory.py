@@ -34,7 +34,7 @@ class Status(enum.StrEnum):
     STEP_TOO_SMALL = (
         "The step size fell below the resolution of the number format: raise rtol, or use float64 instead of float32."
     )
-    UNRESOLVED = "The logits outgrew what the number format resolves: take fewer steps, or use float64."
+    UNRESOLVED = "The logits outgrew what the number format resolves: take fewer steps, or lower the learning rate."
     NOT_FINITE = "The state stopped being finite: lower the learning rate."
 
 

@@ -10,6 +10,9 @@ import torch
 import ulpm
 from ulpm.cli import main
 
+# Errors are those that a user sees, and the flow is as fast as it is for a user.
+pytestmark = pytest.mark.usefixtures("unchecked")
+
 QUIET = ("--no-progress", "--no-figures")
 SMALL = ("flow", "--class-counts", "3,2,2", "--feature-dim", "4", "--log-time", "3", "--records", "5")
 
@@ -98,6 +101,51 @@ def test_a_result_of_other_arguments_is_not_taken_for_this_run(run: Path, tmp_pa
     assert ulpm.Trajectory.load(run / "trajectory.safetensors").config["arguments"]["seed"] == 9
 
 
+def test_mistakes_do_not_cost_a_checkpoint(run: Path) -> None:
+    (run / "checkpoint.safetensors").write_bytes(b"precious")
+    for mistake in (["--checkpoint-seconds", "0"], ["--rtol", "0"], ["--device", "meta"], ["--records", "1"]):
+        assert main([*SMALL, *QUIET, *mistake, "--overwrite", "--out", str(run)]) == 1
+    assert (run / "checkpoint.safetensors").read_bytes() == b"precious"
+
+
+def test_a_trajectory_without_a_configuration_is_not_overwritten_either(run: Path) -> None:
+    (run / "config.json").unlink()
+    assert main([*SMALL, *QUIET, "--out", str(run)]) == 1
+
+
+def test_a_checkpoint_of_other_arguments_is_not_resumed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "a"
+    assert main([*SMALL, *QUIET, "--max-steps", "3", "--out", str(out)]) == 1
+    assert (out / "checkpoint.safetensors").exists()
+    config = json.loads((out / "config.json").read_text())
+    config["arguments"].update(seed=9, max_steps=1000)
+    (out / "config.json").write_text(json.dumps(config))
+    assert main(["resume", str(out), "--no-progress"]) == 0
+    assert "starting again from config.json" in capsys.readouterr().out
+    assert main([*SMALL, *QUIET, "--seed", "9", "--max-steps", "1000", "--out", str(tmp_path / "b")]) == 0
+    files = [folder / "records.csv" for folder in (out, tmp_path / "b")]
+    assert files[0].read_text() == files[1].read_text()
+
+
+def test_a_run_out_of_steps_goes_on_when_given_more(tmp_path: Path) -> None:
+    assert main([*SMALL, *QUIET, "--max-steps", "3", "--out", str(tmp_path / "a")]) == 1
+    assert main(["resume", str(tmp_path / "a"), "--no-progress"]) == 1
+    assert main(["resume", str(tmp_path / "a"), "--no-progress", "--max-steps", "1000"]) == 0
+    assert main([*SMALL, *QUIET, "--out", str(tmp_path / "b")]) == 0
+    assert (tmp_path / "a" / "records.csv").read_text() == (tmp_path / "b" / "records.csv").read_text()
+
+
+def test_names_with_brackets_are_printed_as_they_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*SMALL, *QUIET, "--out", str(tmp_path / "y[red]z[")]) == 0
+    assert "y[red]z[" in capsys.readouterr().out
+
+
+def test_a_configuration_with_other_arguments_gets_one_sentence(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (run / "config.json").write_text('{"arguments": {"foo": 1}}')
+    assert main(["resume", str(run)]) == 1
+    assert "it is not the configuration of a run" in capsys.readouterr().err
+
+
 def test_a_run_that_does_not_reach_its_end_is_saved_and_exits_with_1(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -108,7 +156,7 @@ def test_a_run_that_does_not_reach_its_end_is_saved_and_exits_with_1(
 
 MISTAKES = {
     "no end": (["flow", "--class-counts", "2,2", "--feature-dim", "2"], "exactly one of log_time"),
-    "two ends": ([*SMALL, "--log-loss", "-3"], "log_time and log_loss was given"),
+    "two ends": ([*SMALL, "--log-loss", "-3"], "but got log_time and log_loss"),
     "one class": (["flow", "--class-counts", "5", "--feature-dim", "2", "--log-time", "1"], "at least 2 classes"),
     "empty class": (["flow", "--class-counts", "5,0", "--feature-dim", "2", "--log-time", "1"], "must be at least 1"),
     "no dimension": (["flow", "--class-counts", "5,5", "--feature-dim", "0", "--log-time", "1"], "feature_dim"),
@@ -122,12 +170,15 @@ MISTAKES = {
     "seed": ([*SMALL, "--seed", "-1"], "seed must be at least 0"),
     "records": ([*SMALL, "--records", "1"], "records must be at least 2"),
     "missing file": (["flow", "--features", "nowhere.npz", "--log-time", "1"], "there is no such file"),
+    "a device without numbers": ([*SMALL, "--device", "meta"], "device 'meta' is not available"),
+    "a huge seed": ([*SMALL, "--seed", "99999999999999999999"], "seed must be below 2^63"),
+    "too much memory": ([*SMALL, "--records", "10000000000000"], "there is not enough memory"),
+    "checkpoints": ([*SMALL, "--checkpoint-seconds", "0"], "--checkpoint-seconds must be above 0"),
     "scale": ([*SMALL, "--scale", "0"], "--scale must be above 0"),
     "loss above the start": ([*SMALL[:5], "--log-loss", "100"], "log_loss must lie below that of the start"),
 }
 
 
-@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_gets_one_sentence_a_non_zero_exit_and_writes_nothing(
     mistake: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -45,6 +45,16 @@ def test_missing_and_foreign_files_are_refused_with_one_sentence(tmp_path: Path)
         _files.read_text(tmp_path / "binary")
 
 
+def test_a_flipped_bit_is_found(tmp_path: Path) -> None:
+    path = tmp_path / "x.safetensors"
+    _files.write_tensors(path, {"a": torch.ones(100)}, {"n": 1})
+    content = bytearray(path.read_bytes())
+    content[-17] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(OSError, match="its checksum does not match"):
+        _files.read_tensors(path)
+
+
 def test_a_failing_write_leaves_the_earlier_file_and_no_rubbish(tmp_path: Path) -> None:
     path = tmp_path / "x.txt"
     _files.write_text(path, "earlier")
@@ -86,6 +96,6 @@ def test_when_the_system_refuses_more_bytes_the_earlier_file_survives(tmp_path: 
     done = subprocess.run([sys.executable, "-c", FULL_DISK, path], capture_output=True, text=True, check=True)
     message = json.loads(done.stdout)
     assert "could not be written" in message
-    assert message.endswith("an earlier version of it is untouched.")
+    assert message.endswith("the earlier version of it is untouched.")
     assert _files.read_tensors(path)[1] == {"version": 1}
     assert [file.name for file in tmp_path.iterdir()] == ["x.safetensors"]

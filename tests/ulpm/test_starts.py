@@ -75,6 +75,18 @@ def test_the_embedded_images_are_a_start_in_either_precision() -> None:
     assert float(ratio[images[5] > 0].std()) < 1e-6
 
 
+def test_files_may_hold_other_arrays_and_other_number_formats(tmp_path: Path, arrays: dict[str, torch.Tensor]) -> None:
+    big_endian = arrays["features"].numpy().astype(">f8")
+    names = np.array(["shirt", "shoe", "bag"])
+    np.savez(tmp_path / "x.npz", features=big_endian, labels=arrays["labels"].numpy().astype(np.uint16), names=names)
+    _, state = start_from_features(str(tmp_path / "x.npz"), None, 3, torch.float64, CPU)
+    assert torch.equal(state.H, ulpm.from_features(arrays["features"], arrays["labels"], seed=3)[1].H)
+    half = {name: value.half() if value.is_floating_point() else value for name, value in arrays.items()}
+    safetensors.torch.save_file(half, tmp_path / "half.safetensors")
+    _, state = start_from_features(str(tmp_path / "half.safetensors"), None, 3, torch.float32, CPU)
+    assert torch.equal(state.W, half["classifier"].float())
+
+
 @pytest.mark.usefixtures("unchecked")
 def test_files_that_cannot_be_used_get_one_sentence(tmp_path: Path, arrays: dict[str, torch.Tensor]) -> None:
     with pytest.raises(ValueError, match=r"must end in .npz or .safetensors"):

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ulpm import _checks, _files
@@ -32,6 +33,7 @@ def write_checkpoint(path: Path, loop: FlowLoop, config: Mapping[str, Any]) -> N
         "class_counts": loop.system.problem.class_counts,
         "feature_dim": loop.system.problem.feature_dim,
         "milestones": milestones.kind,
+        "columns": list(recorder.table),
         "rtol": loop.rtol,
         "counts": loop.counts,
         "status": [status.name for status in loop.status],
@@ -52,7 +54,13 @@ def read_checkpoint(path: Path, device: str | None = None) -> tuple[FlowLoop, di
     config = metadata["config"]
     where = _checks.device(device or config["device"])
     config["device"] = str(where)
-    tensors = {name: tensor.to(where) for name, tensor in tensors.items()}
+    try:
+        return _restored({name: tensor.to(where) for name, tensor in tensors.items()}, metadata, where), config
+    except (KeyError, TypeError, AttributeError) as error:
+        raise OSError(f"{path} is a checkpoint of another version of ulpm ({error}).") from error
+
+
+def _restored(tensors: dict[str, Tensor], metadata: dict[str, Any], where: torch.device) -> FlowLoop:
 
     def group(prefix: str) -> dict[str, Tensor]:
         return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
@@ -65,8 +73,8 @@ def read_checkpoint(path: Path, device: str | None = None) -> tuple[FlowLoop, di
     recorder = Recorder(
         problem, group("invariant."), Snapshots(**snapshots), (len(milestones.marks), len(tensors["final"])), where
     )
-    recorder.table = group("table.")
+    recorder.table = {name: tensors[f"table.{name}"] for name in metadata["columns"]}
     loop = FlowLoop(system, milestones, recorder, Cohort(**group("cohort.")), tensors["final"], metadata["rtol"])
     loop.counts = metadata["counts"]
     loop.status = [Status[name] for name in metadata["status"]]
-    return loop, config
+    return loop

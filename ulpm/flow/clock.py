@@ -8,7 +8,6 @@ T stays of the order of 1/log t however late it is. It is integrated as one more
 error control: a component whose quasi-steady value 1/g² is a fixed point of every Runge–Kutta method.
 """
 
-
 import numpy as np
 import torch
 from jaxtyping import Float

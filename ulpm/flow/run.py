@@ -4,7 +4,7 @@ import dataclasses
 import math
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,6 +12,7 @@ import torch
 
 from ulpm import _checks
 from ulpm.flow.checkpoint import read_checkpoint, write_checkpoint
+from ulpm.flow.interrupt import deferred_interrupt
 from ulpm.flow.loop import FlowLoop
 from ulpm.flow.milestones import Milestones
 from ulpm.flow.progress import ProgressBar, progress_bar
@@ -19,6 +20,8 @@ from ulpm.flow.system import FlowSystem
 from ulpm.problem import Problem, State
 from ulpm.recorder import Recorder, describe_run
 from ulpm.trajectory import Trajectory
+
+_SMALLEST_SQUARED_NORM = 1e-290
 
 __all__ = ["FlowRun", "gradient_flow", "resume_flow"]
 
@@ -46,7 +49,8 @@ def gradient_flow(
     5(4). ``rtol`` bounds the local error of (W, H) relative to ρ, and that of log t relative to max(1, log t); errors
     of the result shrink in proportion to it.
 
-    The first of ``records`` is the start and the last the end, reached to round-off; between, they are even in
+    The first of ``records`` is the start and the last the end, reached to round-off (64 ε relative on the scale of the
+    records, so that log t is right to 1e-12 in float64 and 1e-5 in float32); between, they are even in
     log(1 + log(1 + t)), or in log(1 + log L(0) − log L) if a loss is given. ``snapshots`` whole states are kept, evenly
     spread over the records. A state with a replica axis [B, …] is B independent runs, each with its own steps and
     status.
@@ -79,14 +83,17 @@ def resume_flow(
     progress: bool = False,
     checkpoint_seconds: float = 30.0,
     device: str | None = None,
+    max_steps: int | None = None,
 ) -> Trajectory:
     """Go on from a checkpoint that ``gradient_flow`` wrote; on the same machine the result is the same bit for bit.
 
-    ``device`` moves the run to another device than the one it was on.
+    ``device`` moves the run to another device than the one it was on, and ``max_steps`` sets another limit of steps.
 
     Raises: OSError with one sentence if the file cannot be read, ValueError if its device is not here.
     """
     loop, config = read_checkpoint(Path(checkpoint), device)
+    if max_steps is not None:
+        config["max_steps"] = _checks.integer("max_steps", max_steps, minimum=1)
     return FlowRun(loop, config).finish(progress, checkpoint, checkpoint_seconds)
 
 
@@ -128,6 +135,10 @@ class FlowRun:
             log_loss_at_start = system.loss(y).log_loss
             if not bool((torch.isfinite(log_loss_at_start) & torch.isfinite(state.squared_norm)).all()):
                 raise ValueError("the start is so large that its logits or its norm overflow: scale it down.")
+            if bool((state.squared_norm < _SMALLEST_SQUARED_NORM).any()):
+                nonzero = state.W.abs().amax((-2, -1)) + state.H.abs().amax((-2, -1)) > 0
+                if bool((nonzero & (state.squared_norm < _SMALLEST_SQUARED_NORM)).any()):
+                    raise ValueError("the start is so small that its norm underflows: scale it up.")
             milestones = Milestones.until(kind, end, records, log_loss_at_start)
             recorder = Recorder.for_start(problem, W, H, records, snapshots)
             return cls(FlowLoop.from_start(system, milestones, recorder, y, rtol), facts)
@@ -135,33 +146,33 @@ class FlowRun:
     def finish(
         self, progress: bool, checkpoint: str | os.PathLike[str] | None, checkpoint_seconds: float
     ) -> Trajectory:
-        """Run to the end, with checkpoints by the wall clock; an interrupted run leaves one behind."""
+        """Run to the end, with checkpoints by the wall clock, and one when interrupted or out of steps."""
         seconds = _checks.real("checkpoint_seconds", checkpoint_seconds, above=0)
         file = None if checkpoint is None else Path(checkpoint)
-        with torch.no_grad(), progress_bar(progress) as bar:
-            try:
-                self._go(bar, file, seconds)
-            except KeyboardInterrupt:
-                if file is not None:
-                    write_checkpoint(file, self.loop, self.config)
-                raise
+        with torch.no_grad(), progress_bar(progress) as bar, deferred_interrupt() as interrupted:
+            self._go(bar, file, seconds, interrupted)
         W, H, _ = self.loop.system.unpack(self.loop.final)
         stats = {name: count for name, count in self.loop.counts.items() if name != "attempts"}
         return self.loop.recorder.trajectory(self.loop.system.problem, W, H, self.loop.status, stats, self.config)
 
-    def _go(self, bar: ProgressBar | None, checkpoint: Path | None, seconds: float) -> None:
+    def _go(
+        self, bar: ProgressBar | None, checkpoint: Path | None, seconds: float, interrupted: Callable[[], bool]
+    ) -> None:
         loop = self.loop
         due = time.monotonic() + seconds
         while loop.running:
-            if loop.counts["attempts"] >= self.config["max_steps"]:
+            out_of_steps = loop.counts["attempts"] >= self.config["max_steps"]
+            if checkpoint is not None and (out_of_steps or interrupted() or time.monotonic() >= due):
+                write_checkpoint(checkpoint, loop, self.config)
+                due = time.monotonic() + seconds
+            if interrupted():
+                raise KeyboardInterrupt
+            if out_of_steps:
                 loop.stop()
                 return
             loop.advance()
             if bar is not None:
                 bar.update(loop)
-            if checkpoint is not None and time.monotonic() >= due:
-                write_checkpoint(checkpoint, loop, self.config)
-                due = time.monotonic() + seconds
 
 
 def _end(
@@ -171,8 +182,9 @@ def _end(
     chosen = {name: _checks.real(name, value) for name, value in given.items() if value is not None}
     if len(chosen) != 1:
         names = " and ".join(chosen) or "none"
-        raise ValueError(f"exactly one of log_time, log10_time and log_loss must be given, but {names} was given.")
+        raise ValueError(f"exactly one of log_time, log10_time and log_loss must be given, but got {names}.")
     if "log_loss" in chosen:
         return "log_loss", chosen["log_loss"]
     log_t = chosen["log_time"] if "log_time" in chosen else chosen["log10_time"] * math.log(10)
-    return "log_time", _checks.real("log_time", log_t)
+    # Below, the clock T = t·L would be no normal number.
+    return "log_time", _checks.real("log_time", log_t, minimum=-650)

@@ -15,19 +15,33 @@ from ulpm.problem import Problem
 from ulpm.trajectory import Trajectory
 
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p")
-_MOST_PANELS = 4
+_MOST_PANELS = 6
+_MOST_COLUMNS = 4
+_CLOSE_UP = 1.4  # a panel whose content is smaller than the common frame by this is enlarged
 _MOST_FEATURES = 600  # in a panel; more hide each other
 _MOST_CLASSES_NAMED = 20
+_MARGIN = 1.12  # room for arrow heads and markers
+_ELEVATION, _AZIMUTH = 16.0, -85.0  # of the eye, in degrees
+# Columns: the directions in space that point rightwards and upwards on the page.
+_PAGE = torch.tensor(
+    [
+        [-math.sin(math.radians(_AZIMUTH)), -math.sin(math.radians(_ELEVATION)) * math.cos(math.radians(_AZIMUTH))],
+        [math.cos(math.radians(_AZIMUTH)), -math.sin(math.radians(_ELEVATION)) * math.sin(math.radians(_AZIMUTH))],
+        [0.0, math.cos(math.radians(_ELEVATION))],
+    ],
+    dtype=torch.float64,
+)
 
 
 def plot_collapse(path: Trajectory, replica: int = 0) -> Figure:
-    """Features h_i, class means μ_k and classifier rows w_k at up to four snapshots, projected to two or three axes.
+    """Features h_i, class means μ_k and classifier rows w_k at up to six snapshots, projected to two or three axes.
 
     The axes span the principal directions of the final classifier rows: two for K ≤ 3 or d ≤ 2, else the best three,
     turned so that w_0 points upwards. Features and class means are divided by max_i ‖h_i‖, classifier rows by
-    max_k ‖w_k‖ of the same snapshot, because both norms grow without bound. In the last panel the class means are
-    joined: at neural collapse these are the edges of a simplex (for K > 4, of a projection of one), the features lie on
-    their means and the classifier rows point at them.
+    max_k ‖w_k‖ of the same snapshot, because both norms grow without bound. Panels share a scale; one whose content
+    is much smaller is enlarged, and says by how much. In the last panel the class means are joined: at neural collapse
+    these are the edges of a simplex (for K > 4, of a projection of one), the features lie on their means and the
+    classifier rows point at them.
 
     Raises: ValueError if the trajectory has no snapshots or no such replica.
     Source: the picture of Papyan, Han, Donoho, "Prevalence of neural collapse during the terminal phase of deep
@@ -35,47 +49,40 @@ def plot_collapse(path: Trajectory, replica: int = 0) -> Figure:
     """
     W, H, records = _snapshots(path, replica)
     view = _axes_of_view(W[-1], H[0])
+    count, dim = len(records), len(view)
+    columns = count if count <= _MOST_COLUMNS else math.ceil(count / 2)
+    lines = math.ceil(count / columns)
     heading = style.title("Features and classifier along the run", style.runs([path]), replica)
-    figure = style.new_figure(max(3.6 * len(records), 7.5), 5.1, heading)
+    figure = style.new_figure(max(3.5 * columns, 7.5), 3.8 * lines + 1.3, heading)
     times = path.log_time if path.log_time.ndim == 1 else path.log_time[:, replica]
     rows, features = W @ view.T, H.mT @ view.T
-    everything = torch.cat([rows.flatten(0, 1), features.flatten(0, 1)])
+    points = torch.cat([rows, features, torch.zeros(count, 1, dim, dtype=W.dtype)], 1)
+    widest = max(_extent(_on_page(here))[1] for here in points)
     for i, record in enumerate(records.tolist()):
-        axes = figure.add_subplot(1, len(records), i + 1, projection="3d" if len(view) == 3 else None)
-        _frame(axes, everything)
-        _draw_state(axes, path.problem, rows[i], features[i], edges=i == len(records) - 1)
+        axes = figure.add_subplot(lines, columns, i + 1, projection="3d" if dim == 3 else None)
+        enlarged = _frame(axes, points[i], widest)
+        _draw_state(axes, path.problem, rows[i], features[i], edges=i == count - 1)
         log10_time = float(times[record]) / math.log(10)
-        axes.set_title(
-            "$t$ = 0" if log10_time == -math.inf else f"{style.TIME_LABEL} = {style.number(log10_time)}", fontsize=11
-        )
-    _caption(figure, path.problem, len(view))
+        when = "$t$ = 0" if log10_time == -math.inf else f"{style.TIME_LABEL} = {style.number(log10_time)}"
+        axes.set_title(when if enlarged == 1 else f"{when}   (enlarged ×{enlarged:.1f})", fontsize=11)
+    _caption(figure, path.problem, dim)
     return figure
 
 
 def _caption(figure: Figure, problem: Problem, dim: int) -> None:
-    """What the axes and the marks are, below the panels and no wider than they are."""
-    width = figure.get_figwidth()
+    """What the axes and the marks are, below the panels."""
     lines = [
         f"axes: {dim} principal directions of the final classifier rows",
         r"unit of each panel: its largest $\Vert h_i\Vert$ (features, class means), $\Vert w_k\Vert$ (classifier rows)",
     ]
-    entries = _legend(problem)
-    rows = math.ceil(1.6 * len(entries) / width)
-    figure.legend(
-        handles=entries,
-        loc="outside lower center",
-        ncols=math.ceil(len(entries) / rows),
-        fontsize=9,
-        frameon=False,
-        title=("; " if width > 9 else "\n").join(lines),
-        title_fontsize=9,
-    )
+    joined = ("; " if figure.get_figwidth() > 9 else "\n").join(lines)
+    style.legend_below(figure, _legend(problem), fontsize=9, title=joined, title_fontsize=9)
 
 
 def _snapshots(
     path: Trajectory, replica: int
 ) -> tuple[Float[Tensor, "S K d"], Float[Tensor, "S d N"], Int[Tensor, " S"]]:
-    """Up to four snapshots of one replica, each scaled to largest row and column 1, and the records they belong to."""
+    """Up to six snapshots of one replica, each scaled to largest row and column 1, and the records they belong to."""
     replicas = path.log_time.shape[1] if path.log_time.ndim > 1 else 1
     if not 0 <= replica < replicas:
         raise ValueError(f"replica must be between 0 and {replicas - 1}, but {replica} was given.")
@@ -112,21 +119,47 @@ def _axes_of_view(W: Float[Tensor, "K d"], H: Float[Tensor, "d N"]) -> Float[Ten
     return view
 
 
-def _frame(axes: Any, points: Float[Tensor, "P p"]) -> None:
-    """Equal scales and no ticks, as lengths are relative and directions arbitrary; in 2-D the unit circle."""
-    if points.shape[1] == 3:
-        low, high = points.amin(0), points.amax(0)
-        half = 0.5 * float((high - low).max()) or 1.0
-        middle = (0.5 * (low + high)).tolist()
-        axes.set(**{f"{axis}lim": (m - half, m + half) for axis, m in zip("xyz", middle, strict=True)})
-        axes.set_box_aspect((1, 1, 1), zoom=1.3)
-        axes.view_init(elev=16, azim=-85)
-        axes.set_axis_off()
-        return
-    axes.set(xlim=(-1.12, 1.12), ylim=(-1.12, 1.12), aspect="equal", xticks=[], yticks=[])
-    axes.add_line(Line2D(*_circle(), color="0.85", linewidth=0.8, zorder=0))
-    for side in axes.spines.values():
-        side.set_color("0.8")
+def _on_page(points: Float[Tensor, "P p"]) -> Float[Tensor, "P 2"]:
+    """Where points are seen: as they are in the plane, in space along the line of sight."""
+    return points @ _PAGE if points.shape[1] == 3 else points
+
+
+def _extent(seen: Float[Tensor, "P 2"]) -> tuple[Float[Tensor, " 2"], float]:
+    """Centre and half width of the least upright square around what is seen."""
+    low, high = seen.amin(0), seen.amax(0)
+    return 0.5 * (low + high), 0.5 * float((high - low).max())
+
+
+def _frame(axes: Any, points: Float[Tensor, "P p"], widest: float) -> float:
+    """Equal scales around what is shown, no ticks, as lengths are relative and directions arbitrary; the enlargement.
+
+    The common scale is that of the widest panel in space and of the unit circle, which is drawn, in the plane.
+    """
+    flat = points.shape[1] == 2
+    centre, half = _extent(_on_page(points))
+    common = 1.0 if flat else widest
+    enlarged = common / half if 0 < half * _CLOSE_UP < common else 1.0
+    if flat and enlarged == 1.0:
+        centre = torch.zeros(2)
+    half = (common / enlarged or 1.0) * _MARGIN
+    if flat:
+        x, y = centre.tolist()
+        axes.set(xlim=(x - half, x + half), ylim=(y - half, y + half), aspect="equal", xticks=[], yticks=[])
+        axes.add_line(Line2D(*_circle(), color="0.85", linewidth=0.8, zorder=0))
+        for side in axes.spines.values():
+            side.set_color("0.8")
+        return enlarged
+    axes.set_proj_type("ortho")
+    axes.view_init(elev=_ELEVATION, azim=_AZIMUTH)
+    middle = (_PAGE @ centre).tolist()
+    axes.set(**{f"{axis}lim": (m - half, m + half) for axis, m in zip("xyz", middle, strict=True)})
+    axes.set_box_aspect((1, 1, 1))
+    ends = [torch.cat([_PAGE @ centre + sign * half * _PAGE[:, 1], torch.ones(1)]).tolist() for sign in (-1, 1)]
+    heights = [(axes.get_proj() @ end)[1] for end in ends]  # without perspective the fourth component is 1
+    low, high = axes.transAxes.inverted().transform(axes.transData.transform([(0, y) for y in heights]))[:, 1]
+    axes.set_box_aspect((1, 1, 1), zoom=1 / (high - low))
+    axes.set_axis_off()
+    return enlarged
 
 
 def _draw_state(

@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 
 from ulpm import _files
 from ulpm.plotting.collapse import plot_collapse
-from ulpm.plotting.curves import plot_invariants, plot_loss, plot_margin, plot_metrics
+from ulpm.plotting.curves import plot_invariants, plot_loss, plot_margin
+from ulpm.plotting.metrics import plot_metrics
 from ulpm.trajectory import Trajectory
 
 # Without these entries a file would hold the date, and so differ from run to run.

@@ -2,13 +2,14 @@
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 from matplotlib.ticker import (
     FixedFormatter,
@@ -37,6 +38,7 @@ _LN10 = math.log(10)
 _EARLIEST = -3.0
 # A quantity that never exceeds this is zero but for rounding, and its curve on a log axis would be noise.
 _ROUNDING = 1e-13
+_MOST_PROBLEMS = 3  # named in a title
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,6 +68,8 @@ class Run:
 def runs(paths: Sequence[Trajectory], labels: Sequence[str] | None = None) -> list[Run]:
     """The runs of a figure, labelled as given, or by their methods; equal methods are numbered.
 
+    Where the problems differ, each label also states the sizes of its own.
+
     Raises: ValueError if there are not as many labels as runs.
     """
     if labels is None:
@@ -76,18 +80,37 @@ def runs(paths: Sequence[Trajectory], labels: Sequence[str] | None = None) -> li
         ]
     if len(labels) != len(paths):
         raise ValueError(f"there must be a label for each of the {len(paths)} runs, but {len(labels)} were given.")
+    if len({path.problem for path in paths}) > 1:
+        labels = [f"{label}: {sizes(path.problem)}" for label, path in zip(labels, paths, strict=True)]
     return [
         Run(path, label, COLORS[i % len(COLORS)], _LINE_STYLES[i % len(_LINE_STYLES)])
         for i, (path, label) in enumerate(zip(paths, labels, strict=True))
     ]
 
 
+def distinct(
+    figure_runs: Sequence[Run], value: Callable[[Run], float | None]
+) -> list[tuple[Run, float, dict[str, Any]]]:
+    """The values that theory gives for the runs, without None and repetitions: first run, value, look of its line.
+
+    A value that all share is drawn in the grey of theory, different ones in the colours of their runs.
+    """
+    found: dict[float, Run] = {}
+    for run in figure_runs:
+        if (own := value(run)) is not None:
+            found.setdefault(own, run)
+    return [(run, own, THEORY if len(found) == 1 else THEORY | {"color": run.color}) for own, run in found.items()]
+
+
 def title(what: str, figure_runs: Sequence[Run], replica: int | None = None) -> str:
-    """What is shown, for which K, n, d, by which methods, and of which replicas if there are several."""
-    path = figure_runs[0].path
-    words = [sizes(path.problem), " and ".join(dict.fromkeys(run.method for run in figure_runs))]
-    if path.log_time.ndim > 1:
-        everyone = f"{path.log_time.shape[1]} replicas (median, and band from least to greatest)"
+    """What is shown, for which problems, by which methods, and of which replicas if there are several."""
+    problems = list(dict.fromkeys(sizes(run.path.problem) for run in figure_runs))
+    words = ["; ".join(problems) if len(problems) <= _MOST_PROBLEMS else f"{len(problems)} problems"]
+    words.append(" and ".join(dict.fromkeys(run.method for run in figure_runs)))
+    times = [run.path.log_time for run in figure_runs]
+    if any(time.ndim > 1 for time in times):
+        counts = dict.fromkeys(str(time.shape[1] if time.ndim > 1 else 1) for time in times)
+        everyone = f"{' or '.join(counts)} replicas (median, and band from least to greatest)"
         words.append(everyone if replica is None else f"replica {replica}")
     return f"{what}\n{' · '.join(words)}"
 
@@ -133,18 +156,6 @@ def draw(axes: Axes, run: Run, values: Float[Tensor, " R *batch"], **looks: obje
         x = np.where(np.isneginf(x), min(_EARLIEST, x[np.isfinite(x)].min(initial=0.0) - 1), x)
         axes.fill_between(x, low, high, color=line.get_color(), alpha=0.22, linewidth=0)
     return line
-
-
-def draw_law(axes: Axes, exponent: float, run: Run, values: Float[Tensor, " R *batch"]) -> Line2D | None:
-    """The power law (log t)^exponent through the last positive record, from t = 10 on; the view stays on the data."""
-    time, value = run.log10_time, summary(values)[1]
-    usable = np.flatnonzero((time > 1) & (value > 0))
-    if not len(usable):
-        return None
-    last = usable[-1]
-    x = np.geomspace(1.0, time[last], 60)
-    axes.set_ylim(axes.get_ylim())
-    return axes.plot(x, value[last] * (x / time[last]) ** exponent, **THEORY)[0]
 
 
 def time_axis(axes: Axes, figure_runs: Sequence[Run]) -> None:
@@ -202,10 +213,10 @@ def _log_ticks(axes: Axes) -> None:
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
 
 
-def note(axes: Axes, text: str, x: float, y: float, ha: str = "left") -> None:
+def note(axes: Axes, text: str, x: float, y: float, ha: str = "left", va: str = "center") -> None:
     """A few words inside a panel, on white so that they stay legible over lines."""
     back = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.5}
-    axes.text(x, y, text, transform=axes.transAxes, ha=ha, va="center", fontsize=9, color="0.15", bbox=back, zorder=4)
+    axes.text(x, y, text, transform=axes.transAxes, ha=ha, va=va, fontsize=9, color="0.15", bbox=back, zorder=4)
 
 
 def fix_ticks(axes: Axes, which: str, ticks: Sequence[float]) -> None:
@@ -236,6 +247,16 @@ def new_figure(width: float, height: float, heading: str) -> Figure:
     return figure
 
 
+def legend_below(figure: Figure, handles: Sequence[Line2D], **looks: Any) -> Legend:
+    """A legend below all panels, in as few rows as fit the width of the figure."""
+    for columns in range(len(handles), 0, -1):
+        legend = figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False, **looks)
+        if columns == 1 or legend.get_window_extent().width < figure.bbox.width:
+            break
+        legend.remove()
+    return legend
+
+
 def _even_scale(log10_time: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
     """log(1 + log(1 + t)); 0 at t = 0."""
     position: Float[np.ndarray, "..."] = np.log1p(np.logaddexp(0.0, log10_time * _LN10))
@@ -261,9 +282,9 @@ def _round_numbers(end: float) -> list[float]:
 
 def number(value: float) -> str:
     """A number as text: plain up to four digits, else as a multiple of a power of ten."""
-    if value == 0 or 1e-3 <= abs(value) < 1e4:
-        return f"{value:.3g}".replace("-", "−") if abs(value) < 1000 else f"{value:.0f}".replace("-", "−")
-    exponent = math.floor(math.log10(abs(value)) + 1e-12)
-    mantissa = f"{value / 10**exponent:.3g}"
+    if value == 0 or 1e-3 <= abs(value) < 9999.5:
+        return (f"{value:.3g}" if abs(value) < 999.5 else f"{value:.0f}").replace("-", "−")
+    mantissa, exponent = f"{value:.2e}".split("e")
+    mantissa = mantissa.rstrip("0").rstrip(".")
     factor = {"1": "", "-1": "-"}.get(mantissa, f"{mantissa} \\times ")
-    return f"${factor}10^{{{exponent}}}$"
+    return f"${factor}10^{{{int(exponent)}}}$"

@@ -1,0 +1,104 @@
+"""Late-time power laws in log t: those that theory states, and the exponents that a run shows."""
+
+import math
+
+import numpy as np
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from torch import Tensor
+
+from ulpm.plotting import style
+from ulpm.plotting.style import THEORY, Run
+from ulpm.problem import Problem
+
+# Exponents in log t for balanced classes. Beside each, the note in its panel states the exponent of the run itself.
+_BALANCED = {
+    "nc1_pinv": -3.0,
+    "nc1_ratio": -1.0,
+    "nc1_cdnv": -1.0,
+    "nc2_norm_means": -1.0,
+    "nc2_angle_means": -1.0,
+    "nc2_etf_means": -1.0,
+    "nc2_norm_classifier": -0.5,
+    "nc2_angle_classifier": -0.5,
+    "nc2_etf_classifier": -0.5,
+    "nc3_difference": -0.5,
+    "nc3_product": -0.5,
+}
+_UNBALANCED = {"nc1_pinv": -2.0, "nc3_difference": 0.0}
+_EXPONENT_TEXT = {-3.0: r"$\propto(\log t)^{-3}$", -2.0: r"$\propto(\log t)^{-2}$", -1.0: r"$\propto(\log t)^{-1}$"}
+_EXPONENT_TEXT |= {-0.5: r"$\propto(\log t)^{-1/2}$", 0.0: r"$\to$ constant $>0$"}
+
+MEASURED = "measured: exponent of $\\log t$, least squares over\nthe last third of the records with $\\log t > 10$"
+_LATE = 10.0
+_FEWEST = 5  # records that a slope is measured from
+
+
+def law_exponent(problem: Problem, name: str) -> float | None:
+    """The exponent in log t that a metric has late in a flow, or None where none is known."""
+    num_classes, dim = problem.num_classes, problem.feature_dim
+    if name == "nc0":
+        return -0.5  # Σ_k w_k is conserved and ‖W‖ grows like √(log t), whatever the geometry
+    if dim < num_classes - 1:
+        return None
+    if dim == num_classes - 1 and name.startswith("nc1"):
+        return None  # the law is that of feature parts orthogonal to the classifier, which have no room here
+    if num_classes == 2:
+        # Two classes end as at collapse whatever their counts, and about the angle π the cosine is quadratic.
+        special = {"nc3_difference": -0.5, "nc2_angle_classifier": -1.0}
+        if name in special and (problem.balanced or name in _UNBALANCED):
+            return special[name]
+    if not problem.balanced:
+        return _UNBALANCED.get(name)
+    return _BALANCED.get(name)
+
+
+def measured_exponent(run: Run, values: Float[Tensor, " R *batch"]) -> float | None:
+    """d log value / d log log t by least squares over the last third of the records with log t > 10.
+
+    Of replicas the median; values that are not positive are left out. None if fewer than five records remain.
+    """
+    log_time, value = run.log10_time * math.log(10), style.summary(values)[1]
+    late = np.flatnonzero(log_time > _LATE)
+    late = late[len(late) - len(late) // 3 :]
+    late = late[(value[late] > 0) & np.isfinite(value[late])]
+    if len(late) < _FEWEST:
+        return None
+    x, y = np.log(log_time[late]), np.log(value[late])
+    x = x - x.mean()
+    return float(x @ y / (x @ x)) if np.ptp(x) > 0 else None
+
+
+def compare(axes: Axes, run: Run, values: Float[Tensor, " R *batch"], exponent: float | None) -> tuple[bool, bool]:
+    """Draw the law through the last record, and note its exponent and that of the run; which of the two there are.
+
+    The line agrees with its last record by construction: what can disagree is the measured exponent.
+    """
+    law = None if exponent is None else draw_law(axes, exponent, run, values)
+    measured = measured_exponent(run, values)
+    words = [] if law is None or exponent is None else [_EXPONENT_TEXT[exponent]]
+    if measured is not None:
+        words.append(f"measured {_signed(measured)}")
+    if words:
+        falls = exponent != 0.0 if measured is None else measured < -0.1
+        place = (0.05, 0.06, "left", "bottom") if falls else (0.97, 0.97, "right", "top")  # where the curve is not
+        style.note(axes, "\n".join(words), *place)
+    return law is not None, measured is not None
+
+
+def draw_law(axes: Axes, exponent: float, run: Run, values: Float[Tensor, " R *batch"]) -> Line2D | None:
+    """The power law (log t)^exponent through the last positive record, from t = 10 on; the view stays on the data."""
+    time, value = run.log10_time, style.summary(values)[1]
+    usable = np.flatnonzero((time > 1) & (value > 0))
+    if not len(usable):
+        return None
+    last = usable[-1]
+    x = np.geomspace(1.0, time[last], 60)
+    axes.set_ylim(axes.get_ylim())
+    return axes.plot(x, value[last] * (x / time[last]) ** exponent, **THEORY)[0]
+
+
+def _signed(exponent: float) -> str:
+    """Two decimals, with a minus sign only before what is not zero."""
+    return f"{round(exponent, 2) + 0.0:.2f}".replace("-", "−")

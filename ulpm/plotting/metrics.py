@@ -1,0 +1,107 @@
+"""The neural-collapse metrics along a run, each beside its late-time law."""
+
+import math
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.gridspec import GridSpec
+from matplotlib.lines import Line2D
+
+from ulpm.plotting import laws, style
+from ulpm.plotting.style import THEORY, Run
+from ulpm.trajectory import Trajectory
+
+_FORMULAS = {
+    "nc0": r"$\Vert\sum{}_k\, w_k\Vert\,/\,\Vert W\Vert$",
+    "nc1_pinv": r"$\mathrm{tr}(\Sigma_W\Sigma_B^\dagger)\,/\,K$",
+    "nc1_ratio": r"$\mathrm{tr}\,\Sigma_W\,/\,\mathrm{tr}\,\Sigma_B$",
+    "nc1_cdnv": r"mean $(v_j+v_k)\,/\,2\Vert\mu_j-\mu_k\Vert^2$",
+    "nc3_difference": r"$\Vert W^\top\!/\Vert W\Vert-M/\Vert M\Vert\,\Vert$",
+    "nc2_norm_means": r"std / mean of $\Vert\mu_k-\mu_G\Vert$",
+    "nc2_angle_means": r"mean $|\cos(\mu_j,\mu_k)+1/(K-1)|$",
+    "nc2_etf_means": r"$\Vert G/\Vert G\Vert-E\,\Vert,\ G=M^\top M$",
+    "nc3_product": r"$\Vert WM/\Vert WM\Vert-E\,\Vert$",
+    "nc4_mismatch": "share of samples",
+    "nc2_norm_classifier": r"std / mean of $\Vert w_k\Vert$",
+    "nc2_angle_classifier": r"mean $|\cos(w_j,w_k)+1/(K-1)|$",
+    "nc2_etf_classifier": r"$\Vert G/\Vert G\Vert-E\,\Vert,\ G=WW^\top$",
+}
+
+
+def plot_metrics(
+    path: Trajectory,
+    *others: Trajectory,
+    labels: Sequence[str] | None = None,
+    names: Sequence[str] | None = None,
+) -> Figure:
+    """Each neural-collapse metric against log10 t, beside its late-time law through the last record.
+
+    Balanced classes, d ≥ K − 1:  (log t)^−3 nc1_pinv;  1/log t nc1_ratio, nc1_cdnv, nc2_*_means;
+    1/√(log t) nc0, nc2_*_classifier, nc3_*.  Unequal class counts: nc1_pinv ∝ (log t)^−2, nc3_difference tends to a
+    positive constant, nc0 as before. d < K − 1: nc0 only; d = K − 1: none for nc1_*. That of nc0 follows from the
+    conservation of Σ_k w_k. As every law passes through a record, each panel also states the exponent measured: the
+    least-squares slope of log metric against log log t over the last third of the records with log t > 10.
+
+    ``others`` are laid over ``path``, told apart by ``labels``; laws and measured exponents are those of ``path``.
+    Dashed lines are theory, all others are data. ``names`` picks metrics.
+
+    Raises: ValueError if ``names`` holds something that was not recorded, or there is not one label a run.
+    Source: Ji, Lu, Zhang, Deng, Su, "An Unconstrained Layer-Peeled Perspective on Neural Collapse", 2022; formulas of
+    the metrics: ``ulpm.neural_collapse``.
+    """
+    chosen = _recorded(path, others, names)
+    drawn = style.runs((path, *others), labels)
+    columns = min(len(chosen), 5 if len(chosen) > 8 else 4)
+    rows = math.ceil(len(chosen) / columns)
+    heading = style.title("Neural-collapse metrics along the run", drawn)
+    figure = style.new_figure(max(2.9 * columns, 5.5), 2.45 * rows + 1.0, heading)
+    grid = GridSpec(rows, columns, figure=figure)
+    panels = [figure.add_subplot(grid[i // columns, i % columns]) for i in range(len(chosen))]
+    compared = [_metric_panel(axes, drawn, name) for axes, name in zip(panels, chosen, strict=True)]
+    handles = [run.proxy() for run in drawn]
+    of_first = f"\nof {drawn[0].label}" if others else ""
+    if any(law for law, _ in compared):
+        handles.append(Line2D([], [], **THEORY, label=f"late-time law, through the last record{of_first}"))
+    if any(measured for _, measured in compared):
+        handles.append(Line2D([], [], linestyle="none", label=laws.MEASURED + of_first))
+    _legend_in_free_cells(figure, grid, len(chosen), handles)
+    return figure
+
+
+def _recorded(path: Trajectory, others: Sequence[Trajectory], names: Sequence[str] | None) -> list[str]:
+    """The metrics to draw: those asked for, or all that every run has, in the order of the page."""
+    available = [name for name in _FORMULAS if all(name in each.metrics for each in (path, *others))]
+    if names is None:
+        return available
+    missing = [name for name in names if name not in available]
+    if missing or not names:
+        raise ValueError(f"names must be among {', '.join(available)}, but {', '.join(missing) or 'none'} was given.")
+    return list(names)
+
+
+def _metric_panel(axes: Axes, drawn: Sequence[Run], name: str) -> tuple[bool, bool]:
+    """One metric of all runs; whether the first has a law, and a measured exponent."""
+    first = drawn[0].path
+    curves = [style.draw(axes, run, run.path.metrics[name]) for run in drawn]
+    axes.set_title(name, fontsize=10.5, family="monospace")
+    axes.set_ylabel(_FORMULAS[name], fontsize=9)
+    style.time_axis(axes, drawn)
+    style.finish(axes)
+    if name == "nc4_mismatch":  # a share that becomes exactly 0 has no logarithm
+        axes.set_ylim(bottom=-0.05 * max(axes.get_ylim()[1], 0.1))
+        style.linear_ticks(axes)
+        return False, False
+    if not style.value_axis(axes, curves):
+        return False, False
+    return laws.compare(axes, drawn[0], first.metrics[name], laws.law_exponent(first.problem, name))
+
+
+def _legend_in_free_cells(figure: Figure, grid: GridSpec, used: int, handles: list[Line2D]) -> None:
+    """The legend where the last row of panels leaves room, else below all panels."""
+    if used == grid.nrows * grid.ncols:
+        style.legend_below(figure, handles, fontsize=9)
+        return
+    axes = figure.add_subplot(grid[-1, used % grid.ncols :])
+    axes.set_axis_off()
+    axes.legend(handles=handles, loc="center", fontsize=10, frameon=False)
