@@ -11,10 +11,12 @@ import pytest
 import torch
 from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
+from mpl_toolkits.mplot3d import proj3d
 
 import ulpm
 from ulpm.metrics.collapse import METRICS
 from ulpm.plotting import plot_collapse, plot_invariants, plot_loss, plot_margin, plot_metrics, save_figures
+from ulpm.plotting.style import number
 
 LN10 = math.log(10)
 END = 400.0
@@ -53,16 +55,16 @@ def panels(figure):
     return {axes.get_title(): axes for axes in figure.axes if axes.get_title()}
 
 
-def is_dashed(line):
-    return line.get_color() == "0.25"
+def is_theory(line):
+    return line.get_linewidth() < 1.8
 
 
 def theory(axes):
-    return [line for line in axes.lines if is_dashed(line)]
+    return [line for line in axes.lines if is_theory(line)]
 
 
 def data(axes):
-    return [line for line in axes.lines if not is_dashed(line)]
+    return [line for line in axes.lines if not is_theory(line)]
 
 
 def words(figure):
@@ -133,6 +135,52 @@ def test_only_laws_that_theory_states_are_drawn(balanced, counts, d, expected):
 def test_where_features_have_no_frozen_part_no_law_of_within_class_variability_is_drawn(balanced):
     laws = drawn_laws(plot_metrics(of_sizes(balanced, [4] * 3, 2)))
     assert set(laws) == set(METRICS) - {"nc1_pinv", "nc1_ratio", "nc1_cdnv", "nc4_mismatch"}
+
+
+def with_metric(path, values):
+    return dataclasses.replace(path, metrics={"nc1_pinv": values})
+
+
+def notes(figure):
+    return [text.get_text() for axes in figure.axes for text in axes.texts]
+
+
+def test_each_panel_states_the_measured_late_exponent_beside_that_of_the_law(balanced):
+    shown = panels(plot_metrics(balanced))
+    log_time = balanced.log_time.numpy()
+    late = np.flatnonzero(log_time > 10)
+    late = late[-(len(late) // 3) :]
+    for name, values in balanced.metrics.items():
+        if name == "nc4_mismatch":
+            assert not shown[name].texts
+            continue
+        slope, _ = np.polyfit(np.log(log_time[late]), np.log(values.numpy()[late]), 1)
+        law, measured = shown[name].texts[0].get_text().split("\n")
+        assert law.startswith("$\\propto")
+        assert measured == f"measured −{-slope:.2f}"
+    assert any(text.startswith("measured: exponent of") for text in words(plot_metrics(balanced)))
+    assert notes(plot_margin(balanced))[0].startswith("$\\propto(\\log t)^{-1}$\nmeasured −")
+
+
+@pytest.mark.parametrize(("exponent", "shown"), [(-2.0, "−2.00"), (-0.001, "0.00"), (0.5, "0.50")])
+def test_the_measured_exponent_is_that_of_the_run_and_not_that_of_the_law(balanced, exponent, shown):
+    values = balanced.log_time.clamp(min=1.0) ** exponent
+    values[-4::2] = 0.0  # a zero has no logarithm
+    assert notes(plot_metrics(with_metric(balanced, values))) == [f"$\\propto(\\log t)^{{-3}}$\nmeasured {shown}"]
+
+
+def test_no_exponent_is_measured_early_or_from_rounding(balanced):
+    early = dataclasses.replace(balanced, log_time=balanced.log_time * (10 / (END * LN10)))
+    rounding = balanced.log_time.clamp(min=1.0) ** -3.0
+    rounding[-30:] = 1e-30
+    for path in (early, with_metric(balanced, rounding)):
+        assert not any("measured" in text for text in words(plot_metrics(path)))
+
+
+def test_a_metric_that_vanishes_in_the_first_run_alone_has_neither_law_nor_exponent_there(balanced):
+    zero = with_metric(balanced, torch.full_like(balanced.log_time, 1e-16))
+    assert notes(plot_metrics(zero, balanced)) == []
+    assert drawn_laws(plot_metrics(zero, balanced)) == {}
 
 
 def test_metrics_of_two_classes_that_vanish_identically_say_so_and_have_no_law():
@@ -248,6 +296,118 @@ def test_runs_laid_over_each_other_differ_in_line_style_and_are_named_by_method(
         assert [text for text in words(figure) if text in names] == names
 
 
+@pytest.fixture
+def other(balanced):
+    """A run of another problem, whose v* is known too."""
+    return of_sizes(balanced, [9] * 4, 5)
+
+
+@pytest.fixture
+def unknown(balanced):
+    """A run of a problem whose v* is not known."""
+    return of_sizes(balanced, [3] * 4, 2)
+
+
+SIZES, OTHER, UNKNOWN = (f"$K$ = {K}, $n$ = {n}, $d$ = {d}" for K, n, d in ((3, 4, 6), (4, 9, 5), (4, 3, 2)))
+
+
+def test_where_problems_differ_titles_list_them_and_labels_tell_whose_they_are(balanced, other, unknown):
+    for plot in PLOTS:
+        figure = plot(balanced, other, unknown, other, labels=list("abcd"))
+        assert figure.get_suptitle().endswith(f"\n{SIZES}; {OTHER}; {UNKNOWN} · gradient flow")
+        runs = [f"a: {SIZES}", f"b: {OTHER}", f"c: {UNKNOWN}", f"d: {OTHER}"]
+        assert [text for text in words(figure) if text in runs] == runs
+        many = plot(balanced, other, unknown, of_sizes(balanced, [1] * 5, 7))
+        assert many.get_suptitle().endswith("\n4 problems · gradient flow")
+
+
+def test_replicas_of_all_runs_are_counted_in_the_title(replicated):
+    single = dataclasses.replace(run([3] * 4, 5, log10_time=1.0, records=5))
+    for paths in ((single, replicated), (replicated, single)):
+        title = plot_loss(*paths).get_suptitle()
+        assert "1 or 5 replicas" in title or "5 or 1 replicas" in title
+
+
+@pytest.mark.parametrize("first", [0, 1, 2])
+def test_the_ratios_of_each_run_are_those_of_its_own_optimum(balanced, other, unknown, first):
+    order = [balanced, other, unknown]
+    order = order[first:] + order[:first]
+    known = [path for path in order if path is not unknown]
+    axes = plot_loss(*order).axes[1]
+    lines = data(axes)
+    assert len(lines) == 4
+    for path, loss, norm in zip(known, lines[::2], lines[1::2], strict=True):
+        K, n = path.problem.num_classes, path.problem.class_counts[0]
+        v, late = (K - 1) * math.sqrt(n), (path.log_time >= 1).numpy()
+        expected = torch.exp(path.log_loss + path.log_time) * path.log_time * 2 / v
+        np.testing.assert_allclose(loss.get_ydata()[late], expected[late])
+        np.testing.assert_allclose(norm.get_ydata()[late], (path.squared_norm / path.log_time / (2 * v))[late])
+    assert [list(line.get_ydata()) for line in theory(axes)] == [[1.0, 1.0]]
+    assert axes.get_legend().get_title().get_text() == f"left out, as $v^*$ is not known:\n{UNKNOWN}"
+
+
+@pytest.mark.parametrize("first", [0, 1, 2])
+def test_each_run_is_drawn_beside_the_loss_law_and_the_margin_of_its_own_problem(balanced, other, unknown, first):
+    order = [balanced, other, unknown]
+    order = order[first:] + order[:first]
+    optima = [path.problem.minimum_norm_value for path in order if path is not unknown]
+    left, gap = plot_margin(*order).axes
+    assert [line.get_ydata()[0] for line in theory(left)] == pytest.approx([1 / (2 * v) for v in optima])
+    assert any(f"is not known for {UNKNOWN}" in text.get_text() for text in left.texts)
+    assert len(data(gap)) == 2
+    loss = plot_loss(*order).axes[0]
+    for axes in (left, loss):
+        colours = [line.get_color() for line, path in zip(data(axes), order, strict=True) if path is not unknown]
+        assert [line.get_color() for line in theory(axes)] == colours
+    for line, v in zip(theory(loss), optima, strict=True):
+        assert line.get_ydata()[-1] * LN10 == pytest.approx(math.log(v / 2) - END * LN10 - math.log(END * LN10))
+
+
+def test_runs_of_one_problem_share_one_grey_line(balanced, descent):
+    shared = theory(plot_margin(balanced, descent).axes[0])
+    assert [line.get_color() for line in shared] == ["0.25"]
+    assert len(theory(plot_loss(balanced, descent).axes[0])) == 1
+
+
+def test_tolerances_that_differ_are_drawn_in_the_colours_of_their_runs(balanced, descent):
+    looser = dataclasses.replace(balanced, config={**balanced.config, "rtol": 0.25})
+    for axes in plot_invariants(descent, balanced, looser).axes:
+        assert [line.get_ydata()[0] for line in theory(axes)] == [1e-4, 0.25]
+        assert [line.get_color() for line in theory(axes)] == [line.get_color() for line in data(axes)[1:]]
+
+
+def test_a_legend_that_is_too_wide_for_one_row_takes_several(balanced, descent):
+    figure = plot_invariants(*[balanced, descent] * 3, labels=[f"a run with quite a long name {i}" for i in range(6)])
+    figure.draw_without_rendering()
+    (legend,) = figure.legends
+    assert legend.get_window_extent().width < figure.bbox.width
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (999.4, "999"),
+        (999.6, "1000"),
+        (1000 - 1e-9, "1000"),
+        (-999.99, "−1000"),
+        (9999.9, "$10^{4}$"),
+        (9.9999e6, "$10^{7}$"),
+        (-2.5e7, "$-2.5 \\times 10^{7}$"),
+        (1e-6, "$10^{-6}$"),
+        (0.5, "0.5"),
+        (0.0, "0"),
+    ],
+)
+def test_numbers_are_written_plainly_up_to_four_digits(value, text):
+    assert number(value) == text
+
+
+def test_a_panel_just_before_a_round_time_is_named_and_ticked_by_it(balanced):
+    path = dataclasses.replace(balanced, log_time=balanced.log_time * ((1000 - 1e-9) / END))
+    assert plot_collapse(path).axes[-1].get_title() == r"$\log_{10}\, t$ = 1000"
+    assert 1000 in panels(plot_metrics(path, names=["nc0"]))["nc0"].get_xticks()
+
+
 def test_titles_state_sizes_and_method(balanced, replicated, descent):
     assert plot_loss(balanced).get_suptitle().endswith("$K$ = 3, $n$ = 4, $d$ = 6 · gradient flow")
     assert plot_loss(balanced, descent).get_suptitle().endswith("gradient flow and gradient descent")
@@ -305,8 +465,8 @@ def class_means(axes):
 @pytest.mark.parametrize(("counts", "d", "dim"), [((3, 3), 4, 2), ((4, 4, 4), 6, 2), ((3, 3, 3, 3), 5, 3)])
 def test_collapsed_classes_are_seen_as_a_regular_simplex_with_class_0_upwards(counts, d, dim):
     figure = plot_collapse(run(counts, d, log10_time=50.0, snapshots=6))
-    assert len(figure.axes) == 4
-    assert figure.axes[0].get_title() == "$t$ = 0"
+    assert len(figure.axes) == 6
+    assert figure.axes[0].get_title().startswith("$t$ = 0")
     means = class_means(figure.axes[-1])
     assert means.shape == (len(counts), dim)
     lengths = np.linalg.norm(means, axis=1)
@@ -314,6 +474,50 @@ def test_collapsed_classes_are_seen_as_a_regular_simplex_with_class_0_upwards(co
     cosines = (means @ means.T / lengths[:, None] / lengths)[~np.eye(len(counts), dtype=bool)]
     np.testing.assert_allclose(cosines, -1 / (len(counts) - 1), atol=0.1)
     assert means[0, -1] > 0.97 * lengths[0]
+
+
+def seen(axes):
+    """Where features and class means are in a panel, as fractions of its sides."""
+    points = np.concatenate([positions(c) for c in axes.collections if isinstance(c, PathCollection)])
+    if points.shape[1] == 3:
+        points = np.stack(proj3d.proj_transform(*points.T, axes.get_proj())[:2], 1)
+    return axes.transAxes.inverted().transform(axes.transData.transform(points))
+
+
+@pytest.mark.parametrize("K", [2, 3, 4, 10])
+def test_what_is_shown_fills_its_panel_and_stays_inside(K):
+    figure = plot_collapse(run([4] * K, 12, log10_time=30.0, snapshots=9))
+    figure.draw_without_rendering()
+    for i, axes in enumerate(figure.axes):
+        fractions = seen(axes)
+        assert fractions.min() > 0
+        assert fractions.max() < 1
+        assert np.ptp(fractions, axis=0).max() > (0.4 if i == 0 else 0.6)
+        box = axes.get_window_extent()
+        assert box.width > 0.28 * figure.bbox.width
+
+
+def test_a_panel_with_little_in_it_is_enlarged_and_says_how_much(balanced):
+    snapshots = balanced.snapshots
+    W, H = snapshots.W.clone(), snapshots.H.clone()
+    W[0], H[0] = 0.25 * W[-1], 0.25 * H[-1]  # collapsed, but small: norms are divided by one that is not seen
+    H[0, :, 0] = torch.linalg.svd(W[-1]).Vh[-1] * H[-1].norm(dim=0).max()
+    W[0, 0] = torch.linalg.svd(W[-1]).Vh[-1] * W[-1].norm(dim=1).max()
+    path = dataclasses.replace(balanced, snapshots=ulpm.Snapshots(snapshots.records, W, H))
+    first, *later = plot_collapse(path).axes
+    factor = float(first.get_title().split("×")[1].rstrip(")"))
+    assert factor > 3
+    assert np.ptp(later[-1].get_xlim()) / np.ptp(first.get_xlim()) == pytest.approx(factor, abs=0.05)
+    assert not any("enlarged" in axes.get_title() for axes in later)
+
+
+@pytest.mark.parametrize(("count", "rows", "columns"), [(1, 1, 1), (4, 1, 4), (5, 2, 3), (9, 2, 3)])
+def test_many_snapshots_take_two_rows(balanced, count, rows, columns):
+    snapshots = balanced.snapshots
+    chosen = torch.linspace(0, 5, count).round().long()
+    few = ulpm.Snapshots(snapshots.records[chosen], snapshots.W[chosen], snapshots.H[chosen])
+    grid = plot_collapse(dataclasses.replace(balanced, snapshots=few)).axes[0].get_gridspec()
+    assert (grid.nrows, grid.ncols) == (rows, columns)
 
 
 def test_the_picture_does_not_depend_on_a_rotation_of_feature_space(balanced):

@@ -21,6 +21,8 @@ from ulpm.trajectory import Status
 __all__ = ["FlowLoop"]
 
 _LANDING_ATTEMPTS = 60
+# Records inside one step are found side by side, as many as fit into this many numbers.
+_LANDING_ELEMENTS = 2**21
 # Error of a linear solve as a share of rtol·ρ. nc1_pinv at log t = 2e6 is 1e-20, a relative deviation of 1e-10, and is
 # right to 0.1% with it, to 4% with 1e-3; a decade costs about an iteration a stage.
 _KRYLOV_SHARE = 1e-5
@@ -92,7 +94,8 @@ class FlowLoop:
         )
         loop = cls(system, milestones, recorder, cohort, y.clone(), rtol)
         loop.counts["field_evaluations"] += len(y)
-        loop._record(cohort, replicas, y)
+        loop._record(replicas, cohort.next_record, y)
+        cohort.next_record += 1
         still = system.relative_size(y, rate) == 0
         if bool(still.any()):
             loop._end({Status.STATIONARY: still})
@@ -172,20 +175,42 @@ class FlowLoop:
     ) -> None:
         """Record every milestone inside the step, at the state that the interpolant has there."""
         marks = self.milestones.marks
-        while True:
-            mark = marks[c.next_record.clamp(max=len(marks) - 1), c.replicas]
-            rows = (accepted & (c.next_record < len(marks)) & (position >= mark)).nonzero()[:, 0]
-            if not len(rows):
-                return
+        last = len(marks) - 1
+        passed = (marks[:, c.replicas] <= position).sum(0)
+        count = torch.where(accepted, passed - c.next_record, 0).clamp(min=0)
+        rows = torch.repeat_interleave(torch.arange(len(count), device=count.device), count)
+        if not len(rows):
+            return
+        nth = torch.arange(len(rows), device=rows.device) - (count.cumsum(0) - count)[rows]
+        records = c.next_record[rows] + nth
+        # The end on its own, so that no bit of it depends on how many records came before.
+        for group in ((records < last).nonzero()[:, 0], (records == last).nonzero()[:, 0]):
+            for part in torch.split(group, max(1, _LANDING_ELEMENTS // c.y.shape[1])):
+                self._record_inside(c, method, step, rows[part], records[part], position)
+        c.next_record = c.next_record + count
 
-            def states(theta: Float[Tensor, " S"], rows: Int[Tensor, " S"] = rows) -> Float[Tensor, "S D"]:
-                y = method.interpolate(step, rows, theta.to(step.end))
-                if step.products is not None:
-                    y[:, -1] = self.system.clock_inside_stiff_step(step, rows, theta, c.rate[rows], c.log_loss[rows])
-                return y
+    def _record_inside(
+        self,
+        c: Cohort,
+        method: Method,
+        step: Trial,
+        rows: Int[Tensor, " S"],
+        records: Int[Tensor, " S"],
+        position: Float[Tensor, " A"],
+    ) -> None:
+        """Record some milestones inside the step: ``records`` of the replicas ``rows``."""
+        if not len(rows):
+            return
 
-            y = self._land(states, c.replicas[rows], mark[rows], c.position[rows], position[rows])
-            self._record(c, rows, y)
+        def states(theta: Float[Tensor, " S"]) -> Float[Tensor, "S D"]:
+            y = method.interpolate(step, rows, theta.to(step.end))
+            if step.products is not None:
+                y[:, -1] = self.system.clock_inside_stiff_step(step, rows, theta, c.rate[rows], c.log_loss[rows])
+            return y
+
+        replicas = c.replicas[rows]
+        mark = self.milestones.marks[records, replicas]
+        self._record(replicas, records, self._land(states, replicas, mark, c.position[rows], position[rows]))
 
     def _land(
         self,
@@ -203,15 +228,17 @@ class FlowLoop:
         below, above = start - mark, end - mark
         tolerance = 64 * torch.finfo(self.final.dtype).eps * mark
         was_below = None
+        theta, done = low, torch.zeros_like(mark, dtype=torch.bool)
         for _ in range(_LANDING_ATTEMPTS):
-            theta = (low - (high - low) * (below / (above - below))).clamp(0, 1)
+            theta = torch.where(done, theta, (low - (high - low) * (below / (above - below))).clamp(0, 1))
             y = states(theta)
             log_loss = self.system.loss(y).log_loss
             self.counts["loss_evaluations"] += len(mark)
             miss = self.milestones.position(self.system, y, log_loss, replicas) - mark
             # Where the interpolated clock is not positive, there is no time yet.
             miss = torch.where(miss.isnan(), -mark, miss)
-            if bool((miss.abs() <= tolerance).all()):
+            done |= miss.abs() <= tolerance
+            if bool(done.all()):
                 break
             is_below = miss < 0
             low, high = torch.where(is_below, theta, low), torch.where(is_below, high, theta)
@@ -222,19 +249,18 @@ class FlowLoop:
             was_below = is_below
         return y
 
-    def _record(self, c: Cohort, rows: Int[Tensor, " S"], y: Float[Tensor, "S D"]) -> None:
-        replicas = c.replicas[rows]
+    def _record(self, replicas: Int[Tensor, " S"], records: Int[Tensor, " S"], y: Float[Tensor, "S D"]) -> None:
         loss = self.system.loss(y)
-        self.counts["loss_evaluations"] += len(rows)
+        self.counts["loss_evaluations"] += len(records)
         W, H, clock = self.system.unpack(y)
         known = {
             "log_time": torch.log(clock.double()) - loss.log_loss.double(),
             "log_loss": loss.log_loss,
             "margin": loss.margin,
         }
-        self.recorder.record(c.next_record[rows], replicas, W, H, known)
-        c.next_record[rows] += 1
-        self.final[replicas] = y
+        self.recorder.record(records, replicas, W, H, known)
+        ends = records == len(self.milestones.marks) - 1
+        self.final[replicas[ends]] = y[ends]
 
     def _end(self, endings: dict[Status, Bool[Tensor, " A"]]) -> None:
         """Take replicas out of the cohort. One that reached its last milestone is left there, any other where it is."""

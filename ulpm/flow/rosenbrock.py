@@ -77,7 +77,11 @@ class RosenbrockKrylov:
     def interpolate(self, trial: Trial, rows: Tensor, theta: Float[Tensor, " S"]) -> Float[Tensor, "S D"]:
         """The states of the replicas ``rows`` [S] at the fraction ``theta`` of their step, by the interpolant."""
         bend = torch.stack([(1 - theta) * theta, (1 - theta) * theta * theta], 1) @ self._dense
-        bent = torch.einsum("bs,sbd->bd", bend, trial.stages[:, rows])
+        if len(trial.start) == 1:
+            # The same sum without a copy of the stages.
+            bent = bend @ trial.stages[:, 0]
+        else:
+            bent = torch.einsum("bs,sbd->bd", bend, trial.stages[:, rows])
         return torch.lerp(trial.start[rows], trial.end[rows], theta[:, None]) + bent
 
     def _workspace(self, y: Float[Tensor, "B D"]) -> Float[Tensor, "s B D"]:

@@ -79,9 +79,9 @@ class ExplicitRungeKutta:
         # Not torch.pow, which flushes a tiny θ to zero.
         powers = theta[:, None].expand(-1, self._dense.shape[1]).cumprod(1)
         weights = trial.step_size[rows, None] * (powers @ self._dense.T)
-        if len(rows) == len(trial.start) == 1:
+        if len(trial.start) == 1:
             # The same sum without a copy of the stages.
-            return trial.start + self._combine(weights[0], trial.stages)
+            return trial.start + weights @ trial.stages[:, 0]
         return trial.start[rows] + torch.einsum("bs,sbd->bd", weights, trial.stages[:, rows])
 
     def _workspace(self, y: Float[Tensor, "B D"]) -> Float[Tensor, "s B D"]:

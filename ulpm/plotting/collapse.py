@@ -11,6 +11,7 @@ from matplotlib.lines import Line2D
 from torch import Tensor
 
 from ulpm.plotting import style
+from ulpm.plotting.legends import legend_below
 from ulpm.problem import Problem
 from ulpm.trajectory import Trajectory
 
@@ -76,7 +77,7 @@ def _caption(figure: Figure, problem: Problem, dim: int) -> None:
         r"unit of each panel: its largest $\Vert h_i\Vert$ (features, class means), $\Vert w_k\Vert$ (classifier rows)",
     ]
     joined = ("; " if figure.get_figwidth() > 9 else "\n").join(lines)
-    style.legend_below(figure, _legend(problem), fontsize=9, title=joined, title_fontsize=9)
+    legend_below(figure, _legend(problem), fontsize=9, title=joined, title_fontsize=9)
 
 
 def _snapshots(
@@ -155,7 +156,7 @@ def _frame(axes: Any, points: Float[Tensor, "P p"], widest: float) -> float:
     axes.set(**{f"{axis}lim": (m - half, m + half) for axis, m in zip("xyz", middle, strict=True)})
     axes.set_box_aspect((1, 1, 1))
     ends = [torch.cat([_PAGE @ centre + sign * half * _PAGE[:, 1], torch.ones(1)]).tolist() for sign in (-1, 1)]
-    heights = [(axes.get_proj() @ end)[1] for end in ends]  # without perspective the fourth component is 1
+    heights = [y / w for _, y, _, w in (axes.get_proj() @ end for end in ends)]
     low, high = axes.transAxes.inverted().transform(axes.transData.transform([(0, y) for y in heights]))[:, 1]
     axes.set_box_aspect((1, 1, 1), zoom=1 / (high - low))
     axes.set_axis_off()

@@ -12,6 +12,7 @@ from matplotlib.lines import Line2D
 from torch import Tensor
 
 from ulpm.plotting import laws, style
+from ulpm.plotting.legends import legend_below
 from ulpm.plotting.style import THEORY, Run
 from ulpm.trajectory import Trajectory
 
@@ -39,7 +40,7 @@ def plot_loss(path: Trajectory, *others: Trajectory, labels: Sequence[str] | Non
         style.draw(left, run, run.path.log_loss / math.log(10))
     optima = style.distinct(drawn, _optimum)
     for run, value, look in optima:
-        _loss_law(left, run, value, look if len(optima) > 1 else look | {"color": "black"})
+        _loss_law(left, run, value, look | {"color": "black"} if look is THEORY else look)
     _ratio_panel(right, drawn)
     style.log10_loss_axis(left)
     theory = Line2D([], [], **THEORY, label="$L = (v^*/2)\\,/\\,(t\\,\\log t)$, and ratio 1")
@@ -71,8 +72,9 @@ def plot_margin(path: Trajectory, *others: Trajectory, labels: Sequence[str] | N
         panels[0].axhline(1 / (2 * value), **look)
     theory = []
     if known:
-        _margin_gap(panels[1], known)
         theory = [Line2D([], [], **THEORY, label=r"$\gamma^* = 1/(2v^*)$, and $1-\gamma/\gamma^* \propto 1/\log t$")]
+        if _margin_gap(panels[1], known):
+            theory.append(laws.measured_proxy(f"\nof {known[0].label}" if others else ""))
     if len(known) < len(drawn):
         which = _without_optimum(drawn) if known else _UNKNOWN
         style.note(panels[0], rf"$\gamma^*$ is not known for {which}", 0.97, 0.06, ha="right")
@@ -158,13 +160,12 @@ def _ratio_panel(axes: Axes, drawn: Sequence[Run]) -> None:
         style.note(axes, "drawn from $\\log t = 1$ on", 0.5, 0.5, ha="center")
 
 
-def _margin_gap(axes: Axes, known: Sequence[Run]) -> None:
-    """1 − γ/γ*, and the law and measured exponent of the first run."""
+def _margin_gap(axes: Axes, known: Sequence[Run]) -> bool:
+    """1 − γ/γ*, and the law and measured exponent of the first run; whether there is an exponent."""
     curves = [style.draw(axes, run, 1 - run.path.margin_ratio) for run in known]
     axes.set_ylabel(r"$1-\gamma\,/\,\gamma^*$")
     style.time_axis(axes, known)
-    if style.value_axis(axes, curves):
-        laws.compare(axes, known[0], 1 - known[0].path.margin_ratio, -1.0)
+    return style.value_axis(axes, curves) and laws.compare(axes, known[0], 1 - known[0].path.margin_ratio, -1.0)[1]
 
 
 def _close(figure: Figure, drawn: Sequence[Run], panels: Sequence[Axes], theory: list[Line2D]) -> None:
@@ -172,4 +173,4 @@ def _close(figure: Figure, drawn: Sequence[Run], panels: Sequence[Axes], theory:
     for axes in panels:
         style.time_axis(axes, drawn)
         style.finish(axes)
-    style.legend_below(figure, [*(run.proxy() for run in drawn), *theory], fontsize=10)
+    legend_below(figure, [*(run.proxy() for run in drawn), *theory], fontsize=10)

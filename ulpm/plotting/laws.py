@@ -30,8 +30,8 @@ _UNBALANCED = {"nc1_pinv": -2.0, "nc3_difference": 0.0}
 _EXPONENT_TEXT = {-3.0: r"$\propto(\log t)^{-3}$", -2.0: r"$\propto(\log t)^{-2}$", -1.0: r"$\propto(\log t)^{-1}$"}
 _EXPONENT_TEXT |= {-0.5: r"$\propto(\log t)^{-1/2}$", 0.0: r"$\to$ constant $>0$"}
 
-MEASURED = "measured: exponent of $\\log t$, least squares over\nthe last third of the records with $\\log t > 10$"
 _LATE = 10.0
+_NOISE = 1e-28  # nc1_* are ratios of squares, whose rounding errors are of the order of that of 1, squared
 _FEWEST = 5  # records that a slope is measured from
 
 
@@ -57,12 +57,13 @@ def law_exponent(problem: Problem, name: str) -> float | None:
 def measured_exponent(run: Run, values: Float[Tensor, " R *batch"]) -> float | None:
     """d log value / d log log t by least squares over the last third of the records with log t > 10.
 
-    Of replicas the median; values that are not positive are left out. None if fewer than five records remain.
+    Of replicas the median; values that are zero, or would be but for rounding, are left out. None if fewer than five
+    records remain.
     """
     log_time, value = run.log10_time * math.log(10), style.summary(values)[1]
     late = np.flatnonzero(log_time > _LATE)
     late = late[len(late) - len(late) // 3 :]
-    late = late[(value[late] > 0) & np.isfinite(value[late])]
+    late = late[(value[late] > _NOISE) & np.isfinite(value[late])]
     if len(late) < _FEWEST:
         return None
     x, y = np.log(log_time[late]), np.log(value[late])
@@ -75,6 +76,8 @@ def compare(axes: Axes, run: Run, values: Float[Tensor, " R *batch"], exponent: 
 
     The line agrees with its last record by construction: what can disagree is the measured exponent.
     """
+    if np.fmax.reduce(style.summary(values)[1], initial=0.0) <= style.ROUNDING:
+        return False, False
     law = None if exponent is None else draw_law(axes, exponent, run, values)
     measured = measured_exponent(run, values)
     words = [] if law is None or exponent is None else [_EXPONENT_TEXT[exponent]]
@@ -82,9 +85,15 @@ def compare(axes: Axes, run: Run, values: Float[Tensor, " R *batch"], exponent: 
         words.append(f"measured {_signed(measured)}")
     if words:
         falls = exponent != 0.0 if measured is None else measured < -0.1
-        place = (0.05, 0.06, "left", "bottom") if falls else (0.97, 0.97, "right", "top")  # where the curve is not
-        style.note(axes, "\n".join(words), *place)
+        low_left, high_right = (0.05, 0.06, "left", "bottom"), (0.97, 0.97, "right", "top")
+        style.note(axes, "\n".join(words), *(low_left if falls or _ends_high(axes, values) else high_right))
     return law is not None, measured is not None
+
+
+def measured_proxy(whose: str = "") -> Line2D:
+    """The entry of a legend that says what "measured" means."""
+    text = "measured: exponent of $\\log t$, least squares over\nthe last third of the records with $\\log t > 10$"
+    return Line2D([], [], linestyle="none", label=text + whose)
 
 
 def draw_law(axes: Axes, exponent: float, run: Run, values: Float[Tensor, " R *batch"]) -> Line2D | None:
@@ -97,6 +106,13 @@ def draw_law(axes: Axes, exponent: float, run: Run, values: Float[Tensor, " R *b
     x = np.geomspace(1.0, time[last], 60)
     axes.set_ylim(axes.get_ylim())
     return axes.plot(x, value[last] * (x / time[last]) ** exponent, **THEORY)[0]
+
+
+def _ends_high(axes: Axes, values: Float[Tensor, " R *batch"]) -> bool:
+    """Whether the last finite value lies in the upper part of the panel."""
+    value = style.summary(values)[1]
+    point = axes.transData.transform((1.0, value[np.isfinite(value)][-1]))
+    return bool(axes.transAxes.inverted().transform(point)[1] > 0.6)
 
 
 def _signed(exponent: float) -> str:

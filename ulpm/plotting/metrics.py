@@ -9,6 +9,7 @@ from matplotlib.gridspec import GridSpec
 from matplotlib.lines import Line2D
 
 from ulpm.plotting import laws, style
+from ulpm.plotting.legends import legend_in_free_cells
 from ulpm.plotting.style import THEORY, Run
 from ulpm.trajectory import Trajectory
 
@@ -64,8 +65,8 @@ def plot_metrics(
     if any(law for law, _ in compared):
         handles.append(Line2D([], [], **THEORY, label=f"late-time law, through the last record{of_first}"))
     if any(measured for _, measured in compared):
-        handles.append(Line2D([], [], linestyle="none", label=laws.MEASURED + of_first))
-    _legend_in_free_cells(figure, grid, len(chosen), handles)
+        handles.append(laws.measured_proxy(of_first))
+    legend_in_free_cells(figure, grid, len(chosen), handles)
     return figure
 
 
@@ -95,13 +96,3 @@ def _metric_panel(axes: Axes, drawn: Sequence[Run], name: str) -> tuple[bool, bo
     if not style.value_axis(axes, curves):
         return False, False
     return laws.compare(axes, drawn[0], first.metrics[name], laws.law_exponent(first.problem, name))
-
-
-def _legend_in_free_cells(figure: Figure, grid: GridSpec, used: int, handles: list[Line2D]) -> None:
-    """The legend where the last row of panels leaves room, else below all panels."""
-    if used == grid.nrows * grid.ncols:
-        style.legend_below(figure, handles, fontsize=9)
-        return
-    axes = figure.add_subplot(grid[-1, used % grid.ncols :])
-    axes.set_axis_off()
-    axes.legend(handles=handles, loc="center", fontsize=10, frameon=False)

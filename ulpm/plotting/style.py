@@ -9,7 +9,6 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 from matplotlib.ticker import (
     FixedFormatter,
@@ -37,7 +36,7 @@ _LN10 = math.log(10)
 # The left edge of a time axis: on its scale t = 0.001 cannot be told from t = 0.
 _EARLIEST = -3.0
 # A quantity that never exceeds this is zero but for rounding, and its curve on a log axis would be noise.
-_ROUNDING = 1e-13
+ROUNDING = 1e-13
 _MOST_PROBLEMS = 3  # named in a title
 
 
@@ -93,13 +92,13 @@ def distinct(
 ) -> list[tuple[Run, float, dict[str, Any]]]:
     """The values that theory gives for the runs, without None and repetitions: first run, value, look of its line.
 
-    A value that all share is drawn in the grey of theory, different ones in the colours of their runs.
+    A value that all share is drawn in the grey of theory, others in the colours of their runs.
     """
-    found: dict[float, Run] = {}
+    found: dict[float | None, Run] = {}
     for run in figure_runs:
-        if (own := value(run)) is not None:
-            found.setdefault(own, run)
-    return [(run, own, THEORY if len(found) == 1 else THEORY | {"color": run.color}) for own, run in found.items()]
+        found.setdefault(value(run), run)
+    looks = [THEORY if len(found) == 1 else THEORY | {"color": run.color} for run in found.values()]
+    return [(run, own, look) for (own, run), look in zip(found.items(), looks, strict=True) if own is not None]
 
 
 def title(what: str, figure_runs: Sequence[Run], replica: int | None = None) -> str:
@@ -181,7 +180,7 @@ def log10_loss_axis(axes: Axes) -> None:
     axes.set_ylabel("$\\log_{10}\\, L$")
 
 
-def value_axis(axes: Axes, curves: Sequence[Line2D], rounding: float = _ROUNDING) -> bool:
+def value_axis(axes: Axes, curves: Sequence[Line2D], rounding: float = ROUNDING) -> bool:
     """A logarithmic y axis, or a linear one with a note if no curve exceeds rounding; whether it is logarithmic."""
     values = np.concatenate([np.asarray(curve.get_ydata(), dtype=float) for curve in curves])
     values = values[np.isfinite(values)]
@@ -247,16 +246,6 @@ def new_figure(width: float, height: float, heading: str) -> Figure:
     return figure
 
 
-def legend_below(figure: Figure, handles: Sequence[Line2D], **looks: Any) -> Legend:
-    """A legend below all panels, in as few rows as fit the width of the figure."""
-    for columns in range(len(handles), 0, -1):
-        legend = figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False, **looks)
-        if columns == 1 or legend.get_window_extent().width < figure.bbox.width:
-            break
-        legend.remove()
-    return legend
-
-
 def _even_scale(log10_time: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
     """log(1 + log(1 + t)); 0 at t = 0."""
     position: Float[np.ndarray, "..."] = np.log1p(np.logaddexp(0.0, log10_time * _LN10))
@@ -274,6 +263,7 @@ def _round_numbers(end: float) -> list[float]:
     """0, 1 and the powers of ten up to ``end``, with 2 and 5 between them (and −1 before them) where there is room."""
     if end < 0:
         return [0.0]
+    end *= 1 + 1e-9  # an end that misses its number by rounding has its tick
     steps = (1, 2, 5) if end < 60 else (1,)
     decades = range(math.floor(math.log10(max(end, 1.0))) + 1)
     ticks = [0.0, *(float(step * 10**decade) for decade in decades for step in steps)]
