@@ -57,7 +57,10 @@ def test_flow_starts_from_images_files_and_replicas(tmp_path: Path) -> None:
     np.savez(tmp_path / "f.npz", features=features, labels=np.array([0, 1] * 4))
     end = ("--log-time", "1", "--records", "3", *QUIET, "--snapshots", "0")
     assert main(["flow", "--features", str(tmp_path / "f.npz"), *end, "--out", str(tmp_path / "file")]) == 0
-    assert main(["flow", "--features", "fashion-mnist-sample", "--scale", "1", *end, "--out", str(tmp_path / "images")]) == 0
+    assert (
+        main(["flow", "--features", "fashion-mnist-sample", "--scale", "1", *end, "--out", str(tmp_path / "images")])
+        == 0
+    )
     batch = ("--class-counts", "2x3", "--feature-dim", "3", "--replicas", "4", "--dtype", "float32", "--rtol", "1e-4")
     assert main(["flow", *batch, *end, "--out", str(tmp_path / "batch")]) == 0
     load = ulpm.Trajectory.load

@@ -14,6 +14,7 @@ from ulpm import _checks
 from ulpm.flow.checkpoint import read_checkpoint, write_checkpoint
 from ulpm.flow.interrupt import deferred_interrupt
 from ulpm.flow.loop import FlowLoop
+from ulpm.flow.memory import check_memory
 from ulpm.flow.milestones import Milestones
 from ulpm.flow.progress import ProgressBar, progress_bar
 from ulpm.flow.system import FlowSystem
@@ -46,8 +47,9 @@ def gradient_flow(
 
     Exactly one end is given: ``log_time`` (log t), ``log10_time`` (log10 t) or ``log_loss`` (log L). The flow is
     integrated in rescaled time ds = L dt, where it reads dΘ/ds = −∇ log L, by an explicit Runge–Kutta pair of order
-    5(4). ``rtol`` bounds the local error of (W, H) relative to ρ, and that of log t relative to max(1, log t); errors
-    of the result shrink in proportion to it.
+    5(4) and, where stability limits that, a Rosenbrock–Krylov method of order 4; each replica is handed over, and back,
+    by what the methods cost it. ``rtol`` bounds the local error of (W, H) relative to ρ, and that of log t relative to
+    max(1, log t); errors of the result shrink in proportion to it.
 
     The first of ``records`` is the start and the last the end, reached to round-off (64 ε relative on the scale of the
     records, so that log t is right to 1e-12 in float64 and 1e-5 in float32); between, they are even in
@@ -59,7 +61,8 @@ def gradient_flow(
     ``resume_flow``. ``config`` holds JSON-able facts to keep with the result, such as the seed.
 
     Returns: a Trajectory; a replica that could not reach the end says why in its status instead of raising.
-    Raises: TypeError or ValueError for arguments that make no sense, OSError if a checkpoint cannot be written.
+    Raises: TypeError or ValueError for arguments that make no sense or a run that does not fit into memory, OSError if
+    a checkpoint cannot be written.
     Source: Ji, Lu, Zhang, Deng, Su, "An Unconstrained Layer-Peeled Perspective on Neural Collapse", 2022.
     """
     run = FlowRun.prepare(
@@ -127,6 +130,7 @@ class FlowRun:
         if rtol < resolution:
             raise ValueError(f"rtol must be at least {resolution:.1g} for {state.W.dtype}, but {rtol!r} was given.")
         _checks.integer("max_steps", max_steps, minimum=1)
+        check_memory(problem, state, records, snapshots)
         facts |= {"method": "gradient flow", kind: end, "rtol": rtol, "max_steps": max_steps}
         with torch.no_grad():
             system = FlowSystem(problem, state.W.device)

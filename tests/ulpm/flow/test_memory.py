@@ -1,0 +1,51 @@
+"""What a run needs is said before it starts, and is about what it then takes."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+import ulpm
+from ulpm.flow import memory
+
+PEAK = """
+import resource, torch, ulpm
+from ulpm.flow.memory import predicted_bytes
+torch.set_num_threads(1)
+problem = ulpm.Problem([1000] * 10, 400)
+small = ulpm.Problem([2] * 10, 400)
+ulpm.gradient_flow(small, small.random_state(), log_time=1.0, records=3)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+state = problem.random_state()
+path = ulpm.gradient_flow(problem, state, log_time=LOG_TIME, records=4, snapshots=2)
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
+print(peak / predicted_bytes(problem, state, 4, 2), path.stats["jacobian_products"])
+"""
+
+
+@pytest.mark.parametrize("log_time", [1.0, pytest.param(600.0, marks=pytest.mark.slow)])
+def test_the_prediction_is_what_a_process_takes(log_time: float) -> None:
+    script = PEAK.replace("LOG_TIME", str(log_time))
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    ratio, products = map(float, done.stdout.split())
+    # Never much more than was said, and not a fraction of it either: both would make the warning useless.
+    assert 0.6 < ratio < 1.2
+    assert (products > 0) == (log_time > 100)
+
+
+def test_a_run_that_does_not_fit_is_refused_and_the_ways_out_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = ulpm.Problem([5] * 4, 20)
+    state = problem.random_state(replicas=3)
+    needed = memory.predicted_bytes(problem, state, 200, 5)
+    monkeypatch.setattr(memory, "available_bytes", lambda device: needed - 1)
+    ways = "use float32, fewer snapshots, fewer replicas, fewer samples or dimensions or a device with more memory"
+    with pytest.raises(ValueError, match=ways):
+        ulpm.gradient_flow(problem, state, log_time=1.0, snapshots=5)
+    monkeypatch.setattr(memory, "available_bytes", lambda device: needed)
+    assert ulpm.gradient_flow(problem, state, log_time=1.0, snapshots=5).finished
+
+
+def test_memory_is_known_on_this_kind_of_system_or_not_asked_for() -> None:
+    free = memory.available_bytes(torch.device("cpu"))
+    assert free is None or free > 2**20
