@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ulpm import _checks
+from ulpm._threads import suitable_threads
 from ulpm.field import LogLossField
 from ulpm.problem import Problem, State
 from ulpm.recorder import Recorder, describe_run
@@ -60,7 +61,7 @@ def gradient_descent(
         "records": len(rows),
         "record_steps": rows,
     }
-    with torch.no_grad():
+    with torch.no_grad(), suitable_threads(state.H):
         single = not state.batch_shape
         W, H = (state.W[None], state.H[None]) if single else (state.W, state.H)
         recorder = Recorder.for_start(problem, W, H, len(rows), snapshots)

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import torch
 
 from ulpm import _checks
+from ulpm._threads import suitable_threads
 from ulpm.flow.checkpoint import read_checkpoint, write_checkpoint
 from ulpm.flow.interrupt import deferred_interrupt
 from ulpm.flow.loop import FlowLoop
@@ -153,7 +154,8 @@ class FlowRun:
         """Run to the end, with checkpoints by the wall clock, and one when interrupted or out of steps."""
         seconds = _checks.real("checkpoint_seconds", checkpoint_seconds, above=0)
         file = None if checkpoint is None else Path(checkpoint)
-        with torch.no_grad(), progress_bar(progress) as bar, deferred_interrupt() as interrupted:
+        threads = suitable_threads(self.loop.final)
+        with torch.no_grad(), threads, progress_bar(progress) as bar, deferred_interrupt() as interrupted:
             self._go(bar, file, seconds, interrupted)
         W, H, _ = self.loop.system.unpack(self.loop.final)
         stats = {name: count for name, count in self.loop.counts.items() if name != "attempts"}
