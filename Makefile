@@ -4,12 +4,13 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: help demo floors test test-all lint types format wheel clean
+.PHONY: help demo floors bench test test-all lint types format wheel clean
 
 help:
 	@echo "make demo      simulate neural collapse from a random start and from images; results in runs/demo"
 	@echo "make test      the tests, without those marked slow"
 	@echo "make test-all  every test"
+	@echo "make bench     measure reach, accuracy against work, replicas and costs; rewrites docs/benchmarks.md"
 	@echo "make floors    measure what float32 and float64 resolve; rewrites docs/floors.md"
 	@echo "make lint      the linter;  make types: the type checker;  make format: rewrite the code in house style"
 	@echo "make wheel     build the wheel into dist/"
@@ -17,7 +18,7 @@ help:
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[test,dev,xarray]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[test,dev,bench,xarray]"
 	touch $(STAMP)
 
 demo: $(STAMP)
@@ -27,6 +28,9 @@ demo: $(STAMP)
 
 floors: $(STAMP)
 	$(BIN)/python docs/measure_floors.py
+
+bench: $(STAMP)
+	$(BIN)/python tests/benchmarks/run.py
 
 test: $(STAMP)
 	$(BIN)/python -m pytest --numprocesses auto -m "not slow"

@@ -1,0 +1,75 @@
+"""The page: the machine, the goals, a section for each benchmark, and the figures."""
+
+import os
+import platform
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+from report import Goal, Section, goals_table
+
+NAME = "benchmarks.md"
+PACKAGES = ("ulpm", "torch", "numpy", "scipy", "torchdiffeq")
+# A machine this idle does not slow a single thread down.
+IDLE = 0.5
+
+
+def cpu_name() -> str:
+    """The model of the processor."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def load() -> float:
+    """Programs that ran on average over the last minute."""
+    return os.getloadavg()[0]
+
+
+def compose(sections: Sequence[Section], command: str, load_before: float, quick: bool) -> str:
+    """The page as Markdown."""
+    packages = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
+    busy = BUSY.format(load=load_before) if load_before > IDLE else ""
+    parts = [HEAD.format(command=command, cpu=cpu_name(), cores=os.cpu_count(), packages=packages, busy=busy)]
+    if quick:
+        parts.append("This was a quick run: its sizes only show that the program works, and no number means anything.")
+    goals = [goal for section in sections for goal in section.goals]
+    if goals:
+        parts.append(f"## Goals\n\n{verdict(goals)}\n\n{goals_table(goals)}")
+    parts += [f"## {section.title}\n\n{section.text.strip()}" for section in sections]
+    return "\n\n".join(parts) + "\n"
+
+
+def verdict(goals: Sequence[Goal]) -> str:
+    """What is missed, in plain words."""
+    missed = [f"- {goal.claim} is {goal.measured}, wanted {goal.wanted}" for goal in goals if not goal.met]
+    if not missed:
+        return f"All {len(goals)} goals and aims are met."
+    return f"{len(goals) - len(missed)} of {len(goals)} goals and aims are met. Missed:\n\n" + "\n".join(missed)
+
+
+def write(sections: Sequence[Section], text: str, folder: Path) -> Path:
+    """Write the page and its figures into ``folder``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for section in sections:
+        for name, figure in section.figures.items():
+            figure.savefig(folder / name, dpi=130)
+    page = folder / NAME
+    page.write_text(text, encoding="utf-8")
+    return page
+
+
+HEAD = """# Benchmarks
+
+Written by `{command}`; nothing here is edited by hand.
+
+Processor: {cpu}, {cores} cores. Versions: {packages}. Arithmetic is float64. One thread, unless a section says
+otherwise.{busy}"""
+
+BUSY = """
+
+**The machine was not idle**: its load was {load:.1f} in the minute before the start. Times are too long by an unknown
+factor; ratios of times are less affected, and counts and errors not at all."""
