@@ -175,7 +175,7 @@ MISTAKES = {
     "missing file": (["flow", "--features", "nowhere.npz", "--log-time", "1"], "there is no such file"),
     "a device without numbers": ([*SMALL, "--device", "meta"], "device 'meta' is not available"),
     "a huge seed": ([*SMALL, "--seed", "99999999999999999999"], "seed must be below 2^63"),
-    "too much memory": ([*SMALL, "--records", "10000000000000"], "there is not enough memory"),
+    "too much memory": ([*SMALL, "--records", "10000000000000"], "fewer records"),
     "checkpoints": ([*SMALL, "--checkpoint-seconds", "0"], "--checkpoint-seconds must be above 0"),
     "scale": ([*SMALL, "--scale", "0"], "--scale must be above 0"),
     "loss above the start": ([*SMALL[:5], "--log-loss", "100"], "log_loss must lie below that of the start"),
