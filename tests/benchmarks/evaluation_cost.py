@@ -122,6 +122,11 @@ class Law:
         return max((cls._with_bound(sizes, seconds, 2**power) for power in range(1, 8)), key=lambda law: law.r_squared)
 
     @classmethod
+    def plain(cls, sizes: Sequence[Size], seconds: Sequence[float]) -> "Law":
+        """The law without other prices in large problems."""
+        return cls._with_bound(sizes, seconds, 2**40)
+
+    @classmethod
     def _with_bound(cls, sizes: Sequence[Size], seconds: Sequence[float], bound_mib: int) -> "Law":
         terms, times = np.array([cls.terms(size, bound_mib) for size in sizes]), np.array(seconds)
         rows = terms / times[:, None]
@@ -192,14 +197,19 @@ def run(quick: bool, tell: Tell) -> Section:
         "field ÷ alone",
         "product ÷ field",
     )
-    laws = {
-        kind: Law.fit([cost.size for cost in costs], [getattr(cost, kind).median for cost in costs])
-        for kind in PRODUCTS
-    }
+    sizes = [cost.size for cost in costs]
+    seconds_of = {kind: [getattr(cost, kind).median for cost in costs] for kind in PRODUCTS}
+    laws = {kind: Law.fit(sizes, seconds_of[kind]) for kind in PRODUCTS}
+    plain = [Law.plain(sizes, seconds_of[kind]) for kind in PRODUCTS]
     law_header = ("", "a", "b", "GFlop/s of b", "c", "e", "c′", "e′", "large from", "R² of log t", "largest factor off")
     law_table = table(law_header, [laws[kind].row(NAMES[kind], PRODUCTS[kind]) for kind in PRODUCTS])
     text = f"{TEXT.format(seconds=seconds)}{table(header, rows)}\n{left_out_text(left_out)}"
-    text += f"{LAW_TEXT}{law_table}\n\n![Law and times]({FIGURE})"
+    text += LAW_TEXT.format(
+        sizes=len(sizes),
+        squares=", ".join(f"{law.r_squared:.4f}" for law in plain),
+        factors=", ".join(f"{law.worst_factor:.2f}" for law in plain),
+    )
+    text += f"{law_table}\n\n![Law and times]({FIGURE})"
     goals = [
         Goal.at_most(
             f"K={target.K} N={count(target.N)} d={target.d}: field over its three matrix products alone",
@@ -231,9 +241,12 @@ does not count.
 
 LAW_TEXT = """The law t = a + b·K·d·N + c·d·N + e·K·N has a start-up time a, the arithmetic (a field evaluation has
 three matrix products of 2·K·d·N operations each, a Jacobian product six) and the elements moved: those of H, d·N, and
-of the logits, K·N. In large problems, where the numbers of H and of the logits together take more memory than the
-table says, an element costs c′ and e′ instead of c and e: it comes from main memory, and a temporary array of that
-size is mapped afresh at every call. The coefficients are non-negative least squares on relative deviations; one of 0
-could not be told from the other terms.
+of the logits, K·N. One price for an element does not do: so fitted, R² is {squares} and the largest factor off
+{factors} (in the order of the table). In large problems, where the numbers of H and of the logits together take more
+memory than the table says, an element therefore costs c′ and e′ instead of c and e, probably because it comes from
+main memory and temporary arrays of that size are mapped afresh at every call. The bound is the power of two with the
+best R², so that seven numbers are fitted to {sizes} sizes: the table describes these sizes and has not been tried on
+others. The coefficients are non-negative least squares on relative deviations; one of 0 could not be told from the
+other terms.
 
 """
