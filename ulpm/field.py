@@ -3,8 +3,7 @@
 With gaps a_{ij} = Z_{j,i} − Z_{y_i,i} (j ≠ y_i) and x_i = logsumexp_{j≠y_i} a_{ij} everything is a difference of
 moderate numbers, however small the loss L is:
 
-    log ℓ_i = log log(1 + e^{x_i}),    log L = logsumexp_i log ℓ_i,
-    Q_{ji} = p_{ij}/L = exp(a_{ij} − log(1 + e^{x_i}) − log L)
+    L = Σ_i log(1 + e^{x_i}),    R_{y_i,i}/L = σ(x_i)/L,    Q_{ji} = p_{ij}/L = e^{a_{ij} − x_i} σ(x_i)/L
 
 The scaled residual R/L has −Q off the label row and the column sum of Q on it, so that its columns sum to zero whatever
 the gap; 1 − softmax would return 0 there and destroy the conservation of Σ_k w_k.
@@ -16,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ulpm.logdomain import clamped_exp, log_softplus, logsumexp, softplus
+from ulpm.logdomain import clamped_exp_, log_loss_and_shares
 from ulpm.problem import Problem, State
 
 
@@ -24,13 +23,18 @@ from ulpm.problem import Problem, State
 class Loss:
     """The loss at a point, split so that neither log L nor any ratio to L can overflow.
 
-    ``log_loss`` [...] is log L; ``residual`` [..., K, N] is (Y − P)/L, whose columns sum to 0; ``margin`` [...] is the
-    smallest margin q_min = min_{i, j≠y_i} (Z_{y_i,i} − Z_{j,i}).
+    ``log_loss`` [...] is log L; ``residual`` [..., K, N] is (Y − P)/L, whose columns sum to 0; ``largest_gaps``
+    [..., 1, N] has max_{j≠y_i} (Z_{j,i} − Z_{y_i,i}) of each sample.
     """
 
     log_loss: Float[Tensor, "*batch"]
     residual: Float[Tensor, "*batch K N"]
-    margin: Float[Tensor, "*batch"]
+    largest_gaps: Float[Tensor, "*batch 1 N"]
+
+    @property
+    def margin(self) -> Float[Tensor, "*batch"]:
+        """The smallest margin q_min = min_{i, j≠y_i} (Z_{y_i,i} − Z_{j,i})."""
+        return -self.largest_gaps.amax((-2, -1))
 
 
 class LogLossField:
@@ -42,15 +46,17 @@ class LogLossField:
 
     def loss(self, W: Float[Tensor, "*batch K d"], H: Float[Tensor, "*batch d N"]) -> Loss:
         """log L, the scaled residual and the smallest margin at (W, H)."""
-        gaps, label_rows = self._gaps(W, H)
-        top = gaps.amax(-2, keepdim=True)
-        weights = clamped_exp(gaps.sub_(top))
+        Z = W @ H
+        rows = self._label_rows(Z)
+        label = Z.gather(-2, rows)
+        # From here on in place, Z → Z − top → e^(Z − top) → R/L: a small problem costs what its kernels cost.
+        top = Z.scatter_(-2, rows, -torch.inf).amax(-2, keepdim=True)
+        weights = clamped_exp_(Z.sub_(top))
         total = weights.sum(-2, keepdim=True)
-        log_odds = top + total.log()
-        log_loss = logsumexp(log_softplus(log_odds).squeeze(-2), -1)
-        scale = clamped_exp(top - softplus(log_odds) - log_loss[..., None, None])
-        residual = weights.mul_(-scale).scatter_(-2, label_rows, total * scale)
-        return Loss(log_loss, residual, -top.squeeze(-2).amax(-1))
+        gaps = top.sub_(label)
+        log_loss, share = log_loss_and_shares(total.log().add_(gaps))
+        residual = weights.mul_((share / total).neg_()).scatter_(-2, rows, share)
+        return Loss(log_loss[..., 0, 0], residual, gaps)
 
     def __call__(
         self,
@@ -84,27 +90,17 @@ class LogLossField:
         loss = loss if loss is not None else self.loss(W, H)
         R = loss.residual
         rows = self._label_rows(R)
-        dZ = W_tangent @ H + W @ H_tangent
-        # R is −Q off the label row, and dA vanishes on it.
-        c = R * (dZ.gather(-2, rows) - dZ)
+        c = _add_matmul(W_tangent @ H, W, H_tangent)
+        # R is −Q off the label row, and dA vanishes on it: this is −c.
+        c = c.sub_(c.gather(-2, rows)).mul_(R)
         per_sample = c.sum(-2, keepdim=True)
-        total = per_sample.sum((-2, -1), keepdim=True)
-        probability_change = loss.log_loss.exp()[..., None, None] * per_sample
-        dR = -c - R * (probability_change + total)
-        dR.scatter_(-2, rows, 0.0)
-        dR.scatter_(-2, rows, -dR.sum(-2, keepdim=True))
+        total = per_sample.sum(-1, keepdim=True)
+        dR = c.addcmul_(R, loss.log_loss.exp()[..., None, None] * per_sample + total).scatter_(-2, rows, 0.0)
+        dR.scatter_(-2, rows, dR.sum(-2, keepdim=True).neg_())
         W_out, H_out = out if out is not None else (None, None)
-        W_image = _matmul(dR, H.mT, W_out)
-        H_image = _matmul(W_tangent.mT, R, H_out)
-        W_image += R @ H_tangent.mT
-        H_image += W.mT @ dR
+        W_image = _add_matmul(_matmul(dR, H.mT, W_out), R, H_tangent.mT)
+        H_image = _add_matmul(_matmul(W_tangent.mT, R, H_out), W.mT, dR)
         return W_image, H_image
-
-    def _gaps(self, W: Tensor, H: Tensor) -> tuple[Tensor, Tensor]:
-        """Gaps [..., K, N], −inf on the label row, and the index of that row for gather and scatter."""
-        Z = W @ H
-        rows = self._label_rows(Z)
-        return Z.sub_(Z.gather(-2, rows)).scatter_(-2, rows, -torch.inf), rows
 
     def _label_rows(self, Z: Tensor) -> Tensor:
         return self._labels.expand(*Z.shape[:-2], 1, Z.shape[-1])
@@ -131,6 +127,13 @@ def _matmul(a: Tensor, b: Tensor, out: Tensor | None) -> Tensor:
     if out is None or out.is_contiguous():
         return torch.matmul(a, b, out=out)
     return out.copy_(a @ b)
+
+
+def _add_matmul(target: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """target + a b, in place."""
+    if target.ndim == 3 and target.is_contiguous():
+        return target.baddbmm_(a, b)
+    return target.add_(a @ b)
 
 
 def _loss(problem: Problem, state: State) -> Loss:

@@ -13,13 +13,12 @@ def clamped_exp(x: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
     The floor keeps the result, and the product of two such results, out of the subnormal range, whose arithmetic is
     slow on a CPU. It lies far below the rounding error of anything added to 1: 1e-154 in float64, 1e-19 in float32.
     """
-    return torch.exp(x.clamp(min=0.5 * math.log(torch.finfo(x.dtype).tiny) + 1e-5))
+    return clamped_exp_(x.clone())
 
 
-def logsumexp(x: Float[Tensor, "..."], dim: int) -> Float[Tensor, "..."]:
-    """log Σ e^x along ``dim``; entries further below the largest than ``clamped_exp`` resolves count as its floor."""
-    top = x.amax(dim, keepdim=True)
-    return top.squeeze(dim) + torch.log(clamped_exp(x - top).sum(dim))
+def clamped_exp_(x: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
+    """``clamped_exp``, in place."""
+    return x.clamp_(min=math.log(_root_of_tiny(x))).exp_()
 
 
 def softplus(x: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
@@ -27,13 +26,25 @@ def softplus(x: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
     return torch.nn.functional.softplus(x, threshold=-_log_epsilon(x) + 4)
 
 
-def log_softplus(x: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
-    """log(log(1 + e^x)) for any finite x: the log of the cross-entropy of a sample with log-odds x against its label.
+def log_loss_and_shares(
+    log_odds: Float[Tensor, "*batch 1 N"],
+) -> tuple[Float[Tensor, "*batch 1 1"], Float[Tensor, "*batch 1 N"]]:
+    """log L and σ(x_i)/L for L = Σ_i log(1 + e^{x_i}), however large or small the e^{x_i} are.
 
-    Below log(machine epsilon) it equals x to round-off, since log(1 + e^x) = e^x (1 − e^x/2 + …).
+    If no x_i is above log ε − 4, log(1 + e^x) and σ(x) are e^x to round-off, so that all x_i may be raised by a common
+    δ which takes the largest there, and log L = log L(x + δ) − δ. Shares are at least 1e4 times the floor of
+    ``clamped_exp``.
     """
-    cut = _log_epsilon(x)
-    return torch.where(x < cut, x, torch.log(softplus(x.clamp(min=cut))))
+    top = log_odds.amax(-1, keepdim=True)
+    raised = top.clamp(min=_log_epsilon(top) - 4)
+    rise = raised - top
+    x = log_odds + rise
+    total = softplus(x).sum(-1, keepdim=True)
+    return total.log().sub_(rise), x.sigmoid_().div_(total).clamp_(min=1e4 * _root_of_tiny(x))
+
+
+def _root_of_tiny(x: Tensor) -> float:
+    return math.exp(0.5 * math.log(torch.finfo(x.dtype).tiny) + 1e-5)
 
 
 def _log_epsilon(x: Tensor) -> float:

@@ -67,16 +67,18 @@ class Recorder:
         rho = squared_norm.sqrt().clamp(min=1e-150)
         change = _balancedness(W64, H64) - self.invariants["balancedness"][replicas]
         classifier_sum = vector_norm(W64.sum(-2) - self.invariants["classifier_sum"][replicas], dim=1)
-        values = known | {
+        values = {
             "squared_norm": squared_norm,
             **{f"metrics.{key}": value for key, value in neural_collapse(W64, H64, self._labels).items()},
             "invariant_drift.balancedness": vector_norm(change.flatten(1), dim=1) / rho.square(),
             "invariant_drift.classifier_sum": classifier_sum / rho,
         }
-        for name, value in values.items():
+        # One transfer: the table is on the host.
+        measured = dict(zip(values, torch.stack([value.double() for value in values.values()]).cpu(), strict=True))
+        for name, value in (known | measured).items():
             if name not in self.table:
-                self.table[name] = torch.full(self._shape, torch.nan, dtype=torch.float64, device=W.device)
-            self.table[name][rows, replicas] = value.double()
+                self.table[name] = torch.full(self._shape, torch.nan, dtype=torch.float64)
+            self.table[name][rows, replicas] = value.double().cpu()
         for i, row in enumerate(self.snapshots.records):
             here = (rows == row).nonzero()[:, 0]
             if len(here):

@@ -3,9 +3,10 @@ import math
 
 import pytest
 import torch
-from oracles import error_against, exact_log_softplus, exact_logsumexp, exact_softplus
+from mpmath import mp
+from oracles import error_against, exact_log_softplus, exact_softplus
 
-from ulpm.logdomain import clamped_exp, log_softplus, logsumexp, softplus
+from ulpm.logdomain import clamped_exp, log_loss_and_shares, softplus
 
 DTYPES = (torch.float64, torch.float32)
 # Both sides of every switch: 0, where log(1 + e^x) turns into x, log(epsilon), the subnormals, the floors.
@@ -46,16 +47,6 @@ def floor_of(dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_log_softplus_agrees_with_fifty_digits_everywhere(dtype):
-    eps = torch.finfo(dtype).eps
-    x = torch.tensor(POINTS, dtype=dtype)
-    for got, at in zip(log_softplus(x), x, strict=True):
-        want = exact_log_softplus(at)
-        # exp, log1p and log cost an ulp or two each; the result itself is rounded once.
-        assert abs(error_against(got, want)) <= eps * (6 + 2 * abs(float(want))), float(at)
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
 def test_softplus_has_full_relative_precision_while_its_value_is_a_normal_number(dtype):
     info = torch.finfo(dtype)
     x = torch.tensor([x for x in POINTS if x > math.log(info.tiny)], dtype=dtype)
@@ -67,10 +58,8 @@ def test_softplus_has_full_relative_precision_while_its_value_is_a_normal_number
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_results_are_finite_up_to_the_largest_number(dtype):
     x = torch.tensor([*POINTS, torch.finfo(dtype).max, torch.finfo(dtype).min], dtype=dtype)
-    assert torch.isfinite(log_softplus(x)).all()
     assert torch.isfinite(softplus(x)).all()
     assert torch.isfinite(clamped_exp(x.clamp(max=0))).all()
-    assert torch.isfinite(logsumexp(x[:-2], 0))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -96,25 +85,57 @@ def test_documented_floors(dtype):
     assert float(clamped_exp(torch.tensor(-1e5, dtype=dtype))) < torch.finfo(dtype).eps ** 2
 
 
+# --- log L and shares ------------------------------------------------------------------------------------------------
+
+
+def exact_log_loss_and_shares(x):
+    """In 50 digits: log Σ_i log(1 + e^{x_i}) and σ(x_i)/L, as mpmath numbers."""
+    log_terms = [exact_log_softplus(at) for at in x]
+    with mp.workdps(50):
+        log_loss = mp.log(mp.fsum(mp.exp(term) for term in log_terms))
+        return log_loss, [mp.exp(at - mp.log1p(mp.exp(at)) - log_loss) for at in map(mp.mpf, x.tolist())]
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("shift", [-1e5, -300.0, 0.0, 7.5, 1e5])
-@pytest.mark.parametrize("spread", [0.0, 1.0, 100.0, 1e4])
-def test_logsumexp_agrees_with_fifty_digits(dtype, shift, spread):
+@pytest.mark.parametrize("shift", [-1e6, -1e4, -300.0, -41.0, -39.0, -18.0, -1.0, 0.0, 7.5, 300.0, 1e4])
+@pytest.mark.parametrize("spread", [0.0, 1e-3, 1.0, 5.0, 100.0, 1e4])
+def test_log_loss_and_shares_agree_with_fifty_digits(dtype, shift, spread):
     info = torch.finfo(dtype)
-    x = (shift + spread * torch.randn(3, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64)).to(dtype)
-    for got, row in zip(logsumexp(x, -1), x, strict=True):
-        want = exact_logsumexp(row)
-        # n rounded terms, each at most e^floor too large, and one rounding of the sum top + log(...).
-        bound = info.eps * (len(row) + 3 + abs(float(want))) + len(row) * math.exp(floor_of(dtype))
-        assert abs(error_against(got, want)) <= bound
+    x = (shift + spread * torch.randn(7, generator=torch.Generator().manual_seed(1), dtype=torch.float64)).to(dtype)
+    log_loss, shares = log_loss_and_shares(x[None])
+    want, want_shares = exact_log_loss_and_shares(x)
+    assert log_loss.shape == (1, 1)
+    # Rounded terms, a sum of 7, a log, and the raise by δ and back, which rounds on the scale of |log L|.
+    assert abs(error_against(log_loss[0, 0], want)) <= info.eps * (12 + 2 * abs(float(want)))
+    floor = 1e4 * math.exp(floor_of(dtype))
+    for got, exactly in zip(shares[0], want_shares, strict=True):
+        # x − max x is rounded on the scale of x, and e^ makes that a relative error.
+        rounding = info.eps * (12 + 2 * float(x.abs().max())) * float(exactly)
+        assert abs(error_against(got, exactly)) <= rounding + 1.01 * floor
 
 
-@pytest.mark.parametrize("dim", [0, 1, 2, -1, -2])
-def test_logsumexp_works_along_any_axis(dim):
-    x = torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    torch.testing.assert_close(logsumexp(x, dim), torch.logsumexp(x, dim), rtol=1e-14, atol=1e-14)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_raising_all_log_odds_of_a_small_loss_shifts_its_log_and_leaves_the_shares(dtype):
+    x = torch.linspace(-60, -45, 9, dtype=dtype)[None]
+    log_loss, shares = log_loss_and_shares(x)
+    later, same = log_loss_and_shares(x - 64)
+    torch.testing.assert_close(later + 64, log_loss, rtol=4 * torch.finfo(dtype).eps, atol=0)
+    torch.testing.assert_close(same, shares, rtol=200 * torch.finfo(dtype).eps, atol=0)
 
 
-def test_logsumexp_ignores_minus_infinity_beside_finite_entries():
-    x = torch.tensor([-torch.inf, 2.0, -torch.inf, 1.0], dtype=torch.float64)
-    torch.testing.assert_close(logsumexp(x, 0), torch.logsumexp(x, 0), rtol=1e-15, atol=0)
+def test_rows_of_a_batch_do_not_see_each_other():
+    x = torch.tensor([[[-1e5, -1e5 - 3]], [[2.0, -1.0]]], dtype=torch.float64)
+    together = log_loss_and_shares(x)
+    for b in range(2):
+        alone = log_loss_and_shares(x[b])
+        assert torch.equal(together[0][b], alone[0])
+        assert torch.equal(together[1][b], alone[1])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_log_loss_and_shares_are_finite_up_to_very_large_log_odds(dtype):
+    for top in (*POINTS, 1e30, -1e30):
+        log_loss, shares = log_loss_and_shares(torch.tensor([[top, top - 1.0, -1e30]], dtype=dtype))
+        assert bool(torch.isfinite(log_loss).all())
+        assert bool((shares >= torch.finfo(dtype).tiny).all())
+        assert bool((shares <= 1 + 8 * torch.finfo(dtype).eps).all())  # σ(x) ≤ log(1 + e^x)

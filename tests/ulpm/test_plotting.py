@@ -23,10 +23,10 @@ END = 400.0
 PLOTS = (plot_metrics, plot_loss, plot_margin, plot_invariants)
 
 
-def run(counts, d, log10_time=100.0, replicas=None, records=20, snapshots=0):
+def run(counts, d, log10_time=100.0, replicas=None, records=20, snapshots=0, rtol=1e-4):
     problem = ulpm.Problem(counts, d)
     start = problem.random_state(seed=1, replicas=replicas)
-    return ulpm.gradient_flow(problem, start, log10_time=log10_time, rtol=1e-4, records=records, snapshots=snapshots)
+    return ulpm.gradient_flow(problem, start, log10_time=log10_time, rtol=rtol, records=records, snapshots=snapshots)
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +108,9 @@ def test_laws_of_balanced_classes_have_the_stated_slopes_and_pass_through_the_la
         assert law.get_ydata()[-1] == pytest.approx(float(balanced.metrics[name][-1]))
 
 
-def test_late_records_follow_the_drawn_laws(balanced):
+def test_late_records_follow_the_drawn_laws():
+    # The smallest metric is nc1_pinv, about 1e-10, and asks for more than rtol 1e-4.
+    balanced = run([4] * 3, 6, log10_time=END, records=60, rtol=1e-6)
     figure = plot_metrics(balanced)
     late = balanced.log_time > 300
     x = torch.log(balanced.log_time[late])

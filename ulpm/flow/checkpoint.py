@@ -55,7 +55,7 @@ def read_checkpoint(path: Path, device: str | None = None) -> tuple[FlowLoop, di
     where = _checks.device(device or config["device"])
     config["device"] = str(where)
     try:
-        return _restored({name: tensor.to(where) for name, tensor in tensors.items()}, metadata, where), config
+        return _restored(tensors, metadata, where), config
     except (KeyError, TypeError, AttributeError) as error:
         raise OSError(f"{path} is a checkpoint of another version of ulpm ({error}).") from error
 
@@ -68,13 +68,13 @@ def _restored(tensors: dict[str, Tensor], metadata: dict[str, Any], where: torch
     problem = Problem(metadata["class_counts"], metadata["feature_dim"])
     system = FlowSystem(problem, where)
     milestones = Milestones(metadata["milestones"], tensors["marks"], tensors["start_log_loss"])
-    snapshots = group("snapshots.")
-    snapshots["records"] = snapshots["records"].cpu()
-    recorder = Recorder(
-        problem, group("invariant."), Snapshots(**snapshots), (len(milestones.marks), len(tensors["final"])), where
-    )
+    snapshots, cohort, final = group("snapshots."), group("cohort."), tensors["final"].to(where)
+    snapshots |= {name: snapshots[name].to(where) for name in ("W", "H")}
+    cohort |= {name: cohort[name].to(where) for name in ("y", "rate")}
+    invariants = {name: value.to(where) for name, value in group("invariant.").items()}
+    recorder = Recorder(problem, invariants, Snapshots(**snapshots), (len(milestones.marks), len(final)), where)
     recorder.table = {name: tensors[f"table.{name}"] for name in metadata["columns"]}
-    loop = FlowLoop(system, milestones, recorder, Cohort(**group("cohort.")), tensors["final"], metadata["rtol"])
+    loop = FlowLoop(system, milestones, recorder, Cohort(**cohort), final, metadata["rtol"])
     loop.counts = metadata["counts"]
     loop.status = [Status[name] for name in metadata["status"]]
     return loop

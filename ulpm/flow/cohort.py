@@ -12,15 +12,21 @@ __all__ = ["Cohort"]
 class Cohort:
     """The replicas that still run, one row each: everything that a step changes.
 
-    ``stiff`` says which method a replica is with; ``limited_steps`` and ``stiffness_floor`` are the memory of HandOver.
+    The state ``y`` and its ``rate`` are on the device. All else is on the host, in float64, so that decisions about a
+    step wait for the device once: ``size`` is ρ = ‖y‖, ``speed`` ‖rate‖ = ‖∇ log L‖ and ``clock`` T = t·L. ``stiff``
+    says which method a replica is with; ``limited_steps`` and ``stiffness_floor`` are the memory of HandOver.
     """
 
     replicas: Int[Tensor, " A"]
     y: Float[Tensor, "A D"]
     rate: Float[Tensor, "A D"]
+    size: Float[Tensor, " A"]
+    speed: Float[Tensor, " A"]
     log_loss: Float[Tensor, " A"]
+    clock: Float[Tensor, " A"]
     position: Float[Tensor, " A"]
     step_size: Float[Tensor, " A"]
+    previous_step_size: Float[Tensor, " A"]
     previous_ratio: Float[Tensor, " A"]
     next_record: Int[Tensor, " A"]
     stiff: Bool[Tensor, " A"]
@@ -30,14 +36,17 @@ class Cohort:
 
     def take(self, rows: Int[Tensor, " S"]) -> "Cohort":
         """A copy of some rows."""
-        return Cohort(**{field.name: getattr(self, field.name)[rows] for field in dataclasses.fields(self)})
+        return Cohort(**{name: getattr(self, name)[rows] for name in _FIELDS})
 
     def put(self, rows: Int[Tensor, " S"], part: "Cohort") -> None:
         """Write rows back that ``take`` copied."""
-        for field in dataclasses.fields(self):
-            getattr(self, field.name)[rows] = getattr(part, field.name)
+        for name in _FIELDS:
+            getattr(self, name)[rows] = getattr(part, name)
 
     def keep(self, rows: Bool[Tensor, " A"]) -> None:
         """Drop the replicas whose row is False, so that they cost nothing any more."""
-        for field in dataclasses.fields(self):
-            setattr(self, field.name, getattr(self, field.name)[rows])
+        for name in _FIELDS:
+            setattr(self, name, getattr(self, name)[rows])
+
+
+_FIELDS = tuple(field.name for field in dataclasses.fields(Cohort))

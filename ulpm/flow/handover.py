@@ -7,11 +7,10 @@ it, λ being the largest eigenvalue of −J; the stiff method's cost is what its
 import dataclasses
 
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ulpm.flow.cohort import Cohort
-from ulpm.flow.runge_kutta import Trial
 
 __all__ = ["HandOver"]
 
@@ -20,10 +19,10 @@ __all__ = ["HandOver"]
 class HandOver:
     """Moves replicas between the methods by what a unit of s costs with each; evaluations are those of one step.
 
-    To the stiff method after ``patience`` steps in a row at the limit of stability, hλ > ``limited``. Back when, after
-    ``trial_steps`` that let its step size settle, a stiff step costs more than explicit steps of hλ = ``stability``
-    over the same s; it is not tried again before J is twice as stiff. A product with J counts as ``product_cost``
-    evaluations.
+    To the stiff method after ``patience`` steps in a row at the limit of stability, hλ > ``limited``. Back when more
+    than ``trial_steps`` stiff ones in a row, which lets their size settle, each cost more than explicit steps of hλ =
+    ``stability`` over the same s; it is not tried again before J is twice as stiff. A product with J counts as
+    ``product_cost`` evaluations.
     """
 
     explicit_evaluations: int
@@ -34,23 +33,36 @@ class HandOver:
     stability: float = 3.0
     product_cost: float = 1.5
 
-    def __call__(self, c: Cohort, step: Trial, accepted: Bool[Tensor, " A"]) -> None:
-        """Look at an attempted step of the replicas in ``c``, all with one method, and move those that should."""
-        if step.stiffness is None:
-            return
-        if step.products is None:
-            limited = (step.step_size * step.stiffness > self.limited) & (step.stiffness > c.stiffness_floor)
+    def __call__(
+        self,
+        c: Cohort,
+        accepted: Bool[Tensor, " A"],
+        step_size: Float[Tensor, " A"],
+        stiffness: Float[Tensor, " A"],
+        products: Float[Tensor, " A"] | None,
+    ) -> None:
+        """Look at an attempted step of the replicas in ``c``, all with one method, and move those that should.
+
+        ``products`` are those of a stiff step, None for an explicit one.
+        """
+        if products is None:
+            limited = (step_size * stiffness > self.limited) & (stiffness > c.stiffness_floor)
             c.limited_steps = torch.where(accepted, torch.where(limited, c.limited_steps + 1, 0), c.limited_steps)
             moves = accepted & (c.limited_steps >= self.patience)
         else:
-            c.limited_steps = c.limited_steps + accepted.to(c.limited_steps)
-            explicit = self.explicit_evaluations * step.stiffness / self.stability
-            stiff = (self.stiff_evaluations + self.product_cost * step.products) / step.step_size
-            moves = accepted & (c.limited_steps > self.trial_steps) & (stiff > explicit)
-            c.stiffness_floor = torch.where(moves, 2 * step.stiffness, c.stiffness_floor)
+            explicit = self.explicit_evaluations * stiffness / self.stability
+            stiff = (self.stiff_evaluations + self.product_cost * products) / step_size
+            c.limited_steps = torch.where(
+                accepted, torch.where(stiff > explicit, c.limited_steps + 1, 0), c.limited_steps
+            )
+            moves = accepted & (c.limited_steps > self.trial_steps)
+            c.stiffness_floor = torch.where(moves, 2 * stiffness, c.stiffness_floor)
             # An explicit step as long as the stiff one would only be rejected.
-            c.step_size = torch.where(moves, torch.minimum(c.step_size, self.limited / step.stiffness), c.step_size)
+            c.step_size = torch.where(moves, torch.minimum(c.step_size, self.limited / stiffness), c.step_size)
+        if not bool(moves.any()):
+            return
         c.stiff = c.stiff ^ moves
         c.limited_steps = torch.where(moves, 0, c.limited_steps)
-        # The last error ratio was of another method.
+        # The last step and its error were those of another method.
+        c.previous_step_size = torch.where(moves, c.step_size, c.previous_step_size)
         c.previous_ratio = torch.where(moves, 1.0, c.previous_ratio)

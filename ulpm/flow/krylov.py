@@ -7,60 +7,75 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-__all__ = ["KrylovSolution", "conjugate_gradients"]
+__all__ = ["ConjugateGradients", "KrylovSolution"]
 
 _MOST_ITERATIONS = 500
+# On an accelerator it is cheaper to iterate in vain, which changes nothing, than to ask at every iteration.
+_ITERATIONS_BETWEEN_QUESTIONS = {"cpu": 1}
 
 
 @dataclasses.dataclass(frozen=True)
 class KrylovSolution:
-    """x, the iterations of each replica, whether it converged, and a lower bound of the largest eigenvalue of −J."""
+    """The iterations of each replica, whether it converged, and a lower bound of the largest eigenvalue of −J."""
 
-    x: Float[Tensor, "B D"]
     iterations: Int[Tensor, " B"]
     converged: Bool[Tensor, " B"]
     stiffness: Float[Tensor, " B"]
 
 
-def conjugate_gradients(
-    product: Callable[[Tensor], Tensor],
-    shift: Float[Tensor, " B"],
-    rhs: Float[Tensor, "B D"],
-    tolerance: Float[Tensor, " B"],
-) -> KrylovSolution:
-    """Solve (σI − J) x = b from x = 0 until ‖b − (σI − J)x‖ ≤ ``tolerance``, or 64 ε‖b‖.
+class ConjugateGradients:
+    """Solves systems of one shape after another in the same working memory of three vectors."""
 
-    ``product`` gives J v. A replica that meets a direction of no positive curvature (σ below an eigenvalue of J), or
-    runs out of iterations, is not converged. The stiffness is the largest diagonal entry of the Lanczos matrix that
-    the coefficients of the iteration define, less σ. Source: Hestenes and Stiefel, 1952; Lanczos matrix: Saad,
-    "Iterative Methods for Sparse Linear Systems", 2003, section 6.7.
-    """
-    x = torch.zeros_like(rhs)
-    residual, direction = rhs.clone(), rhs.clone()
-    squared = _dot(residual, residual)
-    goal = torch.maximum(tolerance.square(), squared * (64 * torch.finfo(rhs.dtype).eps) ** 2)
-    positive = torch.isfinite(squared)
-    iterations = torch.zeros_like(shift, dtype=torch.int64)
-    largest, carried = torch.zeros_like(shift), torch.zeros_like(shift)
-    for _ in range(_MOST_ITERATIONS):
-        going = positive & (squared > goal)
-        if not bool(going.any()):
-            break
-        image = product(direction).neg_().addcmul_(direction, shift[:, None])
-        curvature = _dot(direction, image)
-        positive &= ~going | (curvature > 0)
-        going &= positive
-        iterations += going
-        step = torch.where(going, squared / curvature, 0.0)
-        x.addcmul_(direction, step[:, None])
-        residual.addcmul_(image, -step[:, None])
-        before, squared = squared, torch.where(going, _dot(residual, residual), squared)
-        inverse = torch.where(going, curvature / before, 0.0)
-        largest = torch.maximum(largest, inverse + carried)
-        ratio = torch.where(going, squared / before, 0.0)
-        carried = ratio * inverse
-        direction.mul_(ratio[:, None]).add_(residual)
-    return KrylovSolution(x, iterations, positive & (squared <= goal), largest - shift)
+    def __init__(self) -> None:
+        self._work: Tensor | None = None
+
+    def solve(
+        self,
+        product: Callable[[Tensor, Tensor], None],
+        shift: Float[Tensor, " B"],
+        rhs: Float[Tensor, "B D"],
+        tolerance: Float[Tensor, " B"],
+        x: Float[Tensor, "B D"],
+    ) -> KrylovSolution:
+        """Solve (σI − J) x = b from x = 0 until ‖b − (σI − J)x‖ ≤ ``tolerance``, or 64 ε‖b‖, and write it into ``x``.
+
+        ``product(v, out)`` writes J v into ``out``. A replica that meets a direction of no positive curvature (σ below
+        an eigenvalue of J), or runs out of iterations, is not converged. The stiffness is the largest diagonal entry of
+        the Lanczos matrix that the coefficients of the iteration define, less σ. Source: Hestenes and Stiefel, 1952;
+        Lanczos matrix: Saad, "Iterative Methods for Sparse Linear Systems", 2003, section 6.7.
+        """
+        if self._work is None or self._work.shape[1:] != rhs.shape or self._work.dtype != rhs.dtype:
+            self._work = rhs.new_empty(3, *rhs.shape)
+        residual, direction, image = self._work
+        residual.copy_(rhs)
+        direction.copy_(rhs)
+        x.zero_()
+        squared = _dot(residual, residual)
+        goal = torch.maximum(tolerance.square(), squared * (64 * torch.finfo(rhs.dtype).eps) ** 2)
+        positive = torch.isfinite(squared)
+        iterations = torch.zeros_like(shift, dtype=torch.int64)
+        largest, carried = torch.zeros_like(shift), torch.zeros_like(shift)
+        every = _ITERATIONS_BETWEEN_QUESTIONS.get(rhs.device.type, 8)
+        for i in range(_MOST_ITERATIONS):
+            going = positive & (squared > goal)
+            if i % every == 0 and not bool(going.any()):
+                break
+            product(direction, image)
+            image.neg_().addcmul_(direction, shift[:, None])
+            curvature = _dot(direction, image)
+            positive &= ~going | (curvature > 0)
+            going &= positive
+            iterations += going
+            step = torch.where(going, squared / curvature, 0.0)
+            x.addcmul_(direction, step[:, None])
+            residual.addcmul_(image, -step[:, None])
+            before, squared = squared, torch.where(going, _dot(residual, residual), squared)
+            inverse = torch.where(going, curvature / before, 0.0)
+            largest = torch.maximum(largest, inverse + carried)
+            ratio = torch.where(going, squared / before, 0.0)
+            carried = ratio * inverse
+            direction.mul_(ratio[:, None]).add_(residual)
+        return KrylovSolution(iterations, positive & (squared <= goal), largest - shift)
 
 
 def _dot(a: Float[Tensor, "B D"], b: Float[Tensor, "B D"]) -> Float[Tensor, " B"]:

@@ -8,7 +8,6 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ulpm.flow.clock import elapsed, log_time
-from ulpm.flow.system import FlowSystem
 
 __all__ = ["Milestones"]
 
@@ -19,7 +18,7 @@ class Milestones:
 
     ``kind`` says what is prescribed: "log_time" spaces records evenly in log(1 + log(1 + t)); "log_loss" in
     log(1 + log L(0) − log L), which at late time is nearly the same, since log L ≈ −log t − log log t.
-    ``marks`` [R, B]; ``start_log_loss`` [B].
+    ``marks`` [R, B] and ``start_log_loss`` [B], in float64 on the host, which decides about steps.
     """
 
     kind: Literal["log_time", "log_loss"]
@@ -37,15 +36,15 @@ class Milestones:
         highest = float(start_log_loss.min())
         if kind == "log_loss" and not end < highest:
             raise ValueError(f"log_loss must lie below that of the start, {highest:.6g}, but {end:g} was given.")
-        start = start_log_loss.double()
+        start = start_log_loss.double().cpu()
         last = elapsed(start.new_full(start.shape, end)) if kind == "log_time" else torch.log1p(start - end)
         fractions = torch.linspace(0, 1, records, dtype=last.dtype, device=last.device)
         return cls(kind, fractions[:, None] * last, start)
 
     def position(
-        self, system: FlowSystem, y: Float[Tensor, "S D"], log_loss: Float[Tensor, " S"], replicas: Int[Tensor, " S"]
+        self, clock: Float[Tensor, " S"], log_loss: Float[Tensor, " S"], replicas: Int[Tensor, " S"]
     ) -> Float[Tensor, " S"]:
-        """Where the states ``y`` of the given replicas are on the scale of the marks, in float64."""
+        """Where replicas with these T = t·L and log L are on the scale of the marks."""
         if self.kind == "log_time":
-            return elapsed(log_time(system.unpack(y)[2].double(), log_loss.double()))
-        return torch.log1p((self.start_log_loss[replicas] - log_loss.double()).clamp(min=0))
+            return elapsed(log_time(clock, log_loss))
+        return torch.log1p((self.start_log_loss[replicas] - log_loss).clamp(min=0))

@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ulpm.flow.methods import RosenbrockTableau
-from ulpm.flow.runge_kutta import RateFunction, Trial
+from ulpm.flow.runge_kutta import RateFunction, Trial, Workspace, combine
 
 __all__ = ["Linearisation", "RosenbrockKrylov"]
 
@@ -23,16 +23,27 @@ class Linearisation(Protocol):
     """A lower bound of the largest eigenvalue of −J, from the solves so far."""
 
     def solve(
-        self, shift: Float[Tensor, " B"], rhs: Float[Tensor, "B D"], tolerance: Float[Tensor, " B"]
-    ) -> Float[Tensor, "B D"]:
-        """x with (shift·I − J) x = rhs to a residual of ``tolerance``; nan where that cannot be had."""
+        self,
+        shift: Float[Tensor, " B"],
+        rhs: Float[Tensor, "B D"],
+        tolerance: Float[Tensor, " B"],
+        out: Float[Tensor, "B D"],
+    ) -> None:
+        """Write x with (shift·I − J) x = rhs, to a residual of ``tolerance``, into ``out``; nan where there is none."""
+        ...
+
+    def form(self, v: Float[Tensor, "B D"], work: Float[Tensor, "B D"]) -> Float[Tensor, " B"]:
+        """vᵀ J v; ``work`` is overwritten."""
         ...
 
 
 class RosenbrockKrylov:
-    """Attempts steps of a RosenbrockTableau, with linear systems solved by whoever provides the Linearisation."""
+    """Attempts steps of a RosenbrockTableau, with linear systems solved by whoever provides the Linearisation.
 
-    def __init__(self, tableau: RosenbrockTableau, dtype: torch.dtype, device: torch.device) -> None:
+    What a Trial holds is valid until the next step in the same workspace, and its ``end`` while steps start there.
+    """
+
+    def __init__(self, tableau: RosenbrockTableau, dtype: torch.dtype, device: torch.device, work: Workspace) -> None:
         def tensor(values: object) -> Tensor:
             return torch.tensor(values, dtype=dtype, device=device)
 
@@ -42,7 +53,8 @@ class RosenbrockKrylov:
         self._a = [tensor(row) for row in tableau.a]
         self._c = [tensor(row) for row in tableau.c]
         self._dense = tensor(tableau.dense)
-        self._stages: Tensor | None = None
+        self._middle = tensor([0.25, 0.125]) @ self._dense
+        self._work = work
 
     def step(
         self,
@@ -57,22 +69,24 @@ class RosenbrockKrylov:
 
         Whatever is not finite, or cannot be solved for, gives a non-finite error, never an exception.
         """
+        h = step_size[:, None]
         shift = 1 / (self._gamma * step_size)
         linear = linearise(y)
-        stages = self._workspace(y)
+        stages, rhs, end, other = self._work.vectors(len(self._a) + 1, y)
         # The resolvent is at most 1/σ where J has no positive eigenvalue: a residual of tol·σ is an error of tol.
         residual = tolerance * shift
-        stages[0] = linear.solve(shift, rate, residual)
-        end = y
+        linear.solve(shift, rate, residual, stages[0])
         for i, (a, c) in enumerate(zip(self._a, self._c, strict=True), start=1):
-            end = self._combine(a, stages[:i]).add_(y)
-            stage_rate, _ = rate_function(end)
-            rhs = torch.addcdiv(stage_rate, self._combine(c, stages[:i]), step_size[:, None])
-            stages[i] = linear.solve(shift, rhs, residual)
-        end = end + stages[-1]
-        end_rate, monitor = rate_function(end)
-        error = stages[-1].clone()
-        return Trial(y, end, end_rate, monitor, error, step_size, stages, linear.stiffness, linear.products)
+            combine(a, stages[:i], end).add_(y)
+            rate_function(end, rhs)
+            rhs.addcdiv_(combine(c, stages[:i], other), h)
+            linear.solve(shift, rhs, residual, stages[i])
+        error = stages[-1]
+        form = linear.form(error, other)
+        end.add_(error)
+        monitor = rate_function(end, rhs)
+        middle = combine(self._middle, stages, other).add_(y, alpha=0.5).add_(end, alpha=0.5)
+        return Trial(y, middle, end, rhs, monitor, error, step_size, stages, linear.stiffness, linear.products, form)
 
     def interpolate(self, trial: Trial, rows: Tensor, theta: Float[Tensor, " S"]) -> Float[Tensor, "S D"]:
         """The states of the replicas ``rows`` [S] at the fraction ``theta`` of their step, by the interpolant."""
@@ -83,12 +97,3 @@ class RosenbrockKrylov:
         else:
             bent = torch.einsum("bs,sbd->bd", bend, trial.stages[:, rows])
         return torch.lerp(trial.start[rows], trial.end[rows], theta[:, None]) + bent
-
-    def _workspace(self, y: Float[Tensor, "B D"]) -> Float[Tensor, "s B D"]:
-        if self._stages is None or self._stages.shape[1:] != y.shape:
-            self._stages = y.new_empty(len(self._a) + 1, *y.shape)
-        return self._stages
-
-    @staticmethod
-    def _combine(weights: Float[Tensor, " i"], stages: Float[Tensor, "i B D"]) -> Float[Tensor, "B D"]:
-        return (weights @ stages.flatten(1)).view(stages.shape[1:])

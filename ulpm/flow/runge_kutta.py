@@ -10,37 +10,72 @@ from torch.linalg import vector_norm
 
 from ulpm.flow.methods import Tableau
 
-__all__ = ["ExplicitRungeKutta", "RateFunction", "Trial"]
+__all__ = ["ExplicitRungeKutta", "RateFunction", "Trial", "Workspace"]
 
-RateFunction = Callable[[Tensor], tuple[Tensor, Tensor]]
-"""y [B, D] → (dy/ds [B, D], a quantity [B] that the right-hand side knows anyway and the caller wants at the end)."""
+_ALIGNMENT = 16
+
+RateFunction = Callable[[Tensor, Tensor], Tensor]
+"""(y [B, D], out [B, D]) ↦ m [B]: writes dy/ds into ``out``, and returns a quantity that the right-hand side knows
+anyway and the caller wants at the end of a step."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Trial:
     """What one attempted step gives: the state, rate and monitored quantity at its end, its local error, its stages.
 
-    ``stiffness`` estimates the largest eigenvalue of −J met in the step, and ``products`` counts products with J.
+    ``middle`` is the interpolant's state half-way. ``stiffness`` estimates the largest eigenvalue of −J that was met. A
+    stiff step also counts its ``products`` with J and knows ``error_form`` = eᵀJe of its error e.
     """
 
     start: Float[Tensor, "B D"]
+    middle: Float[Tensor, "B D"]
     end: Float[Tensor, "B D"]
     end_rate: Float[Tensor, "B D"]
     end_monitor: Float[Tensor, " B"]
     error: Float[Tensor, "B D"]
     step_size: Float[Tensor, " B"]
     stages: Float[Tensor, "s B D"]
-    stiffness: Float[Tensor, " B"] | None = None
+    stiffness: Float[Tensor, " B"]
     products: Int[Tensor, " B"] | None = None
+    error_form: Float[Tensor, " B"] | None = None
+
+
+class Workspace:
+    """The full-size vectors that steppers work in, kept from step to step: fresh ones would be faulted in page by page.
+
+    Steppers may share one, as long as what a Trial holds is used before the next step.
+    """
+
+    def __init__(self) -> None:
+        self._memory: Tensor | None = None
+        self._vectors: Tensor | None = None
+
+    def vectors(
+        self, num_stages: int, y: Float[Tensor, "B D"]
+    ) -> tuple[Float[Tensor, "s B D"], Float[Tensor, "B D"], Float[Tensor, "B D"], Float[Tensor, "B D"]]:
+        """Stages, a scratch vector and two points of the shape of ``y``, neither of which is ``y``."""
+        count = num_stages + 4
+        v = self._vectors
+        if v is None or len(v) < count or v.shape[1:] != y.shape or v.dtype != y.dtype or v.device != y.device:
+            # Each starts where any tensor may, at a multiple of 64 bytes: what libraries compute can depend on that.
+            stride = -(-y.numel() // _ALIGNMENT) * _ALIGNMENT
+            memory = self._memory
+            if memory is None or len(memory) < count * stride or memory.dtype != y.dtype or memory.device != y.device:
+                memory = self._memory = y.new_empty(count * stride)
+            v = self._vectors = memory.as_strided((count, *y.shape), (stride, y.shape[1], 1))
+        # y may be the end of an earlier step, which is one of the three points.
+        first, second, *_ = (point for point in v[:3] if point.data_ptr() != y.data_ptr())
+        return v[4:count], v[3], first, second
 
 
 class ExplicitRungeKutta:
     """Attempts steps of a Tableau in one precision on one device.
 
-    A step is a function of its arguments alone; the stages of its Trial are valid until the next step.
+    A step is a function of its arguments alone. What its Trial holds is valid until the next step in the same
+    workspace, and ``end`` while steps start there.
     """
 
-    def __init__(self, tableau: Tableau, dtype: torch.dtype, device: torch.device) -> None:
+    def __init__(self, tableau: Tableau, dtype: torch.dtype, device: torch.device, work: Workspace) -> None:
         def tensor(values: object) -> Tensor:
             return torch.tensor(values, dtype=dtype, device=device)
 
@@ -49,7 +84,8 @@ class ExplicitRungeKutta:
         self._rows = [tensor(row) for row in tableau.stages]
         self._error = tensor(tableau.error)
         self._dense = tensor(tableau.dense)
-        self._stages: Tensor | None = None
+        self._middle = self._dense @ tensor([0.5**p for p in range(1, self._dense.shape[1] + 1)])
+        self._work = work
 
     def step(
         self,
@@ -60,19 +96,21 @@ class ExplicitRungeKutta:
     ) -> Trial:
         """Attempt y(s + h) from y(s) and its rate. A non-finite stage gives a non-finite error, never an exception."""
         h = step_size[:, None]
-        stages = self._workspace(y)
-        stages[0] = rate
-        end, end_rate, monitor = y, rate, step_size
+        stages, scratch, point, other = self._work.vectors(len(self._error), y)
+        stages[0].copy_(rate)
+        monitor = step_size
         for i, row in enumerate(self._rows, start=1):
-            before, before_rate = end, end_rate
-            increment = self._combine(row, stages[:i])
-            end = torch.addcmul(y, h, increment, out=increment)
-            end_rate, monitor = rate_function(end)
-            stages[i] = end_rate
-        error = self._combine(self._error, stages).mul_(h)
+            point, other = other, point
+            combine(row, stages[:i], point)
+            torch.addcmul(y, h, point, out=point)
+            monitor = rate_function(point, stages[i])
+        end, before = point, other
         # The last two stages are at the same time: the states differ in what is stiff (Hairer and Wanner, 1996, IV.2).
-        stiffness = vector_norm(end_rate - before_rate, dim=1) / vector_norm(end - before, dim=1)
-        return Trial(y, end, end_rate, monitor, error, step_size, stages, stiffness)
+        stiffness = vector_norm(torch.sub(stages[-1], stages[-2], out=scratch), dim=1)
+        stiffness = stiffness / vector_norm(torch.sub(end, before, out=scratch), dim=1)
+        middle = torch.addcmul(y, h, combine(self._middle, stages, before), out=before)
+        error = combine(self._error, stages, scratch).mul_(h)
+        return Trial(y, middle, end, stages[-1], monitor, error, step_size, stages, stiffness)
 
     def interpolate(self, trial: Trial, rows: Tensor, theta: Float[Tensor, " S"]) -> Float[Tensor, "S D"]:
         """The states of the replicas ``rows`` [S] at the fraction ``theta`` of their step, by the interpolant."""
@@ -84,12 +122,10 @@ class ExplicitRungeKutta:
             return trial.start + weights @ trial.stages[:, 0]
         return trial.start[rows] + torch.einsum("bs,sbd->bd", weights, trial.stages[:, rows])
 
-    def _workspace(self, y: Float[Tensor, "B D"]) -> Float[Tensor, "s B D"]:
-        # Fresh memory of this size would be mapped, and its pages faulted in, at every step.
-        if self._stages is None or self._stages.shape[1:] != y.shape:
-            self._stages = y.new_empty(len(self._error), *y.shape)
-        return self._stages
 
-    @staticmethod
-    def _combine(weights: Float[Tensor, " i"], stages: Float[Tensor, "i B D"]) -> Float[Tensor, "B D"]:
-        return (weights @ stages.flatten(1)).view(stages.shape[1:])
+def combine(
+    weights: Float[Tensor, " i"], stages: Float[Tensor, "i B D"], out: Float[Tensor, "B D"]
+) -> Float[Tensor, "B D"]:
+    """Σ_i weights_i stages_i, written into ``out``."""
+    torch.mv(stages.flatten(1).T, weights, out=out.view(-1))
+    return out

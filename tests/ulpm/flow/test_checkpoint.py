@@ -66,7 +66,7 @@ def test_resuming_twice_on_the_way_changes_nothing_either(tmp_path: Path) -> Non
     run = prepared(3, torch.float32, log_time=30.0)
     for _ in range(2):
         with torch.no_grad():
-            for _ in range(20):
+            for _ in range(8):
                 run.loop.advance()
         write_checkpoint(file, run.loop, run.config)
         run = FlowRun(*read_checkpoint(file))

@@ -3,15 +3,16 @@ import math
 import pytest
 import torch
 
-from ulpm.flow.controller import StepSizeController
+from ulpm.flow.controller import StepSizeController, error_ratio
 
-CONTROLLER = StepSizeController(order=5)
+CONTROLLER = StepSizeController(order=5, integral=0.3, proportional=0.4)
 
 
-def factors(ratios, previous=1.0, controller=CONTROLLER):
-    """Next step size over this one, accepted where the ratio is at most 1."""
+def factors(ratios, previous=1.0, controller=CONTROLLER, growth=1.0):
+    """Next step size over this one, accepted where the ratio is at most 1; this one is ``growth`` times the last."""
     ratio = torch.tensor(ratios, dtype=torch.float64)
-    return controller.next_step_size(torch.ones_like(ratio), ratio, torch.full_like(ratio, previous), ratio <= 1)
+    one = torch.ones_like(ratio)
+    return controller.next_step_size(one, ratio, one / growth, torch.full_like(ratio, previous), ratio <= 1)
 
 
 @pytest.mark.parametrize("previous", [1e-12, 1e-3, 1.0, 1e3])
@@ -41,29 +42,82 @@ def test_the_limits_are_reached():
     assert float(factors([math.inf])) == CONTROLLER.smallest_factor
 
 
-@pytest.mark.parametrize(("order", "ratio", "previous"), [(5, 0.3, 0.5), (5, 0.9, 0.9), (3, 0.2, 0.1)])
-def test_the_documented_formula(order, ratio, previous):
+@pytest.mark.parametrize(("order", "ratio", "previous"), [(5, 0.3, 0.3), (5, 0.9, 0.9), (3, 0.2, 0.19)])
+def test_the_proportional_integral_formula_where_the_error_is_steady(order, ratio, previous):
     want = 0.9 * ratio ** (-0.7 / order) * previous ** (0.4 / order)
-    assert float(factors([ratio], previous, StepSizeController(order))) == pytest.approx(want, rel=1e-14)
+    controller = StepSizeController(order, integral=0.3, proportional=0.4)
+    assert float(factors([ratio], previous, controller)) == pytest.approx(want, rel=1e-14)
 
 
-def test_a_steady_error_settles_where_the_formula_is_at_rest():
-    """With error = C·h^5 the step settles: 1 = 0.9·r^(−0.7/5)·r^(0.4/5), so r = 0.9^(5/0.3)."""
-    h, previous = torch.tensor([1e-3], dtype=torch.float64), torch.ones(1).double()
+@pytest.mark.parametrize(("ratio", "previous", "growth"), [(0.5, 0.05, 1.0), (0.9, 0.5, 0.8)])
+def test_an_error_that_grows_is_predicted_to_go_on_growing(ratio, previous, growth):
+    """error = C·h^5: C grew by the factor (r/r_previous)·growth^(−5), and the formula lets it do so once more."""
+    steady = 0.9 * ratio ** (-0.7 / 5) * previous ** (0.4 / 5)
+    factor = float(factors([ratio], previous, growth=growth))
+    coefficient = ratio * (ratio / previous) * growth**-5  # of the next step, if this one is 1 long
+    assert factor == pytest.approx(0.9 * coefficient ** (-1 / 5), rel=1e-13)
+    assert factor < steady
+
+
+def settled(controller):
+    """The error ratio at which steps settle if error = C·h^5."""
+    h, previous_ratio = torch.tensor([1e-3], dtype=torch.float64), torch.ones(1).double()
+    previous_size = h
     for _ in range(200):
         ratio = (h / 0.1) ** 5
         accepted = ratio <= 1
-        h = CONTROLLER.next_step_size(h, ratio, previous, accepted)
-        previous = torch.where(accepted, ratio, previous)
-    assert float(ratio) == pytest.approx(0.9 ** (5 / 0.3), rel=1e-6)
+        after = controller.next_step_size(h, ratio, previous_size, previous_ratio, accepted)
+        previous_size = torch.where(accepted, h, previous_size)
+        previous_ratio = torch.where(accepted, ratio, previous_ratio)
+        h = after
+    return float(ratio)
+
+
+def test_a_steady_error_settles_where_the_formula_is_at_rest():
+    """1 = 0.9·r^(−0.7/5)·r^(0.4/5), so r = 0.9^(5/0.3); without the proportional term r = 0.9^5."""
+    assert settled(CONTROLLER) == pytest.approx(0.9 ** (5 / 0.3), rel=1e-6)
+    assert settled(StepSizeController(5, integral=1.0, proportional=0.0)) == pytest.approx(0.9**5, rel=1e-6)
 
 
 def test_replicas_are_controlled_each_on_its_own():
     ratio = torch.tensor([0.01, 0.9, 5.0, math.inf], dtype=torch.float64)
     previous = torch.tensor([0.3, 1.0, 0.2, 0.1], dtype=torch.float64)
     sizes = torch.tensor([1.0, 1e-3, 10.0, 5.0], dtype=torch.float64)
-    together = CONTROLLER.next_step_size(sizes, ratio, previous, ratio <= 1)
+    before = torch.tensor([1.0, 2e-3, 3.0, 6.0], dtype=torch.float64)
+    together = CONTROLLER.next_step_size(sizes, ratio, before, previous, ratio <= 1)
     for b in range(4):
         one = slice(b, b + 1)
-        alone = CONTROLLER.next_step_size(sizes[one], ratio[one], previous[one], ratio[one] <= 1)
+        alone = CONTROLLER.next_step_size(sizes[one], ratio[one], before[one], previous[one], ratio[one] <= 1)
         assert float(together[b]) == pytest.approx(float(alone), rel=1e-14)
+
+
+def ratio_of(state_error=0.0, clock_error=0.0, loss_error=0.0, log_time=0.0, rtol=1e-3):
+    values = (torch.tensor([value], dtype=torch.float64) for value in (state_error, clock_error, loss_error, log_time))
+    return float(error_ratio(*values, rtol))
+
+
+def test_the_error_of_the_state_counts_relative_to_its_norm():
+    assert ratio_of(state_error=0.004) == pytest.approx(4.0, rel=1e-12)
+
+
+@pytest.mark.parametrize("log_time", [-math.inf, -5.0, 0.0, 1.0, 300.0, 1e9])
+def test_errors_of_log_time_and_log_loss_count_relative_to_log_time_until_they_are_a_tenth_of_the_root_of_rtol(
+    log_time,
+):
+    rtol = 1e-8
+    allowed = min(rtol * max(1.0, log_time), 0.1 * math.sqrt(rtol))
+    assert ratio_of(clock_error=0.004, log_time=log_time, rtol=rtol) == pytest.approx(0.004 / allowed, rel=1e-12)
+
+
+@pytest.mark.parametrize(("rtol", "allowed"), [(1e-3, 1e-5), (1e-5, 1e-5), (1e-8, 1e-8)])
+@pytest.mark.parametrize("log_time", [0.0, 1e6])
+def test_the_error_of_log_loss_is_of_second_order_and_held_to_rtol_or_less(rtol, allowed, log_time):
+    got = ratio_of(loss_error=3e-7, log_time=log_time, rtol=rtol)
+    assert got == pytest.approx(math.sqrt(3e-7 / allowed), rel=1e-12)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+@pytest.mark.parametrize("which", ["state_error", "clock_error", "loss_error", "log_time"])
+def test_an_error_that_is_not_finite_is_infinite(bad, which):
+    wrong = {which: bad, **({"clock_error": math.nan} if which == "log_time" else {})}
+    assert ratio_of(**wrong) == math.inf

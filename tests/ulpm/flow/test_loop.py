@@ -27,15 +27,19 @@ class ScriptedStepper:
         self.loop, self.ratio, self.attempt, self.sizes = loop, ratio, 0, []
 
     def step(self, rate_function, y, rate, step_size):
-        end = y + step_size[:, None] * rate
-        end_rate, monitor = rate_function(end)
+        end, start_rate = y + step_size[:, None] * rate, rate.clone()
+        end_rate = torch.empty_like(y)
+        monitor = rate_function(end, end_rate)
         error = torch.zeros_like(y)
         replicas = self.loop.cohort.replicas.tolist()
         wanted = torch.tensor([self.ratio(b, self.attempt) for b in replicas], dtype=y.dtype)
-        error[:, 0] = wanted * RTOL * end[:, :-1].norm(dim=1)
+        error[:, 0] = wanted * RTOL * end.norm(dim=1)
         self.sizes.append(dict(zip(replicas, step_size.tolist(), strict=True)))
         self.attempt += 1
-        return Trial(y, end, end_rate, monitor, error, step_size, torch.stack([rate, end_rate]))
+        middle, none = torch.lerp(y, end, 0.5), torch.zeros_like(step_size)
+        return Trial(
+            y, middle, end, end_rate, monitor, error, step_size, torch.stack([start_rate, end_rate]), stiffness=none
+        )
 
     def interpolate(self, trial, rows, theta):
         return trial.start[rows] + (theta * trial.step_size[rows])[:, None] * trial.stages[0, rows]
@@ -44,7 +48,7 @@ class ScriptedStepper:
 def scripted(ratio, replicas=3, log_time=3.0, records=5):
     system = FlowSystem(PROBLEM, torch.device("cpu"))
     y = system.pack(PROBLEM.random_state(seed=0, replicas=replicas))
-    W, H, _ = system.unpack(y)
+    W, H = system.unpack(y)
     milestones = Milestones.until("log_time", log_time, records, system.loss(y).log_loss)
     loop = FlowLoop.from_start(system, milestones, Recorder.for_start(PROBLEM, W, H, records, 0), y, RTOL)
     loop.stepper = ScriptedStepper(loop, ratio)

@@ -9,6 +9,7 @@ from scipy.linalg import expm
 
 from ulpm.flow.methods import RODAS4
 from ulpm.flow.rosenbrock import RosenbrockKrylov
+from ulpm.flow.runge_kutta import Workspace
 
 CPU = torch.device("cpu")
 rng = np.random.default_rng(0)
@@ -26,22 +27,34 @@ class Dense:
         self.products = torch.zeros(len(y), dtype=torch.int64)
         self.stiffness = torch.zeros(len(y), dtype=torch.float64)
 
-    def solve(self, shift, rhs, tolerance):
+    def solve(self, shift, rhs, tolerance, out):
         systems = shift[:, None, None] * torch.eye(rhs.shape[1], dtype=rhs.dtype) - self.matrix
-        return torch.linalg.solve(systems, rhs[..., None])[..., 0] * (1 + self.error)
+        out.copy_(torch.linalg.solve(systems, rhs[..., None])[..., 0] * (1 + self.error))
+
+    def form(self, v, work):
+        return ((v @ self.matrix.T) * v).sum(1)
+
+
+def rate_function(matrix):
+    """y' = matrix y into ``out``, and the first component as the monitored quantity."""
+
+    def rate(y, out):
+        out.copy_(y @ torch.tensor(matrix).T)
+        return y[:, 0].clone()
+
+    return rate
 
 
 def integrate(matrix, h, end=1.0, start=START, **how):
     """(state at ``end``, the last trial) with steps h on y' = matrix y."""
-    stepper = RosenbrockKrylov(RODAS4, torch.float64, CPU)
+    stepper = RosenbrockKrylov(RODAS4, torch.float64, CPU, Workspace())
     y, trial = torch.tensor(start)[None], None
     size, none = torch.tensor([h], dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
 
-    def rate(v):
-        return v @ torch.tensor(matrix).T, v[:, 0]
+    rate = rate_function(matrix)
 
     for _ in range(round(end / h)):
-        trial = stepper.step(rate, lambda v: Dense(v, matrix, **how), y, rate(y)[0], size, none)
+        trial = stepper.step(rate, lambda v: Dense(v, matrix, **how), y, y @ torch.tensor(matrix).T, size, none)
         y = trial.end
     return y[0].numpy(), trial
 
@@ -77,13 +90,22 @@ def test_the_error_estimate_is_of_order_three():
 def test_the_interpolant_is_of_order_three_and_joins_the_ends(theta):
     def interpolated(h, at):
         _, trial = integrate(MILD, h, end=h)
-        stepper = RosenbrockKrylov(RODAS4, torch.float64, CPU)
+        stepper = RosenbrockKrylov(RODAS4, torch.float64, CPU, Workspace())
         return stepper.interpolate(trial, torch.tensor([0]), torch.tensor([at], dtype=torch.float64))[0].numpy()
 
     errors = [np.linalg.norm(interpolated(h, theta) - expm(theta * h * MILD) @ START) for h in HS]
     assert slope(HS, errors) > 3.7  # a local error: at least four
     np.testing.assert_allclose(interpolated(0.1, 0.0), START, rtol=1e-15)
     np.testing.assert_allclose(interpolated(0.1, 1.0), integrate(MILD, 0.1, end=0.1)[0], rtol=1e-15)
+
+
+def test_the_middle_is_the_interpolant_at_one_half_and_the_form_that_of_the_error():
+    _, trial = integrate(MILD, 0.1, end=0.1)
+    stepper = RosenbrockKrylov(RODAS4, torch.float64, CPU, Workspace())
+    half = stepper.interpolate(trial, torch.tensor([0]), torch.tensor([0.5], dtype=torch.float64))
+    torch.testing.assert_close(trial.middle, half, rtol=1e-14, atol=1e-14)
+    error = trial.error[0].numpy()
+    assert float(trial.error_form) == pytest.approx(error @ MILD @ error, rel=1e-12)
 
 
 def test_it_is_l_stable():
@@ -107,15 +129,14 @@ def test_a_loosened_solver_is_seen_in_the_error():
 
 
 def test_replicas_have_their_own_step_sizes():
-    stepper = RosenbrockKrylov(RODAS4, torch.float64, CPU)
+    stepper = RosenbrockKrylov(RODAS4, torch.float64, CPU, Workspace())
     y = torch.tensor(np.stack([START, 2 * START, -START]))
     sizes = torch.tensor([0.1, 0.01, 0.3], dtype=torch.float64)
 
-    def rate(v):
-        return v @ torch.tensor(MILD).T, v[:, 0]
+    rate = rate_function(MILD)
 
     none = torch.zeros(3, dtype=torch.float64)
-    together = stepper.step(rate, lambda v: Dense(v, MILD), y, rate(y)[0], sizes, none)
+    together = stepper.step(rate, lambda v: Dense(v, MILD), y, y @ torch.tensor(MILD).T, sizes, none)
     for b in range(3):
         alone, _ = integrate(MILD, float(sizes[b]), end=float(sizes[b]), start=y[b].numpy())
         np.testing.assert_allclose(together.end[b].numpy(), alone, rtol=1e-13)

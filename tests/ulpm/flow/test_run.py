@@ -10,6 +10,7 @@ from oracles import collapsed_arrays, plain_flow, random_arrays, reference_flow
 import ulpm
 from ulpm import Problem, State, Status, gradient_flow
 from ulpm.field import LogLossField
+from ulpm.flow.clock import clock_through_step
 
 # The run-time checks cost more than the arithmetic of these small problems; the tests of the loop run with them.
 pytestmark = pytest.mark.usefixtures("unchecked")
@@ -74,19 +75,13 @@ def test_the_flow_agrees_with_scipy_in_flow_time_itself(name):
     assert max(errors(path, plain_flow(W, H, labels, math.exp(5.0)))) < 1e-6
 
 
-# Loose runs come to the stiff method before log t = 500, tight ones do not: the loose end is then twenty times more
-# accurate than proportion asks for, and the slope over all tolerances is flatter than that of either method.
-_FLATTER = pytest.mark.xfail(strict=True, reason="the methods differ along the tolerances: the slope is near 0.7")
-HANDED_OVER = {("balanced", 500.0): [_FLATTER], ("imbalanced", 500.0): [_FLATTER]}
-
-
 @pytest.mark.parametrize(
     ("name", "log_time"),
     [
         ("balanced", 5.0),
         ("imbalanced", 50.0),
         *(
-            pytest.param(name, log_time, marks=[pytest.mark.slow, *HANDED_OVER.get((name, log_time), [])])
+            pytest.param(name, log_time, marks=pytest.mark.slow)
             for name in QUICK
             for log_time in LOG_TIMES
             if (name, log_time) not in {("balanced", 5.0), ("imbalanced", 50.0)}
@@ -342,7 +337,7 @@ def test_a_bad_replica_does_not_disturb_the_others():
     assert path.status == (
         Status.LOG_TIME_REACHED,
         Status.STATIONARY,
-        Status.STEP_TOO_SMALL,
+        Status.STEP_LIMIT,
         Status.LOG_TIME_REACHED,
     )
     assert not path.finished
@@ -352,7 +347,7 @@ def test_a_bad_replica_does_not_disturb_the_others():
         np.testing.assert_allclose(flat(in_batch), flat(alone.final_state), rtol=0, atol=1e-9)
     assert torch.isnan(path.log_loss[1:, 1:3]).all()
     assert torch.equal(path.final_state.W[1], starts.W[1])
-    assert torch.equal(path.final_state.W[2], starts.W[2])
+    assert torch.isfinite(path.final_state.W[2]).all()
 
 
 @pytest.mark.parametrize("replicas", [None, 1])
@@ -448,7 +443,11 @@ def test_a_classifier_that_is_a_little_too_fast_trips_balancedness(monkeypatch):
 
 @pytest.mark.parametrize("log_time", LOG_TIMES)
 def test_a_wrong_clock_disagrees_with_scipy(monkeypatch, log_time):
-    monkeypatch.setattr("ulpm.flow.system.clock_rate", lambda clock, squared: 1.01 - clock * squared)
+    def fast(*arguments):
+        clock, error = clock_through_step(*arguments)
+        return 1.01 * clock, error
+
+    monkeypatch.setattr("ulpm.flow.loop.clock_through_step", fast)
     counts, d, _ = CASES["balanced"]
     state, answers = reference("balanced")
     path = gradient_flow(Problem(counts, d), state, log_time=log_time, rtol=1e-8, records=3)

@@ -6,7 +6,7 @@ import torch
 from scipy.linalg import expm
 
 from ulpm.flow.methods import DORMAND_PRINCE
-from ulpm.flow.runge_kutta import ExplicitRungeKutta
+from ulpm.flow.runge_kutta import ExplicitRungeKutta, Workspace
 
 CPU = torch.device("cpu")
 # Rotation, decay and a coupling: neither normal nor symmetric, of size about 2.
@@ -14,9 +14,16 @@ MATRIX = np.array([[-1.0, 2.0, 0.0, 0.3], [-2.0, -0.5, 0.4, 0.0], [0.1, 0.0, -1.
 START = np.array([1.0, -0.5, 0.25, 2.0])
 
 
-def linear(y):
-    """y' = M y, and the first component as the monitored quantity."""
-    return y @ torch.tensor(MATRIX).T, y[:, 0]
+def linear(y, out):
+    """y' = M y into ``out``, and the first component as the monitored quantity."""
+    out.copy_(y @ torch.tensor(MATRIX).T)
+    return y[:, 0].clone()
+
+
+def rate_of(y):
+    out = torch.empty_like(y)
+    linear(y, out)
+    return out
 
 
 def exact(t):
@@ -24,12 +31,12 @@ def exact(t):
 
 
 def stepper(dtype=torch.float64):
-    return ExplicitRungeKutta(DORMAND_PRINCE, dtype, CPU)
+    return ExplicitRungeKutta(DORMAND_PRINCE, dtype, CPU, Workspace())
 
 
 def one_step(h, y=START):
     y = torch.tensor(np.atleast_2d(y))
-    return stepper().step(linear, y, linear(y)[0], torch.full((len(y),), h, dtype=torch.float64))
+    return stepper().step(linear, y, rate_of(y), torch.full((len(y),), h, dtype=torch.float64))
 
 
 def slope(hs, errors):
@@ -43,7 +50,7 @@ def test_the_global_error_falls_with_the_fifth_power_of_the_step():
     errors = []
     for h in HS:
         y = torch.tensor(START)[None]
-        rate = linear(y)[0]
+        rate = rate_of(y)
         for _ in range(round(1 / h)):
             trial = stepper().step(linear, y, rate, torch.tensor([h], dtype=torch.float64))
             y, rate = trial.end, trial.end_rate
@@ -78,6 +85,25 @@ def test_the_interpolant_has_order_four(theta):
     assert slope(HS, errors) == pytest.approx(5, abs=0.3)
 
 
+def test_the_middle_is_the_interpolant_at_one_half():
+    trial = one_step(0.3, np.stack([START, 2 * START]))
+    half = torch.full((2,), 0.5, dtype=torch.float64)
+    want = stepper().interpolate(trial, torch.arange(2), half)
+    torch.testing.assert_close(trial.middle, want, rtol=1e-14, atol=1e-14)
+
+
+def test_steps_in_one_workspace_leave_the_state_that_they_start_from_alone():
+    """Each step starts where the last one ended, in memory of the workspace, or again where that one did."""
+    method = stepper()
+    y, h = torch.tensor(START)[None], torch.tensor([0.1], dtype=torch.float64)
+    for i in range(7):
+        before = y.clone()
+        end = method.step(linear, y, rate_of(y), h).end
+        assert torch.equal(y, before)
+        assert torch.equal(end, one_step(0.1, before.numpy()).end)
+        y = y if i % 3 == 0 else end
+
+
 def test_the_interpolant_starts_and_ends_at_the_step_for_the_asked_replicas_only():
     trial = one_step(0.3, np.stack([START, 2 * START, -START]))
     rows, theta = torch.tensor([2, 0]), torch.tensor([1.0, 0.0], dtype=torch.float64)
@@ -88,29 +114,28 @@ def test_the_interpolant_starts_and_ends_at_the_step_for_the_asked_replicas_only
 
 def test_the_last_stage_is_the_rate_at_the_end_and_so_is_the_monitor():
     trial = one_step(0.2)
-    rate, monitor = linear(trial.end)
-    assert torch.equal(trial.end_rate, rate)
-    assert torch.equal(trial.end_monitor, monitor)
-    assert torch.equal(trial.stages[0], linear(trial.start)[0])
+    assert torch.equal(trial.end_rate, rate_of(trial.end))
+    assert torch.equal(trial.end_monitor, trial.end[:, 0])
+    assert torch.equal(trial.stages[0], rate_of(trial.start))
 
 
 def test_a_step_costs_six_evaluations():
     calls = 0
 
-    def counted(y):
+    def counted(y, out):
         nonlocal calls
         calls += 1
-        return linear(y)
+        return linear(y, out)
 
     y = torch.tensor(START)[None]
-    stepper().step(counted, y, linear(y)[0], torch.tensor([0.1], dtype=torch.float64))
+    stepper().step(counted, y, rate_of(y), torch.tensor([0.1], dtype=torch.float64))
     assert calls == stepper().evaluations_per_step == 6
 
 
 def test_steps_of_several_sizes_are_the_separate_steps():
     y = torch.tensor(np.stack([START, 3 * START, -START]))
     sizes = torch.tensor([0.01, 0.3, 1.0], dtype=torch.float64)
-    together = stepper().step(linear, y, linear(y)[0], sizes)
+    together = stepper().step(linear, y, rate_of(y), sizes)
     for b, h in enumerate(sizes.tolist()):
         alone = one_step(h, y[b].numpy())
         for name in ("end", "error", "end_rate"):
@@ -119,7 +144,7 @@ def test_steps_of_several_sizes_are_the_separate_steps():
 
 def test_a_step_leaves_its_arguments_as_they_are():
     y = torch.tensor(START)[None]
-    rate, h = linear(y)[0], torch.tensor([0.1], dtype=torch.float64)
+    rate, h = rate_of(y), torch.tensor([0.1], dtype=torch.float64)
     before = y.clone(), rate.clone(), h.clone()
     stepper().step(linear, y, rate, h)
     assert all(torch.equal(a, b) for a, b in zip(before, (y, rate, h), strict=True))
@@ -130,16 +155,16 @@ def test_a_step_leaves_its_arguments_as_they_are():
 def test_a_stage_that_is_not_finite_gives_an_error_that_is_not_finite_and_no_exception(bad, stage):
     calls = 0
 
-    def breaks(y):
+    def breaks(y, out):
         nonlocal calls
         calls += 1
-        rate, monitor = linear(y)
+        monitor = linear(y, out)
         if calls == stage:
-            rate[0, 0] = bad
-        return rate, monitor
+            out[0, 0] = bad
+        return monitor
 
     y = torch.tensor(np.stack([START, START]))
-    trial = stepper().step(breaks, y, linear(y)[0], torch.tensor([0.1, 0.1], dtype=torch.float64))
+    trial = stepper().step(breaks, y, rate_of(y), torch.tensor([0.1, 0.1], dtype=torch.float64))
     assert not torch.isfinite(trial.error[0]).all()
     # The replica beside it does not notice: the error is a sum of stages of size 4 that nearly cancel.
     torch.testing.assert_close(trial.error[1], one_step(0.1).error[0], rtol=0, atol=1e-15)
@@ -149,8 +174,9 @@ def test_a_stage_that_is_not_finite_gives_an_error_that_is_not_finite_and_no_exc
 def test_a_step_stays_in_its_precision(dtype):
     y = torch.tensor(START, dtype=dtype)[None]
 
-    def rate_function(y):
-        return -y, y[:, 0]
+    def rate_function(y, out):
+        torch.neg(y, out=out)
+        return y[:, 0]
 
     trial = stepper(dtype).step(rate_function, y, -y, torch.tensor([0.01], dtype=dtype))
     assert {trial.end.dtype, trial.error.dtype, trial.end_rate.dtype} == {dtype}
