@@ -71,12 +71,12 @@ def measure(size: Size, total: float) -> Cost:
     """Time the three at a random state."""
     small, more = divmod(size.N, size.K)
     problem = ulpm.Problem([small + (k < more) for k in range(size.K)], size.d)
-    with torch.no_grad():
+    with torch.inference_mode():
         system = FlowSystem(problem, torch.device("cpu"))
         state = problem.random_state(seed=0)
         y = system.pack(state)
         linear = system.linearise(y)
-        tangent = y[:, :-1].clone()
+        tangent, image = y.clone(), torch.empty_like(y)
         W, H = state.W, state.H
         Z, R = torch.empty(size.K, size.N, dtype=W.dtype), torch.ones(size.K, size.N, dtype=W.dtype)
         W_image, H_image = torch.empty_like(W), torch.empty_like(H)
@@ -88,8 +88,8 @@ def measure(size: Size, total: float) -> Cost:
 
         return Cost(
             size,
-            rate=repeat_for(lambda: system.rate(y), total),
-            product=repeat_for(lambda: linear._product(tangent), total),
+            rate=repeat_for(lambda: system.rate(y, image), total),
+            product=repeat_for(lambda: linear.product(tangent, image), total),
             alone=repeat_for(products_alone, total),
         )
 
@@ -232,7 +232,7 @@ def left_out_text(sizes: Sequence[Size]) -> str:
     return f"\nLeft out, since they would take more than {MOST_GIGABYTES:g} GB: {names}.\n\n"
 
 
-TEXT = """One evaluation of the field, F = −∇ log L with its clock, and one product with its Jacobian in float64 at a
+TEXT = """One evaluation of the field, F = −∇ log L with log L, and one product with its Jacobian in float64 at a
 random start, one thread, beside the field's three matrix products alone (WH, RHᵀ and WᵀR into preallocated results).
 Median of at least five calls, as many as last {seconds:g} s together (and least–greatest for the field), after one that
 does not count.

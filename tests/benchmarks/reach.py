@@ -11,7 +11,7 @@ from report import Goal, Section, Tell, count, table
 from timing import Timing, repeat, seconds_text
 
 import ulpm
-import ulpm.flow.system
+import ulpm.flow.krylov
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,7 +101,7 @@ REFERENCE_RTOL = 1e-9
 @contextlib.contextmanager
 def watched_solves() -> Iterator[list[int]]:
     """Collects the iterations of every linear solve of the runs inside."""
-    solve = ulpm.flow.system.conjugate_gradients
+    solve = ulpm.flow.krylov.ConjugateGradients.solve
     iterations: list[int] = []
 
     def watched(*arguments, **named):
@@ -109,7 +109,7 @@ def watched_solves() -> Iterator[list[int]]:
         iterations.append(int(solution.iterations.max()))
         return solution
 
-    with mock.patch.object(ulpm.flow.system, "conjugate_gradients", watched):
+    with mock.patch.object(ulpm.flow.krylov.ConjugateGradients, "solve", watched):
         yield iterations
 
 

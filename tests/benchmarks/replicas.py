@@ -23,7 +23,6 @@ class Setting:
 
 
 FULL = Setting(4, 5, 20, 1000.0, (1, 10, 100, 1000))
-PATIENCE = 20.0
 QUICK = Setting(3, 4, 5, 20.0, (1, 3))
 
 
@@ -40,7 +39,7 @@ def run(quick: bool, tell: Tell) -> Section:
             state = ulpm.State(starts.W[:replicas], starts.H[:replicas])
             timing, path = repeat(
                 lambda s=state, r=records: ulpm.gradient_flow(problem, s, log10_time=setting.log10_time, records=r),
-                patience=PATIENCE,
+                patience=math.inf,  # the goal asks for the best of three, however long they take
             )
             if not path.finished:
                 raise RuntimeError(f"{replicas} replicas did not all reach the end.")
@@ -69,13 +68,13 @@ def run(quick: bool, tell: Tell) -> Section:
         "evaluations a replica",
         "an evaluation",
     )
-    text = TEXT.format(K=setting.K, n=setting.n, d=setting.d, log10_time=setting.log10_time, patience=PATIENCE)
+    text = TEXT.format(K=setting.K, n=setting.n, d=setting.d, log10_time=setting.log10_time)
     return Section("Replicas", text + table(header, rows), goals)
 
 
 TEXT = """K={K} n={n} d={d} from random starts to t = 10^{log10_time:g} at rtol 1e-6, on one thread: B replicas run
-together are the first B of the same starts. Times of all are the median (least–greatest) of three runs, of fewer once
-{patience:g} s were spent; the columns to the right of it use the best run. An *evaluation* is one of the field or a
+together are the first B of the same starts. Times of all are the median (least–greatest) of three runs; the columns to
+the right of it use the best run. An *evaluation* is one of the field or a
 product with the Jacobian; its column shares out the whole time, recording included.
 
 """

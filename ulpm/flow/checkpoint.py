@@ -23,7 +23,9 @@ __all__ = ["read_checkpoint", "write_checkpoint"]
 def write_checkpoint(path: Path, loop: FlowLoop, config: Mapping[str, Any]) -> None:
     """Replace ``path`` by the present state of ``loop``. Raises: OSError with one sentence if that is not possible."""
     recorder, milestones = loop.recorder, loop.milestones
-    tensors = {f"cohort.{f.name}": getattr(loop.cohort, f.name) for f in dataclasses.fields(Cohort)}
+    cohorts = {"cohort": loop.cohort, "waiting": loop.waiting}
+    names = [field.name for field in dataclasses.fields(Cohort)]
+    tensors = {f"{which}.{name}": getattr(cohort, name) for which, cohort in cohorts.items() for name in names}
     tensors |= {f"table.{name}": column for name, column in recorder.table.items()}
     tensors |= {f"snapshots.{f.name}": getattr(recorder.snapshots, f.name) for f in dataclasses.fields(Snapshots)}
     tensors |= {f"invariant.{name}": value for name, value in recorder.invariants.items()}
@@ -68,13 +70,17 @@ def _restored(tensors: dict[str, Tensor], metadata: dict[str, Any], where: torch
     problem = Problem(metadata["class_counts"], metadata["feature_dim"])
     system = FlowSystem(problem, where)
     milestones = Milestones(metadata["milestones"], tensors["marks"], tensors["start_log_loss"])
-    snapshots, cohort, final = group("snapshots."), group("cohort."), tensors["final"].to(where)
+
+    def cohort(which: str) -> Cohort:
+        fields = group(f"{which}.")
+        return Cohort(**fields | {name: fields[name].to(where) for name in ("y", "rate")})
+
+    snapshots, final = group("snapshots."), tensors["final"].to(where)
     snapshots |= {name: snapshots[name].to(where) for name in ("W", "H")}
-    cohort |= {name: cohort[name].to(where) for name in ("y", "rate")}
     invariants = {name: value.to(where) for name, value in group("invariant.").items()}
     recorder = Recorder(problem, invariants, Snapshots(**snapshots), (len(milestones.marks), len(final)), where)
     recorder.table = {name: tensors[f"table.{name}"] for name in metadata["columns"]}
-    loop = FlowLoop(system, milestones, recorder, Cohort(**cohort), final, metadata["rtol"])
+    loop = FlowLoop(system, milestones, recorder, cohort("cohort"), cohort("waiting"), final, metadata["rtol"])
     loop.counts = metadata["counts"]
     loop.status = [Status[name] for name in metadata["status"]]
     return loop

@@ -2,10 +2,21 @@
 
 import dataclasses
 
+import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-__all__ = ["Cohort"]
+__all__ = ["Cohort", "largest_cohort"]
+
+
+# So few that what a step works on stays in the caches of a CPU, and so many that calls cost little beside what they
+# do: within 5% of the fastest of 2^15 … 2^25 at K=4 n=5 d=20 and at K=10 n=50 d=64.
+_NUMBERS_UNDER_WAY = 2**18
+
+
+def largest_cohort(replicas: int, numbers: int, device: torch.device) -> int:
+    """How many of ``replicas`` states, of so many ``numbers`` each, to have under way at once."""
+    return replicas if device.type != "cpu" else min(replicas, max(1, _NUMBERS_UNDER_WAY // numbers))
 
 
 @dataclasses.dataclass
@@ -42,6 +53,10 @@ class Cohort:
         """Write rows back that ``take`` copied."""
         for name in _FIELDS:
             getattr(self, name)[rows] = getattr(part, name)
+
+    def join(self, other: "Cohort") -> "Cohort":
+        """A new cohort of these rows and those of another."""
+        return Cohort(**{name: torch.cat([getattr(self, name), getattr(other, name)]) for name in _FIELDS})
 
     def keep(self, rows: Bool[Tensor, " A"]) -> None:
         """Drop the replicas whose row is False, so that they cost nothing any more."""

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.linalg import vecdot, vector_norm
 
 __all__ = ["ConjugateGradients", "KrylovSolution"]
 
@@ -50,7 +51,7 @@ class ConjugateGradients:
         residual.copy_(rhs)
         direction.copy_(rhs)
         x.zero_()
-        squared = _dot(residual, residual)
+        squared = vector_norm(residual, dim=1).square()
         goal = torch.maximum(tolerance.square(), squared * (64 * torch.finfo(rhs.dtype).eps) ** 2)
         positive = torch.isfinite(squared)
         iterations = torch.zeros_like(shift, dtype=torch.int64)
@@ -62,22 +63,17 @@ class ConjugateGradients:
                 break
             product(direction, image)
             image.neg_().addcmul_(direction, shift[:, None])
-            curvature = _dot(direction, image)
+            curvature = vecdot(direction, image)
             positive &= ~going | (curvature > 0)
             going &= positive
             iterations += going
             step = torch.where(going, squared / curvature, 0.0)
             x.addcmul_(direction, step[:, None])
             residual.addcmul_(image, -step[:, None])
-            before, squared = squared, torch.where(going, _dot(residual, residual), squared)
+            before, squared = squared, torch.where(going, vector_norm(residual, dim=1).square(), squared)
             inverse = torch.where(going, curvature / before, 0.0)
             largest = torch.maximum(largest, inverse + carried)
             ratio = torch.where(going, squared / before, 0.0)
             carried = ratio * inverse
             direction.mul_(ratio[:, None]).add_(residual)
         return KrylovSolution(iterations, positive & (squared <= goal), largest - shift)
-
-
-def _dot(a: Float[Tensor, "B D"], b: Float[Tensor, "B D"]) -> Float[Tensor, " B"]:
-    product: Tensor = a[:, None, :] @ b[:, :, None]
-    return product[:, 0, 0]

@@ -8,8 +8,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.linalg import vector_norm
 
-from ulpm.flow.clock import clock_through_step, log_time
-from ulpm.flow.cohort import Cohort
+from ulpm.flow.clock import LossInside, clock_inside_step, clock_through_step, log_time
+from ulpm.flow.cohort import Cohort, largest_cohort
 from ulpm.flow.controller import StepSizeController, error_ratio
 from ulpm.flow.handover import HandOver
 from ulpm.flow.methods import DORMAND_PRINCE, RODAS4
@@ -24,7 +24,7 @@ __all__ = ["FlowLoop"]
 
 _LANDING_ATTEMPTS = 60
 # Records inside one step are found side by side, as many as fit into this many numbers.
-_LANDING_ELEMENTS = 2**21
+_LANDING_ELEMENTS = 2**19
 # Error of a linear solve as a share of rtol·ρ. nc1_pinv at log t = 2e6 is 1e-20, a relative deviation of 1e-10, and is
 # right to 0.1% with it, to 4% with 1e-3; a decade costs about an iteration a stage.
 _KRYLOV_SHARE = 1e-5
@@ -32,19 +32,11 @@ _COUNTS = ("attempts", "steps", "rejected_steps", "field_evaluations", "jacobian
 
 
 @dataclasses.dataclass(frozen=True)
-class _ClockInside:
-    """T = t·L inside a step."""
+class _Place:
+    """Where replicas are at the end of a step: on the scale of the milestones, and T = t·L."""
 
-    start: Float[Tensor, " A"]
-    step_size: Float[Tensor, " A"]
-    log_loss: tuple[Float[Tensor, " A"], Float[Tensor, " A"], Float[Tensor, " A"]]
-    squared_gradient: tuple[Float[Tensor, " A"], Float[Tensor, " A"]]
-
-    def at(self, rows: Int[Tensor, " S"], theta: Float[Tensor, " S"]) -> Float[Tensor, " S"]:
-        """T of the replicas ``rows`` at the fraction ``theta`` of their steps."""
-        (start, middle, end), (first, last) = self.log_loss, self.squared_gradient
-        losses, gradients = (start[rows], middle[rows], end[rows]), (first[rows], last[rows])
-        return clock_through_step(self.start[rows], self.step_size[rows], losses, gradients, theta)[0]
+    position: Float[Tensor, " A"]
+    clock: Float[Tensor, " A"]
 
 
 @runtime_checkable
@@ -54,13 +46,13 @@ class Method(Protocol):
     order: int
     evaluations_per_step: int
 
-    def interpolate(self, trial: Trial, rows: Tensor, theta: Tensor) -> Tensor:
+    def interpolate(self, trial: Trial, theta: Tensor) -> Tensor:
         """States inside a step."""
         ...
 
 
 class FlowLoop:
-    """Steps a cohort until each replica has reached its last milestone, has failed, or ``max_steps`` attempts are over.
+    """Steps replicas, a cohort at a time, until each has reached its last milestone or has failed, or is stopped.
 
     ``status`` [B], ``final`` [B, D] and ``counts`` hold what there is to say about ended replicas and the whole run.
     """
@@ -71,6 +63,7 @@ class FlowLoop:
         milestones: Milestones,
         recorder: Recorder,
         cohort: Cohort,
+        waiting: Cohort,
         final: Float[Tensor, "B D"],
         rtol: float,
     ) -> None:
@@ -78,6 +71,7 @@ class FlowLoop:
         self.milestones = milestones
         self.recorder = recorder
         self.cohort = cohort
+        self.waiting = waiting
         self.final = final
         self.rtol = rtol
         work = Workspace()
@@ -119,13 +113,15 @@ class FlowLoop:
             stiffness_floor=torch.zeros_like(size),
             failed=torch.zeros_like(replicas, dtype=torch.bool),
         )
-        loop = cls(system, milestones, recorder, cohort, y.clone(), rtol)
+        nobody = cohort.take(replicas[:0])
+        loop = cls(system, milestones, recorder, nobody, cohort, y.clone(), rtol)
         loop.counts["field_evaluations"] += len(y)
         loop._record(replicas, cohort.next_record, y, cohort.clock)
         cohort.next_record += 1
-        still = speed == 0
-        if bool(still.any()):
-            loop._end({Status.STATIONARY: still})
+        for replica in replicas[speed == 0].tolist():
+            loop.status[replica] = Status.STATIONARY
+        cohort.keep(speed > 0)
+        loop._refill()
         return loop
 
     @property
@@ -135,9 +131,21 @@ class FlowLoop:
 
     @property
     def fraction_done(self) -> float:
-        """The share of the way to its last milestone that the replica furthest behind has gone."""
+        """The share of its way to the last milestone that a replica has gone, on average."""
         c = self.cohort
-        return float((c.position / self.milestones.marks[-1, c.replicas]).min()) if self.running else 1.0
+        gone = (c.position / self.milestones.marks[-1, c.replicas]).sum()
+        return 1 - (len(c.replicas) + len(self.waiting.replicas) - float(gone)) / len(self.status)
+
+    def _refill(self) -> None:
+        """Let waiting replicas in, once there is room for a good many."""
+        c, waiting = self.cohort, self.waiting
+        most = largest_cohort(len(self.status), self.final.shape[1], self.final.device)
+        if not len(waiting.replicas) or len(c.replicas) > most - most // 8:
+            return
+        rows = torch.arange(len(waiting.replicas))
+        room = most - len(c.replicas)
+        self.cohort = c.join(waiting.take(rows[:room]))
+        waiting.keep(rows >= room)
 
     def advance(self) -> None:
         """Attempt one step of every running replica, by the method that it is with."""
@@ -158,6 +166,7 @@ class FlowLoop:
         reached = c.next_record == len(self.milestones.marks)
         if bool((reached | c.failed).any()):
             self._end({self._success: reached, Status.STEP_TOO_SMALL: c.failed & ~reached})
+            self._refill()
 
     def _attempt(self, c: Cohort, stiff: bool) -> None:
         """Attempt one step of the replicas in ``c``, all with one method."""
@@ -182,15 +191,14 @@ class FlowLoop:
             torch.zeros_like(step.stiffness) if step.error_form is None else step.error_form,
         )
         products = None if step.products is None else step.products.double().cpu()
-        losses, gradients = (c.log_loss, middle, log_loss), (c.speed.square(), speed.square())
-        clock, clock_error = clock_through_step(c.clock, c.step_size, losses, gradients)
+        inside = LossInside(c.step_size, (c.log_loss, middle, log_loss), (c.speed.square(), speed.square()))
+        clock, clock_error = clock_through_step(c.clock, inside)
         ratio = error_ratio(error / size, clock_error / clock, form.abs() / 2, log_time(clock, log_loss), self.rtol)
         accepted = ratio <= 1
         self._count(accepted, method.evaluations_per_step, products)
         position = self.milestones.position(clock, log_loss, c.replicas)
         step_size = c.step_size
-        inside = _ClockInside(c.clock, step_size, losses, gradients)
-        self._record_passed(c, method, step, inside, accepted, position)
+        self._record_passed(c, method, step, inside, accepted, _Place(position, clock))
         c.step_size = controller.next_step_size(step_size, ratio, c.previous_step_size, c.previous_ratio, accepted)
         c.failed = ~accepted & (c.step_size * c.speed < 4 * torch.finfo(c.y.dtype).eps * c.size)
         if bool(accepted.all()):
@@ -211,6 +219,7 @@ class FlowLoop:
 
     def stop(self) -> None:
         """End the replicas that still run, for lack of steps."""
+        self.cohort = self.cohort.join(self.waiting)
         self._end({Status.STEP_LIMIT: torch.ones_like(self.cohort.replicas, dtype=torch.bool)})
 
     def _count(self, accepted: Bool[Tensor, " A"], evaluations: int, products: Float[Tensor, " A"] | None) -> None:
@@ -224,20 +233,14 @@ class FlowLoop:
             self.counts["loss_evaluations"] += len(accepted)
 
     def _record_passed(
-        self,
-        c: Cohort,
-        method: Method,
-        step: Trial,
-        clock: "_ClockInside",
-        accepted: Bool[Tensor, " A"],
-        position: Float[Tensor, " A"],
+        self, c: Cohort, method: Method, step: Trial, inside: LossInside, accepted: Bool[Tensor, " A"], end: _Place
     ) -> None:
         """Record every milestone inside the step, at the state that the interpolant has there."""
         marks = self.milestones.marks
         last = len(marks) - 1
-        if not bool((accepted & (marks[c.next_record, c.replicas] <= position)).any()):
+        if not bool((accepted & (marks[c.next_record, c.replicas] <= end.position)).any()):
             return
-        passed = (marks[:, c.replicas] <= position).sum(0)
+        passed = (marks[:, c.replicas] <= end.position).sum(0)
         count = torch.where(accepted, passed - c.next_record, 0).clamp(min=0)
         rows = torch.repeat_interleave(torch.arange(len(count)), count)
         nth = torch.arange(len(rows)) - (count.cumsum(0) - count)[rows]
@@ -245,7 +248,8 @@ class FlowLoop:
         # The end on its own, so that no bit of it depends on how many records came before.
         for group in ((records < last).nonzero()[:, 0], (records == last).nonzero()[:, 0]):
             for part in torch.split(group, max(1, _LANDING_ELEMENTS // c.y.shape[1])):
-                self._record_inside(c, method, step, clock, rows[part], records[part], position)
+                if len(part):
+                    self._record_inside(c, method, step, inside, rows[part], records[part], end)
         c.next_record = c.next_record + count
 
     def _record_inside(
@@ -253,43 +257,43 @@ class FlowLoop:
         c: Cohort,
         method: Method,
         step: Trial,
-        clock: "_ClockInside",
+        inside: LossInside,
         rows: Int[Tensor, " S"],
         records: Int[Tensor, " S"],
-        position: Float[Tensor, " A"],
+        end: _Place,
     ) -> None:
         """Record some milestones inside the step, ``records`` of ``rows``: where the position equals their mark.
 
-        By the Illinois variant of regula falsi on the fraction θ of the step.
+        By Newton's method for the fraction θ of the step, within a bracket, from the θ at which a cubic for θ as a
+        function of the position has the mark.
         """
-        if not len(rows):
-            return
-        replicas = c.replicas[rows]
-        mark = self.milestones.marks[records, replicas]
+        replicas, step, inside = c.replicas[rows], step.take(rows.to(c.y.device)), inside.take(rows)
+        mark, start_clock = self.milestones.marks[records, replicas], c.clock[rows]
+        first = self.milestones.speed(start_clock, inside.log_loss[0], inside.squared_gradient[0], replicas)
+        last = self.milestones.speed(end.clock[rows], inside.log_loss[2], inside.squared_gradient[1], replicas)
+        length = end.position[rows] - c.position[rows]
+        x = (mark - c.position[rows]) / length
+        m0, m1 = (length / (inside.step_size * speed) for speed in (first, last))
+        theta = x * (m0 + x * ((3 - 2 * m0 - m1) + x * (m0 + m1 - 2)))
+        theta = torch.where((theta >= 0) & (theta <= 1), theta, x)
         low, high = torch.zeros_like(mark), torch.ones_like(mark)
-        below, above = c.position[rows] - mark, position[rows] - mark
         tolerance = 64 * torch.finfo(c.y.dtype).eps * mark
-        was_below = None
-        theta, done = low, torch.zeros_like(mark, dtype=torch.bool)
-        device_rows = rows.to(c.y.device)
+        done = torch.zeros_like(mark, dtype=torch.bool)
         for _ in range(_LANDING_ATTEMPTS):
-            theta = torch.where(done, theta, (low - (high - low) * (below / (above - below))).clamp(0, 1))
-            y = method.interpolate(step, device_rows, theta.to(step.end))
+            y = method.interpolate(step, theta.to(c.y))
             (log_loss,) = _to_host(self.system.loss(y).log_loss)
             self.counts["loss_evaluations"] += len(mark)
-            T = clock.at(rows, theta)
-            miss = self.milestones.position(T, log_loss, replicas) - mark
+            clock = clock_inside_step(start_clock, inside, theta)
+            miss = self.milestones.position(clock, log_loss, replicas) - mark
             done |= miss.abs() <= tolerance
             if bool(done.all()):
                 break
-            is_below = miss < 0
-            low, high = torch.where(is_below, theta, low), torch.where(is_below, high, theta)
-            # An end that stays for a second time counts half, or the bracket would shrink from one side only.
-            stays = torch.zeros_like(is_below) if was_below is None else is_below == was_below
-            kept = torch.where(is_below, above, below) * torch.where(stays, 0.5, 1.0)
-            below, above = torch.where(is_below, miss, kept), torch.where(is_below, kept, miss)
-            was_below = is_below
-        self._record(replicas, records, y, T)
+            low, high = torch.where(miss < 0, theta, low), torch.where(miss < 0, high, theta)
+            speed = self.milestones.speed(clock, log_loss, torch.lerp(*inside.squared_gradient, theta), replicas)
+            newton = theta - miss / (inside.step_size * speed)
+            bracketed = (newton > low) & (newton < high)
+            theta = torch.where(done, theta, torch.where(bracketed, newton, (low + high) / 2))
+        self._record(replicas, records, y, clock)
 
     def _record(
         self,

@@ -4,27 +4,32 @@ from pathlib import Path
 
 import torch
 
+from ulpm.flow.cohort import largest_cohort
 from ulpm.problem import Problem, State
 
-__all__ = ["VECTORS", "available_bytes", "check_memory", "predicted_bytes"]
+__all__ = ["KEPT_VECTORS", "WORKING_VECTORS", "available_bytes", "check_memory", "predicted_bytes"]
 
-# Vectors of the size of the state that are alive at once, at most: the start, the state, its rate and the final state
-# (4), the stages of the explicit and of the stiff method (7 + 6), the point, increment and rate of a stage (3), error
-# and differences (2), four of conjugate gradients and their right-hand side (5). An explicit run needs 11 fewer.
-VECTORS = 27
+# Vectors of the size of the state that are alive at once, at most. Of every replica: the start, the same packed, the
+# rate and the final state. Of those under way: the stages, points and scratch vector of the workspace (7 + 3 + 1),
+# three of conjugate gradients, and three of a record: the state inside a step and what metrics make of it. An explicit
+# run needs 4 fewer.
+KEPT_VECTORS = 4
+WORKING_VECTORS = 17
 
 
 def predicted_bytes(problem: Problem, state: State, records: int, snapshots: int) -> int:
     """The peak of ``gradient_flow`` from ``state``, its snapshots, tables and invariants included.
 
-    It is right to about a fifth for a run that comes to the stiff method, and a third too much for one that does not.
+    It is right to about a tenth for a run that comes to the stiff method, and a fifth too much for one that does not.
     """
     replicas = max(1, state.batch_shape.numel())
     numbers = problem.num_classes * problem.feature_dim + problem.feature_dim * problem.num_samples
     logits = 12 * problem.num_classes * problem.num_samples
     item = state.W.element_size()
     invariants = 4 * problem.feature_dim**2 * 8
-    return replicas * ((VECTORS + snapshots) * numbers * item + logits * item + invariants + 20 * records * 8)
+    under_way = largest_cohort(replicas, numbers, state.W.device)
+    working = under_way * (WORKING_VECTORS * numbers + logits) * item
+    return working + replicas * ((KEPT_VECTORS + snapshots) * numbers * item + invariants + 30 * records * 8)
 
 
 def available_bytes(device: torch.device) -> int | None:

@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ulpm.flow.clock import elapsed, log_time
+from ulpm.logdomain import softplus
 
 __all__ = ["Milestones"]
 
@@ -48,3 +49,17 @@ class Milestones:
         if self.kind == "log_time":
             return elapsed(log_time(clock, log_loss))
         return torch.log1p((self.start_log_loss[replicas] - log_loss).clamp(min=0))
+
+    def speed(
+        self,
+        clock: Float[Tensor, " S"],
+        log_loss: Float[Tensor, " S"],
+        squared_gradient: Float[Tensor, " S"],
+        replicas: Int[Tensor, " S"],
+    ) -> Float[Tensor, " S"]:
+        """d position/ds there, from d log t/ds = 1/T and d log L/ds = −‖∇ log L‖²."""
+        if self.kind == "log_time":
+            log_one_plus_t = softplus(log_time(clock, log_loss))
+            # d log(1 + t)/ds = 1/(L (1 + t)), which is finite at t = 0 as well.
+            return torch.exp(-log_loss - log_one_plus_t) / (1 + log_one_plus_t)
+        return squared_gradient / (1 + self.start_log_loss[replicas] - log_loss)

@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ulpm.flow.methods import RosenbrockTableau
-from ulpm.flow.runge_kutta import RateFunction, Trial, Workspace, combine
+from ulpm.flow.runge_kutta import RateFunction, Trial, Workspace, combine, weighted_sums
 
 __all__ = ["Linearisation", "RosenbrockKrylov"]
 
@@ -88,12 +88,8 @@ class RosenbrockKrylov:
         middle = combine(self._middle, stages, other).add_(y, alpha=0.5).add_(end, alpha=0.5)
         return Trial(y, middle, end, rhs, monitor, error, step_size, stages, linear.stiffness, linear.products, form)
 
-    def interpolate(self, trial: Trial, rows: Tensor, theta: Float[Tensor, " S"]) -> Float[Tensor, "S D"]:
-        """The states of the replicas ``rows`` [S] at the fraction ``theta`` of their step, by the interpolant."""
+    def interpolate(self, trial: Trial, theta: Float[Tensor, " S"]) -> Float[Tensor, "S D"]:
+        """The states at fractions of the step, by the interpolant: of S replicas, or S states of a single one."""
         bend = torch.stack([(1 - theta) * theta, (1 - theta) * theta * theta], 1) @ self._dense
-        if len(trial.start) == 1:
-            # The same sum without a copy of the stages.
-            bent = bend @ trial.stages[:, 0]
-        else:
-            bent = torch.einsum("bs,sbd->bd", bend, trial.stages[:, rows])
-        return torch.lerp(trial.start[rows], trial.end[rows], theta[:, None]) + bent
+        bent = weighted_sums(bend, trial.stages)
+        return bent.addcmul_(trial.start, 1 - theta[:, None]).addcmul_(trial.end, theta[:, None])

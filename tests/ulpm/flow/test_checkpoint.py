@@ -60,6 +60,33 @@ def test_a_run_cut_after_any_step_ends_with_the_same_bits(
     same_bits(whole, ulpm.resume_flow(tmp_path / "c.safetensors"))
 
 
+@pytest.mark.parametrize("attempts", [0, 10, 30])
+def test_replicas_that_wait_are_in_the_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, attempts: int
+) -> None:
+    monkeypatch.setattr("ulpm.flow.cohort._NUMBERS_UNDER_WAY", 2 * 7 * (3 + 10))
+    whole = prepared(5, log_time=40.0).finish(False, None, 1e9)
+    assert whole.finished
+    cut = prepared(5, log_time=40.0)
+    with torch.no_grad():
+        for _ in range(attempts):
+            cut.loop.advance()
+    assert len(cut.loop.cohort.replicas) <= 2
+    assert len(cut.loop.waiting.replicas) > 0
+    write_checkpoint(tmp_path / "c.safetensors", cut.loop, cut.config)
+    same_bits(whole, ulpm.resume_flow(tmp_path / "c.safetensors"))
+
+
+def test_a_run_out_of_steps_ends_those_that_wait_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ulpm.flow.cohort._NUMBERS_UNDER_WAY", 1)
+    problem = ulpm.Problem([4, 3, 3], 7)
+    start = problem.random_state(seed=2, replicas=3)
+    path = ulpm.gradient_flow(problem, start, log_time=40.0, records=4, max_steps=5)
+    assert path.status == (ulpm.Status.STEP_LIMIT,) * 3
+    assert torch.equal(path.final_state.W[2], start.W[2])
+    assert not torch.equal(path.final_state.W[0], start.W[0])
+
+
 def test_resuming_twice_on_the_way_changes_nothing_either(tmp_path: Path) -> None:
     file = tmp_path / "c.safetensors"
     whole = prepared(3, torch.float32, log_time=30.0).finish(False, None, 1e9)

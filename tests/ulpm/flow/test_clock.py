@@ -6,7 +6,7 @@ import pytest
 import torch
 from mpmath import mp
 
-from ulpm.flow.clock import clock_through_step, elapsed, log_time
+from ulpm.flow.clock import LossInside, clock_inside_step, clock_through_step, elapsed, log_time
 
 LOG_TIMES = [-300.0, -36.0, -5.0, -1e-3, 0.0, 1.0, 17.0, 37.0, 700.0, 1e4, 1e8, 1e300]
 
@@ -37,7 +37,7 @@ def test_the_clock_of_a_known_loss():
     """If L = 1/(1 + t) then d log L/dt = −L, so ‖∇ log L‖² = 1 in ds = L dt, s = log(1 + t) and T = t/(1 + t)."""
     h = torch.tensor([1e-9, 0.4, 3.0, 30.0], dtype=torch.float64)
     zero, one = torch.zeros_like(h), torch.ones_like(h)
-    clock, error = clock_through_step(zero, h, (zero, -h / 2, -h), (one, one))
+    clock, error = clock_through_step(zero, LossInside(h, (zero, -h / 2, -h), (one, one)))
     torch.testing.assert_close(clock, -torch.expm1(-h), rtol=1e-13, atol=0)
     assert float(error.max()) < 1e-13
 
@@ -46,7 +46,7 @@ def test_the_quasi_steady_clock_stands_still():
     squared = torch.tensor([0.3, 4.0, 1e8], dtype=torch.float64)
     h = torch.tensor([2.0, 1.0, 1e-3], dtype=torch.float64)
     losses = (-squared, -squared - squared * h / 2, -squared - squared * h)
-    clock, _ = clock_through_step(1 / squared, h, losses, (squared, squared))
+    clock, _ = clock_through_step(1 / squared, LossInside(h, losses, (squared, squared)))
     torch.testing.assert_close(clock, 1 / squared, rtol=1e-10, atol=0)
 
 
@@ -69,7 +69,11 @@ def clock_after(T, h, log_loss, theta=1.0):
 
     values = tuple(t(log_loss(mpmath.mpf(x))) for x in (0, h / 2, h))
     slopes = tuple(t(-mp.diff(log_loss, x)) for x in (0, h))
-    value, error = clock_through_step(t(T), t(h), values, slopes, t(theta))
+    loss = LossInside(t(h), values, slopes)
+    value, error = clock_through_step(t(T), loss)
+    if theta < 1:
+        return float(clock_inside_step(t(T), loss, t(theta))), None
+    torch.testing.assert_close(clock_inside_step(t(T), loss, t(1.0)), value, rtol=1e-15, atol=0)
     return float(value), float(error)
 
 

@@ -10,7 +10,7 @@ from oracles import collapsed_arrays, plain_flow, random_arrays, reference_flow
 import ulpm
 from ulpm import Problem, State, Status, gradient_flow
 from ulpm.field import LogLossField
-from ulpm.flow.clock import clock_through_step
+from ulpm.flow.cohort import largest_cohort
 
 # The run-time checks cost more than the arithmetic of these small problems; the tests of the loop run with them.
 pytestmark = pytest.mark.usefixtures("unchecked")
@@ -306,7 +306,11 @@ def test_a_flow_in_two_parts_is_the_flow(first, last):
     assert float(end.log_loss[-1]) == pytest.approx(float(whole.log_loss[-1]), rel=1e-7)
 
 
-def test_replicas_are_the_single_runs():
+@pytest.mark.parametrize("numbers_under_way", [2**18, 80])
+def test_replicas_are_the_single_runs(monkeypatch, numbers_under_way):
+    """All at once, and two at a time, where the others wait."""
+    monkeypatch.setattr("ulpm.flow.cohort._NUMBERS_UNDER_WAY", numbers_under_way)
+    assert largest_cohort(4, 12 + 4 * 7, torch.device("cpu")) == (4 if numbers_under_way > 80 else 2)
     starts = start(replicas=4)
     starts.W[1] *= 3
     starts.H[2] *= 0.1
@@ -443,11 +447,8 @@ def test_a_classifier_that_is_a_little_too_fast_trips_balancedness(monkeypatch):
 
 @pytest.mark.parametrize("log_time", LOG_TIMES)
 def test_a_wrong_clock_disagrees_with_scipy(monkeypatch, log_time):
-    def fast(*arguments):
-        clock, error = clock_through_step(*arguments)
-        return 1.01 * clock, error
-
-    monkeypatch.setattr("ulpm.flow.loop.clock_through_step", fast)
+    right = ulpm.flow.clock._clocks
+    monkeypatch.setattr("ulpm.flow.clock._clocks", lambda *arguments, **named: 1.01 * right(*arguments, **named))
     counts, d, _ = CASES["balanced"]
     state, answers = reference("balanced")
     path = gradient_flow(Problem(counts, d), state, log_time=log_time, rtol=1e-8, records=3)
