@@ -11,7 +11,8 @@ PACKAGE = Path(ulpm.__file__).parent
 # A part is a module or a subpackage of ulpm. It may import parts of earlier layers, and of its own layer only itself.
 LAYERS = (
     {"_files", "_versions", "_threads", "_checks", "logdomain", "sample"},
-    {"problem", "geometry"},
+    {"problem"},
+    {"geometry"},
     {"field"},
     {"metrics", "optimality"},
     {"trajectory"},

@@ -3,18 +3,33 @@
 from ulpm.descent import gradient_descent
 from ulpm.field import log_loss, margin
 from ulpm.flow import gradient_flow, resume_flow
+from ulpm.geometry import block_state, collapsed_state, seli_state, simplex_etf
 from ulpm.metrics import ClassMoments, measure, neural_collapse, neural_collapse_from_moments, probe
+from ulpm.optimality import (
+    Certificate,
+    CriticalPoint,
+    Separation,
+    certify,
+    minimum_norm_separation,
+    sphere_critical_point,
+)
 from ulpm.problem import Problem, State, from_features
 from ulpm.sample import fashion_mnist_sample
 from ulpm.trajectory import Snapshots, Status, Trajectory
 
 __all__ = [
+    "Certificate",
     "ClassMoments",
+    "CriticalPoint",
     "Problem",
+    "Separation",
     "Snapshots",
     "State",
     "Status",
     "Trajectory",
+    "block_state",
+    "certify",
+    "collapsed_state",
     "fashion_mnist_sample",
     "from_features",
     "gradient_descent",
@@ -22,8 +37,12 @@ __all__ = [
     "log_loss",
     "margin",
     "measure",
+    "minimum_norm_separation",
     "neural_collapse",
     "neural_collapse_from_moments",
     "probe",
     "resume_flow",
+    "seli_state",
+    "simplex_etf",
+    "sphere_critical_point",
 ]

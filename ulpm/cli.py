@@ -1,4 +1,4 @@
-"""The command line: ``ulpm flow | resume | plot | table``."""
+"""The command line: ``ulpm flow | resume | plot | table | certify``."""
 
 import dataclasses
 import json
@@ -16,11 +16,12 @@ from rich.markdown import Markdown
 
 from ulpm import _checks, _files
 from ulpm.flow import FlowRun, resume_flow
-from ulpm.plotting import save_figures
+from ulpm.plotting import plot_certificate, save_figures
+from ulpm.plotting.files import save_figure
 from ulpm.problem import Problem, State
 from ulpm.runs import RunDirectory
 from ulpm.starts import SAMPLE, parse_class_counts, start_from_features
-from ulpm.summary import markdown_table, summarise
+from ulpm.summary import certificate_summary, certificate_table, markdown_table, summarise
 from ulpm.trajectory import Trajectory
 
 __all__ = ["main"]
@@ -218,12 +219,40 @@ class Table:
     def run(self) -> int:
         paths = _load(self.runs)
         table = markdown_table(paths)
-        console = Console()
-        # Piped on, the Markdown itself is of more use than a picture of it.
-        console.print(Markdown(table)) if console.is_terminal else _say(table)
+        _show(table)
         if self.out is not None:
             _files.write_text(self.out, table)
         _write_json(self.json, {name: summarise(path) for name, path in paths.items()})
+        return 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Certify:
+    """Show what the states of a saved run prove about the optimum: bounds that close as the run goes on.
+
+    Writes certificate.md and certificate.png beside the run.
+    """
+
+    run_directory: Annotated[Path, tyro.conf.Positional]
+    """A run directory or trajectory file."""
+    device: str = "cpu"
+    """Where to certify the snapshots of a file of an earlier version, which has no certificates."""
+    json: Path | None = None
+    """Write the bounds and residuals here in JSON."""
+
+    def run(self) -> int:
+        _checks.device(self.device)
+        ((name, saved),) = _load([self.run_directory]).items()
+        path = saved.certified(self.device)
+        if path is not saved:
+            _say(f"{name} was saved without certificates: these are of its {len(path.log_time)} snapshots.")
+        table = certificate_table(path)
+        _show(table)
+        here = self.run_directory if self.run_directory.is_dir() else self.run_directory.parent
+        _files.write_text(here / "certificate.md", table)
+        save_figure(plot_certificate(path), here / "certificate.png", "png")
+        _say(f"Results are in {here}: certificate.md, certificate.png")
+        _write_json(self.json, certificate_summary(path))
         return 0
 
 
@@ -232,6 +261,7 @@ Command = (
     | Annotated[Resume, tyro.conf.subcommand("resume")]
     | Annotated[Plot, tyro.conf.subcommand("plot")]
     | Annotated[Table, tyro.conf.subcommand("table")]
+    | Annotated[Certify, tyro.conf.subcommand("certify")]
 )
 
 
@@ -288,6 +318,12 @@ def _load(runs: Sequence[Path]) -> dict[str, Trajectory]:
 def _write_json(path: Path | None, result: Any) -> None:
     if path is not None:
         _files.write_text(path, json.dumps(result, indent=2, allow_nan=False) + "\n")
+
+
+def _show(table: str) -> None:
+    console = Console()
+    # Piped on, the Markdown itself is of more use than a picture of it.
+    console.print(Markdown(table)) if console.is_terminal else _say(table)
 
 
 def _say(text: str) -> None:

@@ -11,7 +11,9 @@ from torch.linalg import vector_norm
 
 from ulpm import _checks
 from ulpm._versions import versions
+from ulpm.field import LogLossField
 from ulpm.metrics import neural_collapse
+from ulpm.optimality.certificate import Certificate, certificate_at
 from ulpm.problem import Problem, State
 from ulpm.trajectory import Snapshots, Status, Trajectory
 
@@ -38,6 +40,7 @@ class Recorder:
         self.snapshots = snapshots
         self._shape = shape
         self._labels = problem.labels.to(device)
+        self._field = LogLossField(problem, device)
 
     @classmethod
     def for_start(
@@ -72,6 +75,7 @@ class Recorder:
             **{f"metrics.{key}": value for key, value in neural_collapse(W64, H64, self._labels).items()},
             "invariant_drift.balancedness": vector_norm(change.flatten(1), dim=1) / rho.square(),
             "invariant_drift.classifier_sum": classifier_sum / rho,
+            **{f"certificate.{key}": value for key, value in certificate_at(self._field, W64, H64).columns().items()},
         }
         # One transfer: the table is on the host.
         measured = dict(zip(values, torch.stack([value.double() for value in values.values()]).cpu(), strict=True))
@@ -119,6 +123,7 @@ class Recorder:
             **shown({name: self.table[name] for name in ("log_time", "log_loss", "squared_norm", "margin")}),
             metrics=shown(self.group("metrics.")),
             invariant_drift=shown(self.group("invariant_drift.")),
+            certificate=Certificate.of(problem, **shown(self.group("certificate."))),
             status=status[0] if single else tuple(status),
             stats=dict(stats),
             final_state=State(W[0], H[0]) if single else State(W, H),

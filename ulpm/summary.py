@@ -1,14 +1,16 @@
 """What a run comes to in a few numbers, beside what theory says they should be."""
 
+import decimal
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 
+from ulpm.optimality.certificate import Certificate
 from ulpm.trajectory import Trajectory
 
-__all__ = ["markdown_table", "summarise"]
+__all__ = ["certificate_summary", "certificate_table", "markdown_table", "summarise"]
 
 
 def summarise(path: Trajectory) -> dict[str, Any]:
@@ -70,6 +72,88 @@ def markdown_table(paths: Mapping[str, Trajectory]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def certificate_summary(path: Trajectory) -> dict[str, Any]:
+    """The certificates of a trajectory as valid JSON: what all of them prove together, and every record.
+
+    ``optimum`` is v* where it is known in closed form, which no certificate uses. With replicas a record is a list.
+    Numbers that are not finite, such as bounds that do not exist, are None.
+
+    Raises: ValueError if the trajectory has no certificates.
+    """
+    certificate = _certificate(path)
+    lower, upper = _proven(certificate)
+    columns = {"log_time": path.log_time, **certificate.columns(), "gap": certificate.gap}
+    return {
+        "class_counts": list(path.problem.class_counts),
+        "feature_dim": path.problem.feature_dim,
+        "optimum": _plain(torch.tensor(path.problem.minimum_norm_value)),
+        "lower_bound": _plain(lower),
+        "upper_bound": _plain(upper),
+        "gap": _plain(upper / lower - 1),
+        "relaxation_tight": certificate.relaxation_tight,
+        "records": {name: [_plain(row) for row in column] for name, column in columns.items()},
+    }
+
+
+def certificate_table(path: Trajectory) -> str:
+    """A dozen records of the closing bounds in Markdown, with replicas the median over them, and what they prove.
+
+    Raises: ValueError if the trajectory has no certificates.
+    """
+    certificate = _certificate(path)
+    columns = certificate.columns() | {"gap": certificate.gap}
+    lines = ["| log10 t | " + " | ".join(name for name, _ in _CERTIFICATE.values()) + " |"]
+    lines.append("|---" * (len(_CERTIFICATE) + 1) + "|")
+    for i in torch.linspace(0, len(path.log_time) - 1, min(12, len(path.log_time))).round().long().tolist():
+        cells = [_number(_plain(columns[key][i]), digits) for key, (_, digits) in _CERTIFICATE.items()]
+        at_start = bool((path.log_time[i] == -math.inf).any())
+        time = "t = 0" if at_start else _number(_plain(path.log_time[i] / math.log(10)))
+        lines.append(f"| {time} | " + " | ".join(cells) + " |")
+    return "\n".join([*lines, *(f"\n{sentence}" for sentence in _verdict(path, certificate))]) + "\n"
+
+
+_CERTIFICATE = {
+    "lower_bound": ("Σ R_yi / ‖R‖_op ≤ v*", 8),
+    "nuclear_upper_bound": ("‖WH‖_* / q_min ≥ v*", 8),
+    "upper_bound": ("½ρ² / q_min ≥ v*", 8),
+    "gap": ("relative gap", 3),
+    "stationarity": ("stationarity", 3),
+    "complementarity": ("complementarity", 3),
+}
+
+
+def _certificate(path: Trajectory) -> Certificate:
+    if path.certificate is None:
+        raise ValueError("the trajectory has no certificates: take path.certified().")
+    return path.certificate
+
+
+def _proven(certificate: Certificate) -> tuple[torch.Tensor, torch.Tensor]:
+    """The best bounds of all records and replicas."""
+    lower, upper = certificate.lower_bound, certificate.nuclear_upper_bound
+    return lower[~lower.isnan()].amax(), upper[~upper.isnan()].amin()
+
+
+def _verdict(path: Trajectory, certificate: Certificate) -> list[str]:
+    """What all records together prove, the bounds rounded outwards, beside what is known."""
+    lower, upper = (float(bound) for bound in _proven(certificate))
+    at_least = decimal.Context(prec=9, rounding=decimal.ROUND_FLOOR).create_decimal(lower)
+    at_most = decimal.Context(prec=9, rounding=decimal.ROUND_CEILING).create_decimal(upper)
+    if upper < math.inf:
+        sentences = [
+            f"All {len(path.log_time)} records together prove that the optimum v* lies in [{at_least}, {at_most}]."
+        ]
+    else:
+        sentences = [
+            f"No record separates the classes: the optimum v* is at least {at_least}, and no upper bound follows."
+        ]
+    if math.isfinite(path.problem.minimum_norm_value):
+        sentences.append(f"In closed form, which no certificate uses, v* = {path.problem.minimum_norm_value:.9g}.")
+    if not certificate.relaxation_tight:
+        sentences.append("With d < K − 1 the convex relaxation is not tight: the gap stays open at every state.")
+    return sentences
+
+
 _ROWS = {
     "log10_time": "log10 t",
     "log10_loss": "log10 L",
@@ -96,8 +180,8 @@ def _plain(values: torch.Tensor) -> Any:
     return numbers if math.isfinite(numbers) else None
 
 
-def _number(value: float | Sequence[float | None] | None) -> str:
+def _number(value: float | Sequence[float | None] | None, digits: int = 4) -> str:
     if isinstance(value, Sequence):
         finite = [x for x in value if x is not None]
         value = float(torch.tensor(finite, dtype=torch.float64).median()) if finite else None
-    return "–" if value is None else f"{value:.4g}"
+    return "–" if value is None else f"{value:.{digits}g}"

@@ -13,7 +13,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ulpm import _files
+from ulpm import _checks, _files
+from ulpm.optimality.certificate import Certificate, certify
 from ulpm.problem import Problem, State
 
 if TYPE_CHECKING:
@@ -58,7 +59,9 @@ class Trajectory:
     ``margin`` (q_min), each value of ``metrics`` (keys of ``neural_collapse``) and of ``invariant_drift``
     ("balancedness": ‖B − B(0)‖_F/ρ², B = WᵀW − HHᵀ; "classifier_sum": ‖Σ_k w_k − (Σ_k w_k)(0)‖/ρ) are float64
     tensors [records(, replicas)]. Records that a replica did not reach are nan; rows that none reached are left out.
-    ``status`` is one Status, or one a replica. ``stats`` holds totals over the run and its replicas.
+    ``certificate`` holds bounds of the margin problem's optimum and the KKT residuals of every record; it is None in
+    files of versions that had none. ``status`` is one Status, or one a replica. ``stats`` holds totals over the run and
+    its replicas.
     """
 
     problem: Problem
@@ -73,6 +76,7 @@ class Trajectory:
     final_state: State
     config: Mapping[str, Any]
     snapshots: Snapshots | None = None
+    certificate: Certificate | None = None
 
     @property
     def finished(self) -> bool:
@@ -85,6 +89,33 @@ class Trajectory:
         """γ/γ*, the normalised margin q_min/ρ² over its largest possible value 1/(2v*); nan where v* is unknown."""
         return 2 * self.problem.minimum_norm_value * self.margin / self.squared_norm
 
+    def certified(self, device: str = "cpu") -> "Trajectory":
+        """The records that have a certificate: all, or in a file of a version without, those of its snapshots.
+
+        These are certified on ``device``. Raises: ValueError if there are no snapshots either, or no such device.
+        """
+        if self.certificate is not None:
+            return self
+        if self.snapshots is None:
+            raise ValueError("this trajectory was saved without certificates and without snapshots: run it again.")
+        records = self.snapshots.records
+        # With more snapshots than records some are there twice; those of records that none reached are dropped.
+        kept = (records.diff(prepend=records.new_tensor([-1])) > 0) & (records < len(self.log_time))
+        records, W, H = records[kept], self.snapshots.W[kept], self.snapshots.H[kept]
+        # A snapshot that a replica did not reach is nan, no state: zeros stand in for it, and nan for their numbers.
+        reached = ~self.log_time[records].isnan()
+        where = _checks.device(device)
+        columns = certify(self.problem, State(W.nan_to_num().to(where), H.nan_to_num().to(where))).columns()
+        values = {name: torch.where(reached, column.cpu(), torch.nan) for name, column in columns.items()}
+        return dataclasses.replace(
+            self,
+            **{name: getattr(self, name)[records] for name in _SERIES},
+            metrics={name: column[records] for name, column in self.metrics.items()},
+            invariant_drift={name: column[records] for name, column in self.invariant_drift.items()},
+            snapshots=None,
+            certificate=Certificate.of(self.problem, **values),
+        )
+
     def columns(self) -> dict[str, Float[Tensor, " R *batch"]]:
         """Every recorded quantity by name, in the order of tables."""
         return {
@@ -94,6 +125,7 @@ class Trajectory:
             "margin": self.margin,
             **self.metrics,
             **{f"{name}_drift": values for name, values in self.invariant_drift.items()},
+            **({} if self.certificate is None else self.certificate.columns()),
         }
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -104,6 +136,8 @@ class Trajectory:
         tensors = {name: getattr(self, name) for name in _SERIES}
         tensors |= {f"metrics.{name}": values for name, values in self.metrics.items()}
         tensors |= {f"invariant_drift.{name}": values for name, values in self.invariant_drift.items()}
+        if self.certificate is not None:
+            tensors |= {f"certificate.{name}": values for name, values in self.certificate.columns().items()}
         tensors |= {"final_state.W": self.final_state.W, "final_state.H": self.final_state.H}
         if self.snapshots is not None:
             tensors |= {f"snapshots.{field}": getattr(self.snapshots, field) for field in ("records", "W", "H")}
@@ -133,9 +167,10 @@ class Trajectory:
             return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
         status = tuple(Status[name] for name in metadata["status"])
-        snapshots = group("snapshots.")
+        snapshots, certificate = group("snapshots."), group("certificate.")
+        problem = Problem(metadata["class_counts"], metadata["feature_dim"])
         return cls(
-            problem=Problem(metadata["class_counts"], metadata["feature_dim"]),
+            problem=problem,
             **{name: tensors[name] for name in _SERIES},
             metrics={name: tensors[f"metrics.{name}"] for name in metadata["metrics"]},
             invariant_drift=group("invariant_drift."),
@@ -144,6 +179,7 @@ class Trajectory:
             final_state=State(**group("final_state.")),
             config=metadata["config"],
             snapshots=Snapshots(**snapshots) if snapshots else None,
+            certificate=Certificate.of(problem, **certificate) if certificate else None,
         )
 
     def to_csv(self, file: str | os.PathLike[str] | io.TextIOBase) -> None:

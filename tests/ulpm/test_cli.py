@@ -1,5 +1,6 @@
 """The commands do what they say, and answer every mistake with one sentence and a non-zero exit."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -80,6 +81,41 @@ def test_plot_and_table_take_several_runs(run: Path, tmp_path: Path, capsys: pyt
     assert "nc1_pinv" in capsys.readouterr().out
     assert (tmp_path / "t.md").read_text().startswith("| | a | b |")
     assert json.loads((tmp_path / "t.json").read_text()).keys() == {"a", "b"}
+
+
+def test_certify_shows_and_draws_the_closing_bounds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run, file = tmp_path / "a", tmp_path / "certificate.json"
+    long = ("flow", "--class-counts", "3x3", "--feature-dim", "4", "--log-time", "1000", "--records", "30")
+    assert main([*long, *QUIET, "--out", str(run)]) == 0
+    capsys.readouterr()
+    assert main(["certify", str(run), "--json", str(file)]) == 0
+    table = (run / "certificate.md").read_text()
+    assert capsys.readouterr().out.startswith(table)
+    assert table.startswith("| log10 t |")
+    assert (run / "certificate.png").stat().st_size > 5000
+    result = json.loads(file.read_text())
+    path = ulpm.Trajectory.load(run / "trajectory.safetensors")
+    assert path.certificate is not None
+    assert result["records"]["lower_bound"] == path.certificate.lower_bound.tolist()
+    assert result["lower_bound"] <= 2 * 3**0.5 <= result["upper_bound"]
+    assert result["gap"] < 1e-3
+
+
+def test_certify_takes_the_snapshots_of_a_run_that_was_saved_without_certificates(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = run / "trajectory.safetensors"
+    path = ulpm.Trajectory.load(file)
+    dataclasses.replace(path, certificate=None).save(file)
+    capsys.readouterr()
+    assert main(["certify", str(file)]) == 0
+    assert "saved without certificates: these are of its 5 snapshots" in capsys.readouterr().out
+    assert (run / "certificate.md").exists()
+    dataclasses.replace(path, certificate=None, snapshots=None).save(file)
+    assert main(["certify", str(run)]) == 1
+    assert "without certificates and without snapshots: run it again" in capsys.readouterr().err
+    assert main(["certify", str(run), "--device", "meta"]) == 1
+    assert "device 'meta' is not available" in capsys.readouterr().err
 
 
 def test_an_existing_run_is_kept_unless_overwriting_is_asked_for_and_succeeds(
@@ -195,7 +231,7 @@ def test_a_mistake_gets_one_sentence_a_non_zero_exit_and_writes_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("command", ["plot", "table", "resume"])
+@pytest.mark.parametrize("command", ["plot", "table", "resume", "certify"])
 def test_missing_or_damaged_runs_get_one_sentence(
     command: str, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -208,7 +244,7 @@ def test_missing_or_damaged_runs_get_one_sentence(
     assert all(error.startswith("ulpm: ") and "Traceback" not in error for error in errors)
 
 
-@pytest.mark.parametrize("command", ["flow", "resume", "plot", "table"])
+@pytest.mark.parametrize("command", ["flow", "resume", "plot", "table", "certify"])
 def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main([command, "--help"])

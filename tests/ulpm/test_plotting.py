@@ -15,12 +15,20 @@ from mpl_toolkits.mplot3d import proj3d
 
 import ulpm
 from ulpm.metrics.collapse import METRICS
-from ulpm.plotting import plot_collapse, plot_invariants, plot_loss, plot_margin, plot_metrics, save_figures
+from ulpm.plotting import (
+    plot_certificate,
+    plot_collapse,
+    plot_invariants,
+    plot_loss,
+    plot_margin,
+    plot_metrics,
+    save_figures,
+)
 from ulpm.plotting.style import number
 
 LN10 = math.log(10)
 END = 400.0
-PLOTS = (plot_metrics, plot_loss, plot_margin, plot_invariants)
+PLOTS = (plot_metrics, plot_loss, plot_margin, plot_invariants, plot_certificate)
 
 
 def run(counts, d, log10_time=100.0, replicas=None, records=20, snapshots=0, rtol=1e-4):
@@ -454,6 +462,61 @@ def test_a_single_record_and_undefined_metrics_are_drawn_without_complaint():
     assert any("from" in text for text in words(plot_loss(path)))
 
 
+# --- certificates ----------------------------------------------------------------------------------------------------
+
+
+def test_bounds_are_drawn_as_recorded_from_where_they_exist(balanced):
+    bounds, gap = plot_certificate(balanced).axes
+    certificate = balanced.certificate
+    names = ("lower_bound", "nuclear_upper_bound", "upper_bound")
+    for line, name in zip(data(bounds), names, strict=True):
+        values = getattr(certificate, name)
+        assert_drawn(line, balanced, torch.where(values.isinf(), torch.nan, values))
+    assert_drawn(data(gap)[0], balanced, torch.where(certificate.gap.isinf(), torch.nan, certificate.gap))
+    assert np.isnan(data(bounds)[1].get_ydata()[0])
+    (optimum,) = theory(bounds)
+    assert optimum.get_ydata() == pytest.approx([4.0, 4.0])  # (K − 1)√n
+    low, high = bounds.get_ylim()
+    assert low < float(certificate.lower_bound.min())
+    assert 4.0 < high < 8.0
+
+
+def test_the_gap_is_compared_with_its_law_and_states_its_own_exponent(balanced):
+    _, gap = plot_certificate(balanced).axes
+    (law,) = theory(gap)
+    assert slope(law) == pytest.approx(-1)
+    assert law.get_ydata()[-1] == pytest.approx(float(balanced.certificate.gap[-1]))
+    (note,) = [text.get_text() for text in gap.texts]
+    # Rates of 1/log t have corrections of the same relative order.
+    assert float(note.split("measured ")[1].replace("−", "-")) == pytest.approx(-1, abs=0.05)
+
+
+def test_below_full_rank_no_optimum_and_no_law_are_drawn_and_the_figure_says_why():
+    path = run([3] * 5, 2, log10_time=20.0)
+    figure = plot_certificate(path)
+    assert not any(theory(axes) for axes in figure.axes)
+    assert any("not tight" in text for text in words(figure))
+    figure.draw_without_rendering()
+
+
+def test_a_run_that_never_separates_shows_its_lower_bound_alone():
+    problem = ulpm.Problem([2] * 5, 3)
+    path = ulpm.gradient_flow(problem, problem.random_state(seed=0), log_time=-3.0, records=4)
+    assert bool(path.certificate.upper_bound.isinf().all())
+    figure = plot_certificate(path)
+    assert np.isfinite(data(figure.axes[0])[0].get_ydata()).all()
+    assert "not defined at any record" in words(figure)
+    figure.draw_without_rendering()
+
+
+def test_each_run_is_beside_the_optimum_of_its_own_problem(balanced):
+    other = run([2] * 4, 5)
+    bounds, gap = plot_certificate(balanced, other).axes
+    assert sorted(line.get_ydata()[0] for line in theory(bounds)) == pytest.approx([4.0, 3 * math.sqrt(2)])
+    assert len(data(gap)) == 2
+    assert len(theory(gap)) == 1
+
+
 def positions(marks):
     return np.stack([np.asarray(x) for x in getattr(marks, "_offsets3d", marks.get_offsets().T)], 1)
 
@@ -575,7 +638,7 @@ def test_files_are_complete_pictures_and_nothing_else_is_left(replicated, tmp_pa
     three = {name: replicated.metrics[name] for name in ("nc0", "nc1_pinv", "nc4_mismatch")}
     files = save_figures(dataclasses.replace(replicated, metrics=three), tmp_path / "new" / "figures")
     assert [file.name for file in files] == [
-        f"{n}.png" for n in ("metrics", "loss", "margin", "invariants", "collapse")
+        f"{n}.png" for n in ("metrics", "loss", "margin", "invariants", "certificate", "collapse")
     ]
     assert sorted(files) == sorted((tmp_path / "new" / "figures").iterdir())
     for file in files:
@@ -589,17 +652,25 @@ def test_files_are_complete_pictures_and_nothing_else_is_left(replicated, tmp_pa
 @pytest.fixture
 def small(balanced, monkeypatch):
     """A run without snapshots; all its figures but that of the loss are empty, and so quickly written."""
-    for name in ("metrics", "margin", "invariants"):
+    for name in ("metrics", "margin", "invariants", "certificate"):
         monkeypatch.setattr(f"ulpm.plotting.files.plot_{name}", lambda path, **_: Figure())
     return dataclasses.replace(balanced, snapshots=None)
 
 
 def test_without_snapshots_the_other_figures_are_written_the_same_each_time(small, tmp_path):
     first, second = (save_figures(small, tmp_path / name, formats=["svg", "pdf"]) for name in "ab")
-    assert [file.name for file in first[::2]] == ["metrics.svg", "loss.svg", "margin.svg", "invariants.svg"]
+    names = ["metrics.svg", "loss.svg", "margin.svg", "invariants.svg", "certificate.svg"]
+    assert [file.name for file in first[::2]] == names
     for one, other in zip(first, second, strict=True):
         assert one.read_bytes() == other.read_bytes(), one.name
         assert b"CreationDate" not in one.read_bytes()
+
+
+def test_a_run_without_certificates_is_drawn_without_them(small, tmp_path):
+    files = save_figures(dataclasses.replace(small, certificate=None), tmp_path)
+    assert [file.name for file in files] == ["metrics.png", "loss.png", "margin.png", "invariants.png"]
+    with pytest.raises(ValueError, match="has no certificates to draw"):
+        plot_certificate(dataclasses.replace(small, certificate=None))
 
 
 def test_an_unknown_format_is_an_error_before_anything_is_written(balanced, tmp_path):

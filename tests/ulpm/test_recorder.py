@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from ulpm import Problem, State, Status, Trajectory, neural_collapse
+from ulpm.optimality import certify
 from ulpm.recorder import Recorder, describe_run
 
 PROBLEM = Problem([2, 3], 3)
@@ -46,6 +47,15 @@ def test_metrics_are_those_of_the_state():
     assert set(table.group("metrics.")) == set(want)
     for key, value in want.items():
         assert float(table.table[f"metrics.{key}"][2, 1]) == pytest.approx(float(value), rel=1e-12, abs=1e-15)
+
+
+def test_certificates_are_those_of_the_state():
+    state, table = recorder()
+    table.record(torch.tensor([2]), torch.tensor([1]), state.W[1:], state.H[1:], known(0.0))
+    want = certify(PROBLEM, State(state.W[1], state.H[1])).columns()
+    assert set(table.group("certificate.")) == set(want)
+    for key, value in want.items():
+        assert float(table.table[f"certificate.{key}"][2, 1]) == pytest.approx(float(value), rel=1e-12)
 
 
 def test_replicas_are_recorded_in_rows_of_their_own_and_the_rest_is_nan():

@@ -1,5 +1,6 @@
 """Summaries and tables repeat a trajectory's numbers and set them beside the limits of theory."""
 
+import dataclasses
 import json
 import math
 
@@ -7,7 +8,7 @@ import pytest
 import torch
 
 import ulpm
-from ulpm.summary import markdown_table, summarise
+from ulpm.summary import certificate_summary, certificate_table, markdown_table, summarise
 
 PROBLEM = ulpm.Problem([5] * 4, 20)
 
@@ -61,3 +62,43 @@ def test_the_table_has_a_column_a_run_and_every_metric(path: ulpm.Trajectory) ->
         assert any(line.startswith(f"| `{key}`") for line in lines)
     row = next(line for line in lines if line.startswith("| log10 t "))
     assert row == "| log10 t | 100 | 100 |"
+
+
+def test_the_certificate_table_says_what_the_run_proves(path: ulpm.Trajectory) -> None:
+    assert path.certificate is not None
+    *rows, proven, _, closed_form = certificate_table(path).splitlines()
+    assert len([row for row in rows if row.startswith("|")]) == 2 + 9
+    assert len({row.count("|") for row in rows if row}) == 1
+    assert rows[2].startswith("| t = 0 | ")
+    assert "| – |" in rows[2]
+    assert f"{float(path.certificate.gap[-1]):.3g}" in rows[10]
+    lower, upper = (float(number) for number in proven.split("[")[1].rstrip("].").split(", "))
+    assert lower <= float(path.certificate.lower_bound.max()) < 3 * math.sqrt(5)
+    assert 3 * math.sqrt(5) < float(path.certificate.nuclear_upper_bound.min()) <= upper
+    assert closed_form.endswith("v* = 6.70820393.")
+
+
+def test_the_certificate_summary_is_valid_json_of_every_record(path: ulpm.Trajectory) -> None:
+    assert path.certificate is not None
+    summary = certificate_summary(path)
+    assert json.loads(json.dumps(summary, allow_nan=False)) == summary
+    assert summary["records"]["nuclear_upper_bound"][0] is None
+    assert summary["records"]["gap"][-1] == float(path.certificate.gap[-1])
+    assert {len(column) for column in summary["records"].values()} == {9}
+    assert summary["lower_bound"] <= summary["optimum"] <= summary["upper_bound"]
+    assert summary["gap"] == summary["upper_bound"] / summary["lower_bound"] - 1
+
+
+def test_certificates_of_replicas_that_separate_nothing_prove_a_lower_bound_only() -> None:
+    narrow = ulpm.Problem([2] * 5, 2)
+    stopped = ulpm.gradient_flow(narrow, narrow.random_state(seed=0, replicas=2), log_time=-3, records=3)
+    table, summary = certificate_table(stopped), certificate_summary(stopped)
+    assert "No record separates the classes: the optimum v* is at least" in table
+    assert "not tight" in table
+    assert summary["upper_bound"] is summary["gap"] is summary["optimum"] is None
+    assert summary["records"]["upper_bound"] == [[None, None]] * 3
+
+
+def test_a_trajectory_without_certificates_is_refused(path: ulpm.Trajectory) -> None:
+    with pytest.raises(ValueError, match="has no certificates"):
+        certificate_table(dataclasses.replace(path, certificate=None))

@@ -11,6 +11,7 @@ import xarray
 
 import ulpm
 from ulpm import _files
+from ulpm.optimality import certify
 
 
 @pytest.fixture(params=["single", "replicas"])
@@ -84,6 +85,48 @@ def test_snapshots_are_the_states_at_their_records(path: ulpm.Trajectory) -> Non
         # A batch of one and a batch of many may be summed in another order.
         torch.testing.assert_close(loss, path.log_loss[record], rtol=1e-13, atol=1e-13)
     assert torch.equal(snapshots.W[-1], path.final_state.W)
+
+
+def test_the_final_record_has_the_certificate_of_the_final_state(path: ulpm.Trajectory) -> None:
+    assert path.certificate is not None
+    for name, value in certify(path.problem, path.final_state).columns().items():
+        torch.testing.assert_close(path.columns()[name][-1], value, rtol=1e-12, atol=1e-12)
+    assert path.certified() is path
+
+
+def without_certificates(path: ulpm.Trajectory, tmp_path: Path) -> ulpm.Trajectory:
+    """As a version without certificates would have saved it."""
+    file = tmp_path / "old.safetensors"
+    dataclasses.replace(path, certificate=None).save(file)
+    return ulpm.Trajectory.load(file)
+
+
+def test_a_file_without_certificates_gets_those_of_its_snapshots(path: ulpm.Trajectory, tmp_path: Path) -> None:
+    old = without_certificates(path, tmp_path)
+    assert old.certificate is None
+    again = old.certified()
+    for name, column in again.columns().items():
+        torch.testing.assert_close(column, path.columns()[name][[0, 3, 6]], rtol=1e-10, atol=1e-12)
+
+
+def test_snapshots_that_were_not_reached_have_no_certificate(tmp_path: Path) -> None:
+    problem = ulpm.Problem([2, 2], 3)
+    start = problem.random_state(seed=0)
+    both = ulpm.State(torch.stack([start.W, 0 * start.W]), torch.stack([start.H, 0 * start.H]))
+    path = ulpm.gradient_flow(problem, both, log_time=3.0, records=5, snapshots=5)
+    assert bool(path.log_time[1:, 1].isnan().all())
+    again = without_certificates(path, tmp_path).certified()
+    assert again.certificate is not None
+    assert torch.equal(again.certificate.lower_bound.isnan(), path.log_time.isnan())
+    stopped = ulpm.gradient_flow(problem, start, log_time=30.0, records=5, snapshots=5, max_steps=3)
+    assert len(without_certificates(stopped, tmp_path).certified().log_time) == len(stopped.log_time) < 5
+
+
+def test_a_file_without_certificates_and_snapshots_says_so(path: ulpm.Trajectory) -> None:
+    with pytest.raises(ValueError, match="saved without certificates and without snapshots: run it again"):
+        dataclasses.replace(path, certificate=None, snapshots=None).certified()
+    with pytest.raises(ValueError, match="is not available here"):
+        dataclasses.replace(path, certificate=None).certified("meta")
 
 
 def test_a_checkpoint_or_a_damaged_file_is_no_trajectory(path: ulpm.Trajectory, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from matplotlib.backend_bases import FigureCanvasBase
 from matplotlib.figure import Figure
 
 from ulpm import _files
+from ulpm.plotting.certificate import plot_certificate
 from ulpm.plotting.collapse import plot_collapse
 from ulpm.plotting.curves import plot_invariants, plot_loss, plot_margin
 from ulpm.plotting.metrics import plot_metrics
@@ -26,9 +27,10 @@ def save_figures(
     others: Sequence[Trajectory] = (),
     labels: Sequence[str] | None = None,
 ) -> list[Path]:
-    """Write metrics, loss, margin, invariants and, if ``path`` has snapshots, collapse into ``directory``.
+    """Write metrics, loss, margin, invariants, certificate and collapse into ``directory``.
 
-    The curves of ``others`` are laid over those of ``path``; ``labels`` name them all in the legend.
+    The last two are left out where a run has no certificates, or ``path`` no snapshots. The curves of ``others`` are
+    laid over those of ``path``; ``labels`` name them all in the legend.
 
     Each file is replaced only by a complete new one, and the same run gives the same files. ``formats`` are endings
     that matplotlib can write, such as "png", "pdf" and "svg".
@@ -40,6 +42,8 @@ def save_figures(
     if unknown or isinstance(formats, str):
         raise ValueError(f"formats must be a list of {', '.join(sorted(known))}, but {formats!r} was given.")
     plots = [("metrics", plot_metrics), ("loss", plot_loss), ("margin", plot_margin), ("invariants", plot_invariants)]
+    if all(run.certificate is not None for run in (path, *others)):
+        plots.append(("certificate", plot_certificate))
     figures = {name: plot(path, *others, labels=labels) for name, plot in plots}
     if path.snapshots is not None:
         figures["collapse"] = plot_collapse(path)
@@ -47,12 +51,13 @@ def save_figures(
     for name, figure in figures.items():
         for ending in formats:
             file = Path(directory) / f"{name}.{ending}"
-            _save(figure, file, ending)
+            save_figure(figure, file, ending)
             written.append(file)
     return written
 
 
-def _save(figure: Figure, file: Path, ending: str) -> None:
+def save_figure(figure: Figure, file: Path, ending: str) -> None:
+    """Write ``figure`` to ``file`` as ``ending`` says, the same bytes each time. Raises: OSError if it cannot."""
     # Names of the elements of an svg file are random unless they are salted.
     steady = matplotlib.rc_context({"svg.hashsalt": "ulpm"}) if ending == "svg" else contextlib.nullcontext()
     with steady:

@@ -168,7 +168,7 @@ def time_axis(axes: Axes, figure_runs: Sequence[Run]) -> None:
     end = float(finite.max()) if len(finite) else 1.0
     axes.set_xscale("function", functions=(_even_scale, _even_scale_inverse))
     axes.set_xlim(min(_EARLIEST, end - 1), end)
-    fix_ticks(axes, "x", _round_numbers(end) if end > 0 else [math.floor(end) - 1, math.floor(end)])
+    fix_ticks(axes, "x", _round_numbers(end) if end > 0 else [math.floor(end) - 1.0, float(math.floor(end))])
     axes.set_xlabel(TIME_LABEL)
 
 

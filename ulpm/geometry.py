@@ -1,0 +1,128 @@
+"""States whose geometry is known in closed form: the optima of the model, and the other critical points among them.
+
+All are balanced, WᵀW = HHᵀ, so that ‖W‖ = ‖H‖, and have the asked norm ρ = √(‖W‖² + ‖H‖²). Coordinates are those of
+an orthonormal basis of the logits' column space; features beyond the rank are zero. float64 on the CPU.
+"""
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ulpm import _checks
+from ulpm.problem import Problem, State
+
+__all__ = ["block_state", "collapsed_state", "seli_state", "simplex_etf"]
+
+
+def simplex_etf(num_classes: int, feature_dim: int) -> Float[Tensor, "K d"]:
+    """K unit vectors with cosines −1/(K−1), the rows of V: V Vᵀ = K/(K−1) · (I − 11ᵀ/K), Σ_k v_k = 0.
+
+    A simplex equiangular tight frame, float64 on the CPU.
+
+    Raises: TypeError if a size is no integer, ValueError for K < 2 or d < K − 1, where no such frame exists.
+    """
+    K = _checks.integer("num_classes", num_classes, minimum=2)
+    d = _checks.integer("feature_dim", feature_dim, minimum=1)
+    _require_dimension("a simplex ETF", K, d, K - 1)
+    return math.sqrt(K / (K - 1)) * _padded(_centred_basis(K), d)
+
+
+def collapsed_state(problem: Problem, norm: float = 1.0) -> State:
+    """Neural collapse: h_{k,i} = h_k ∝ w_k = the k-th vector of a simplex ETF, with ‖W‖ = ‖H‖ = ρ/√2.
+
+    The global optimum of the margin problem for balanced counts (Ji, Lu, Zhang, Deng, Su, 2022).
+
+    Raises: ValueError for d < K − 1, for unequal counts, where the optimum has no collapsed geometry and a collapsed
+    state is not even balanced (see seli_state), and for a norm that is not positive; TypeError if it is no number.
+    """
+    if not problem.balanced:
+        raise ValueError(
+            f"a collapsed state needs the same number of samples in each class, but the counts are "
+            f"{_brief(problem.class_counts)}: use seli_state, the optimum for unequal counts."
+        )
+    etf = simplex_etf(problem.num_classes, problem.feature_dim)
+    return _scaled(problem, etf, etf / math.sqrt(problem.class_counts[0]), norm)
+
+
+def seli_state(problem: Problem, norm: float = 1.0) -> State:
+    """Simplex-encoded labels: logits Z ∝ I − 11ᵀ/K spread over the samples of each class, in balanced factors.
+
+        Z̄ diag(√n_k) = U Σ Vᵀ,   W = U Σ^{1/2},   h_{k,i} = column k of Σ^{1/2} Vᵀ diag(1/√n_k)
+
+    The global optimum of the margin problem for any class counts (Thrampoulidis, Kini, Vakilian, Behnia, 2022); for
+    balanced counts it is neural collapse, up to a rotation.
+
+    Raises: ValueError for d < K − 1 or a norm that is not positive, TypeError if it is no number.
+    """
+    K, d = problem.num_classes, problem.feature_dim
+    _require_dimension("a simplex-encoded (SELI) state", K, d, K - 1)
+    basis = _centred_basis(K)
+    root_counts = torch.tensor(problem.class_counts, dtype=torch.float64).sqrt()
+    # I − 11ᵀ/K = B Bᵀ, and B on the left keeps Σ_k w_k = 0 to rounding where the singular values differ by much.
+    U, S, Vh = torch.linalg.svd(basis.T * root_counts, full_matrices=False)
+    class_features = (Vh / root_counts).T * S.sqrt()
+    return _scaled(problem, _padded(basis @ U * S.sqrt(), d), _padded(class_features, d), norm)
+
+
+def block_state(problem: Problem, block_size: int = 2, norm: float = 1.0) -> State:
+    """K = m·b classes in m ≥ 2 orthogonal blocks, each a simplex ETF of b ≥ 2: w_k ∝ h_k ∝ row k of A,
+
+        A = blockdiag(I_b − 11ᵀ/b, …, I_b − 11ᵀ/b),   w_k ∝ n_k^{1/4},   h_{k,i} ∝ n_k^{−1/4}
+
+    A KKT point of the margin problem with value Σ_k √n_k (K√n when balanced) whatever b, hence not optimal: its active
+    margins are those between blocks, and their multipliers are λ_{ij} = 1/((K − b)√n_{y_i}). Block β holds the
+    classes β·b … β·b + b − 1. Counts may differ between blocks; within one they must not, as the multipliers would not
+    balance there. (The point with K = 4, b = 2 is due to Ji, Lu, Zhang, Deng, Su, 2022.)
+
+    Raises: ValueError if b < 2 does not split K into at least two blocks, for d < K − K/b, unequal counts within a
+    block, or a norm that is not positive; TypeError for a block size that is no integer or a norm that is no number.
+    """
+    K, d, counts = problem.num_classes, problem.feature_dim, problem.class_counts
+    b = _checks.integer("block_size", block_size, minimum=2)
+    if K % b or b == K:
+        raise ValueError(f"block_size must split the {K} classes into at least 2 equal blocks, but {b} was given.")
+    _require_dimension(f"a state of {K // b} blocks of {b}", K, d, K - K // b)
+    for start in range(0, K, b):
+        block = counts[start : start + b]
+        if len(set(block)) > 1:
+            raise ValueError(
+                f"a block state needs the same number of samples in each class of a block, but classes {start} … "
+                f"{start + b - 1} have {_brief(block)}: make them equal, or use seli_state."
+            )
+    rows = _padded(torch.kron(torch.eye(K // b), _centred_basis(b)), d)
+    fourth_roots = torch.tensor(counts, dtype=torch.float64).pow(0.25)[:, None]
+    return _scaled(problem, rows * fourth_roots, rows / fourth_roots, norm)
+
+
+def _centred_basis(K: int) -> Float[Tensor, "K r"]:
+    """B with orthonormal columns that are orthogonal to 1, B Bᵀ = I − 11ᵀ/K, r = K − 1 (Helmert's)."""
+    j = torch.arange(1, K, dtype=torch.float64)
+    basis = torch.ones(K, K - 1, dtype=torch.float64).triu()
+    basis[torch.arange(1, K), torch.arange(K - 1)] = -j
+    return basis / (j * (j + 1)).sqrt()
+
+
+def _padded(columns: Tensor, width: int) -> Tensor:
+    return torch.nn.functional.pad(columns, (0, width - columns.shape[1]))
+
+
+def _scaled(
+    problem: Problem, classifier: Float[Tensor, "K d"], class_features: Float[Tensor, "K d"], norm: float
+) -> State:
+    """The state with these rows w_k and h_k (the same for all samples of class k), scaled to the norm ρ."""
+    rho = _checks.real("norm", norm, above=0)
+    state = State(classifier, class_features[problem.labels].T.contiguous())
+    scale = rho / math.sqrt(float(state.squared_norm))
+    return State(state.W * scale, state.H * scale)
+
+
+def _require_dimension(name: str, K: int, d: int, rank: int) -> None:
+    if d < rank:
+        raise ValueError(f"{name} of {K} classes has rank {rank}, but feature_dim is {d}: use at least {rank}.")
+
+
+def _brief(counts: tuple[int, ...]) -> str:
+    shown = [str(n) for n in counts[:6]]
+    return ", ".join(shown + ["…"] * (len(counts) > 6))

@@ -1,0 +1,115 @@
+"""Bounds of the margin problem's optimum from any point, without a solver.
+
+    (MNS)         v* = min ½(‖W‖² + ‖H‖²)    subject to   q_{ij} = Z_{y_i,i} − Z_{j,i} ≥ 1,  Z = W H
+    (relaxation)  min ‖Z‖_*                  subject to   the same;      dual   max Σ λ_{ij},  ‖G(λ)‖_op ≤ 1,  λ ≥ 0
+
+with column i of G(λ) equal to Σ_j λ_{ij}(e_{y_i} − e_j). As ½(‖W‖² + ‖H‖²) ≥ ‖WH‖_*, and WH has factors in R^d that
+attain it, a point with q_min > 0 shows that v* ≤ ‖Z‖_*/q_min ≤ ½ρ²/q_min. And λ_{ij} = p_{ij}/‖R‖_op is feasible in the
+dual whatever the point, since G(p) = R: v* ≥ Σ_i R_{y_i,i}/‖R‖_op. Along the gradient flow, multipliers ∝ p_{ij} tend
+to those of a KKT point (Lyu and Li, "Gradient Descent Maximizes the Margin of Homogeneous Neural Networks", 2020);
+where that is the optimum and d ≥ K − 1, the bounds close, like 1/log t.
+"""
+
+import dataclasses
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from ulpm.field import LogLossField
+from ulpm.optimality import kkt
+from ulpm.optimality.norms import euclidean_norm, nuclear_norm, operator_norm
+from ulpm.problem import Problem, State
+
+__all__ = ["Certificate", "certificate_at", "certify"]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Certificate:
+    """What a point proves about the optimum v* of the margin problem, and how far it is from a KKT point itself.
+
+        lower_bound           Σ_i R_{y_i,i} / ‖R‖_op                   ≤ v*, at any point
+        upper_bound           ½ρ² / q_min                              ≥ v*
+        nuclear_upper_bound   ‖WH‖_* / q_min                           ≥ v*, and never above ``upper_bound``
+        stationarity          min_c ‖Θ + c ∇L‖ / ‖Θ‖
+        complementarity       Σ p_{ij}(q_{ij} − q_min) / (q_min Σ p_{ij})
+
+    All but the lower bound are inf where nothing separates (q_min ≤ 0). float64 with the replica axes of the state.
+    Bounds hold up to rounding, 1e-14 relative.
+
+    ``relaxation_tight`` tells whether factors of dimension d can attain the optimum of the relaxation, d ≥ K − 1: its
+    logits are unique and of rank K − 1 (Thrampoulidis, Kini, Vakilian, Behnia, "Imbalance Trouble: Revisiting
+    Neural-Collapse Geometry", 2022). Otherwise no lower bound exceeds the value of the relaxation, which is below v*,
+    and the gap stays open whatever the point.
+    """
+
+    lower_bound: Float[Tensor, "*batch"]
+    upper_bound: Float[Tensor, "*batch"]
+    nuclear_upper_bound: Float[Tensor, "*batch"]
+    stationarity: Float[Tensor, "*batch"]
+    complementarity: Float[Tensor, "*batch"]
+    relaxation_tight: bool
+
+    @classmethod
+    def of(cls, problem: Problem, **columns: Float[Tensor, "*batch"]) -> "Certificate":
+        """The certificate with these ``columns`` for points of ``problem``."""
+        return cls(relaxation_tight=problem.feature_dim >= problem.num_classes - 1, **columns)
+
+    def columns(self) -> dict[str, Float[Tensor, "*batch"]]:
+        """The five numbers by name."""
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)[:-1]}
+
+    @property
+    def gap(self) -> Float[Tensor, "*batch"]:
+        """nuclear_upper_bound/lower_bound − 1: v* and the value of this point's logits differ by this share at most."""
+        return self.nuclear_upper_bound / self.lower_bound - 1
+
+    def holds(self, tol: float) -> Bool[Tensor, "*batch"]:
+        """Whether the point's logits, scaled to q_min = 1, are proven optimal within the relative tolerance ``tol``."""
+        return self.gap <= tol
+
+    def __str__(self) -> str:
+        """A sentence a replica, and one more if the gap cannot close."""
+        columns = (self.lower_bound, self.nuclear_upper_bound, self.gap)
+        lines = [
+            f"The optimum lies in [{lower:.8g}, {upper:.8g}], relative gap {gap:.2g}."
+            if upper < torch.inf
+            else f"The optimum is at least {lower:.8g}; the point separates nothing, so that no upper bound follows."
+            for lower, upper, gap in torch.stack(columns, -1).reshape(-1, 3).tolist()
+        ]
+        if not self.relaxation_tight:
+            lines.append("With d < K − 1 the convex relaxation is not tight: the gap stays open at every point.")
+        return "\n".join(lines)
+
+
+def certify(problem: Problem, state: State) -> Certificate:
+    """Bounds of the optimal value v* and KKT residuals, see :class:`Certificate`; right at any loss, e^−10⁶ included.
+
+    Shapes: the replica axes of ``state``; computed in float64 on its device. Cost: four products of the size of W H,
+    and the singular values of two K × K matrices, a replica.
+
+    Raises: TypeError or ValueError if the state does not fit the problem.
+    """
+    problem.check(state)
+    with torch.no_grad():
+        return certificate_at(LogLossField(problem, state.W.device), state.W.double(), state.H.double())
+
+
+def certificate_at(field: LogLossField, W: Float[Tensor, "*batch K d"], H: Float[Tensor, "*batch d N"]) -> Certificate:
+    """``certify`` of float64 tensors that are known to fit, as the records of a run are."""
+    problem = field.problem
+    loss, W_dot, H_dot = field(W, H)
+    Z = W @ H
+
+    def where_separating(value: Tensor) -> Tensor:
+        return torch.where(loss.margin > 0, value, torch.inf)
+
+    return Certificate.of(
+        problem,
+        # Columns of R sum to 0, so that half the sum of absolute values is the sum of the label entries.
+        lower_bound=loss.residual.abs().sum((-2, -1)) / 2 / operator_norm(loss.residual),
+        upper_bound=where_separating(euclidean_norm(W, H).square() / 2 / loss.margin),
+        nuclear_upper_bound=where_separating(nuclear_norm(Z) / loss.margin),
+        stationarity=where_separating(kkt.stationarity(W, H, loss, W_dot, H_dot)),
+        complementarity=kkt.complementarity(problem, Z, loss),
+    )
