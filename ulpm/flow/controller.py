@@ -70,10 +70,12 @@ class StepSizeController:
 
         What is previous is the accepted step before this one.
         """
-        # The floor keeps a vanishing error from asking for an infinite step and from poisoning the next ratio.
+        # The floors keep a vanishing error from asking for an infinite step and from poisoning the next one. That of the
+        # proportional term is high: it is for errors near the tolerance, and would slow down the first steps.
         r, before = error_ratio.clamp(min=1e-10), previous_ratio.clamp(min=1e-4)
         p = self.order
-        steady = r ** (-(self.integral + self.proportional) / p) * before ** (self.proportional / p)
+        damping = previous_ratio.clamp(min=0.1) ** (self.proportional / p)
+        steady = r ** (-(self.integral + self.proportional) / p) * damping
         predicted = step_size / previous_step_size * r ** (-2 / p) * before ** (1 / p)
         proposal = torch.where(accepted, torch.minimum(steady, predicted), r ** (-1 / p))
         return step_size * (self.safety * proposal).clamp(self.smallest_factor, self.largest_factor)

@@ -93,7 +93,7 @@ class FlowLoop:
         log_loss = system.rate(y, rate)
         size, speed, log_loss = _to_host(vector_norm(y, dim=1), vector_norm(rate, dim=1), log_loss)
         # Cautious; the controller soon finds the right size.
-        first = 0.1 * rtol ** (1 / DORMAND_PRINCE.order) * size / speed
+        first = 0.5 * rtol ** (1 / DORMAND_PRINCE.order) * size / speed
         replicas = torch.arange(len(y))
         cohort = Cohort(
             replicas=replicas,

@@ -52,6 +52,7 @@ def scripted(ratio, replicas=3, log_time=3.0, records=5):
     milestones = Milestones.until("log_time", log_time, records, system.loss(y).log_loss)
     loop = FlowLoop.from_start(system, milestones, Recorder.for_start(PROBLEM, W, H, records, 0), y, RTOL)
     loop.stepper = ScriptedStepper(loop, ratio)
+    loop.cohort.step_size *= 0.2  # so short that the end is many steps away
     return loop
 
 
