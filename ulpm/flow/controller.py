@@ -70,8 +70,8 @@ class StepSizeController:
 
         What is previous is the accepted step before this one.
         """
-        # The floors keep a vanishing error from asking for an infinite step and from poisoning the next one. That of the
-        # proportional term is high: it is for errors near the tolerance, and would slow down the first steps.
+        # The floors keep a vanishing error from asking for an infinite step and from poisoning the next one. That of
+        # the proportional term is high: it is for errors near the tolerance, and would slow down the first steps.
         r, before = error_ratio.clamp(min=1e-10), previous_ratio.clamp(min=1e-4)
         p = self.order
         damping = previous_ratio.clamp(min=0.1) ** (self.proportional / p)

@@ -69,13 +69,14 @@ class Certificate:
         return self.gap <= tol
 
     def __str__(self) -> str:
-        """A sentence a replica, and one more if the gap cannot close."""
+        """A sentence a point, where there is one, and one more if the gap cannot close."""
         columns = (self.lower_bound, self.nuclear_upper_bound, self.gap)
         lines = [
             f"The optimum lies in [{lower:.8g}, {upper:.8g}], relative gap {gap:.2g}."
             if upper < torch.inf
             else f"The optimum is at least {lower:.8g}; the point separates nothing, so that no upper bound follows."
             for lower, upper, gap in torch.stack(columns, -1).reshape(-1, 3).tolist()
+            if lower == lower  # nan: a record that a replica did not reach
         ]
         if not self.relaxation_tight:
             lines.append("With d < K − 1 the convex relaxation is not tight: the gap stays open at every point.")
@@ -88,11 +89,14 @@ def certify(problem: Problem, state: State) -> Certificate:
     Shapes: the replica axes of ``state``; computed in float64 on its device. Cost: four products of the size of W H,
     and the singular values of two K × K matrices, a replica.
 
-    Raises: TypeError or ValueError if the state does not fit the problem.
+    Raises: TypeError or ValueError if the state does not fit the problem, ValueError if its norm overflows.
     """
     problem.check(state)
     with torch.no_grad():
-        return certificate_at(LogLossField(problem, state.W.device), state.W.double(), state.H.double())
+        W, H = state.W.double(), state.H.double()
+        if not bool(torch.isfinite(euclidean_norm(W, H).square()).all()):
+            raise ValueError("the state is so large that its logits or its norm overflow: scale it down.")
+        return certificate_at(LogLossField(problem, state.W.device), W, H)
 
 
 def certificate_at(field: LogLossField, W: Float[Tensor, "*batch K d"], H: Float[Tensor, "*batch d N"]) -> Certificate:

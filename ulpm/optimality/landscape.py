@@ -42,6 +42,9 @@ _CRITICAL = 1e-8
 # Beside a critical point, rotations of R^d have a curvature of the order of the tangential share times ρ over the least
 # singular value of [Wᵀ H], and a global minimum misses ‖R‖_op = μ by about that share: this multiple decides nothing.
 _MAGNIFIED = 100.0
+# What a proof of optimality must be better than to be one, as a share of the loss and of what tells points apart.
+_LARGEST_EXCESS = 1e-2
+_LARGEST_UNCERTAINTY = 1e-3
 # The bound (a) and the curvature along its direction enclose the smallest one: here they agree, as shares of ‖R‖_op.
 _CLOSED_FORM = 1e-12
 _LANCZOS = 1e-9
@@ -60,11 +63,15 @@ class CriticalPoint:
     ``curvature_error``      an eigenvalue lies that near to ``min_curvature``, and the smallest is not above it.
     ``direction``            the unit tangent of ``min_curvature``, signed so that L does not rise to first order. Where
                              the curvature is negative L falls along it: a witness against a minimum.
-    ``kind``                 ``not_critical``: τ > 1e-8. Else, with η = 100τ + rounding of the logits,
-                             ``global_minimum``: certified by ‖R‖_op ≤ μ(1 + η);
+    ``kind``                 ``not_critical``: τ > 1e-8, by more than rounding of the given numbers makes it. Else, with
+                             η = 100τ + rounding of the logits,
+                             ``global_minimum``: ‖R‖_op ≤ μ(1 + η), which proves (L − min L)/L ≤ ½ρ²μη/L, where that
+                             means something: η ≤ 1e-3·min(1, ρ²), since all points near 0 are alike up to ρ², and
+                             ½ρ²μη/L ≤ 1e-2, which float64 allows up to norms ρ of some thousands;
                              ``strict_saddle``: a curvature below −η‖R‖_op, by more than ``curvature_error``;
                              ``undetermined``: neither is shown. Rotations of R^d give a curvature of 0 wherever they
-                             move the point, so that local minima that are not global are here.
+                             move the point, so that local minima that are not global are here, and so are points whose
+                             numbers are too coarse to tell, such as large ones in float32.
     """
 
     tangential_gradient: float
@@ -92,17 +99,21 @@ def sphere_critical_point(problem: Problem, state: State) -> CriticalPoint:
             f"sphere_critical_point takes a single state, but this one has replica axes {list(state.batch_shape)}: "
             "pick one, as in State(state.W[0], state.H[0])."
         )
-    if not bool(state.squared_norm > 0):
-        raise ValueError("the zero state lies on no sphere: scale a state that is not zero.")
+    # Squares of smaller or larger norms, and products of these with the logits, leave the range of float64.
+    if not 1e-290 < float(state.squared_norm.double()) < 1e200:
+        raise ValueError("the state is zero, or so small or so large that its norm underflows or overflows: scale it.")
     with torch.no_grad(), suitable_threads(state.H):
-        return _classify(_Sphere(problem, State(state.W.double(), state.H.double())))
+        precise = State(state.W.double(), state.H.double())
+        return _classify(_Sphere(problem, precise, torch.finfo(state.W.dtype).eps))
 
 
 class _Sphere:
     """The loss near a point of its sphere, divided by its value there. Vectors are (W, H) laid end to end."""
 
-    def __init__(self, problem: Problem, point: State) -> None:
+    def __init__(self, problem: Problem, point: State, given_epsilon: float) -> None:
         self.point = point
+        self.given_epsilon = given_epsilon
+        self.squared_norm = float(point.squared_norm)
         self._field = LogLossField(problem, point.W.device)
         self.loss, W_dot, H_dot = self._field(point.W, point.H)
         self.tangential_gradient = float(kkt.stationarity(point.W, point.H, self.loss, W_dot, H_dot))
@@ -129,9 +140,12 @@ class _Sphere:
 
     def uncertainty(self) -> float:
         """η: the share of ‖R‖_op that rounding of the logits and the tangential gradient leave open."""
+        return _MAGNIFIED * self.tangential_gradient + self.rounding(torch.finfo(self.normal.dtype).eps)
+
+    def rounding(self, epsilon: float) -> float:
+        """The share of the gradient that numbers of relative precision ``epsilon`` leave open, by the logits."""
         largest_logit = float(self.point.W.norm(dim=1).max() * self.point.H.norm(dim=0).max())
-        rounding = 100 * torch.finfo(self.normal.dtype).eps * (1 + largest_logit)
-        return _MAGNIFIED * self.tangential_gradient + rounding
+        return 100 * epsilon * (1 + largest_logit)
 
 
 def _classify(sphere: _Sphere) -> CriticalPoint:
@@ -164,10 +178,12 @@ def _classify(sphere: _Sphere) -> CriticalPoint:
 
 def _kind(sphere: _Sphere, scale: float, largest_curvature: float) -> Kind:
     if sphere.tangential_gradient > _CRITICAL:
-        return "not_critical"
+        return "not_critical" if sphere.tangential_gradient > sphere.rounding(sphere.given_epsilon) else "undetermined"
     uncertainty = sphere.uncertainty()
     if scale <= sphere.multiplier * (1 + uncertainty):
-        return "global_minimum"
+        excess = sphere.squared_norm * sphere.multiplier * uncertainty / 2
+        resolved = uncertainty <= _LARGEST_UNCERTAINTY * min(1.0, sphere.squared_norm)
+        return "global_minimum" if resolved and excess <= _LARGEST_EXCESS else "undetermined"
     return "strict_saddle" if largest_curvature < -uncertainty * scale else "undetermined"
 
 

@@ -89,7 +89,7 @@ def minimum_norm_separation(
         labels, columns, weights = y, np.arange(len(y)), np.ones(len(y))
     programme = MarginProgramme.with_margins(labels, c, weights / (weights * c[labels].max(1)).max())
 
-    name = _solver_name(solver, K + len(labels))
+    name = _solver_name(solver, K + len(labels), symmetric)
     X, multipliers, words = _solve(programme, name)
     rank = rank_at_optimum(programme, X, multipliers)
     polished = polish(programme, Point.from_solution(X, multipliers, rank))
@@ -120,12 +120,12 @@ def _cvxpy() -> Any:
     return cvxpy
 
 
-def _solver_name(solver: str | None, block: int) -> str:
+def _solver_name(solver: str | None, block: int, symmetric: bool) -> str:
     """``solver`` as cvxpy spells it, or the one that is best for a semidefinite block of this size."""
     if block > _LARGEST_BLOCK:
         raise ValueError(
             f"the programme has a semidefinite block of {block} rows, but at most {_LARGEST_BLOCK} can be solved: "
-            "use symmetric=True or fewer classes."
+            f"use {'fewer classes' if symmetric else 'symmetric=True'}."
         )
     if solver is None:
         return "CLARABEL" if block <= _LARGEST_FOR_INTERIOR_POINT else "SCS"

@@ -243,3 +243,20 @@ def test_sixty_thousand_samples_take_less_than_two_seconds():
         certify(problem, state)
         seconds.append(time.perf_counter() - began)
     assert min(seconds) < 2
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_a_state_whose_norm_overflows_gets_one_sentence():
+    problem = Problem([2, 2], 3)
+    with pytest.raises(ValueError, match="so large that its logits or its norm overflow"):
+        certify(problem, problem.random_state(scale=1e155))
+
+
+def test_records_that_a_replica_did_not_reach_are_left_out_of_the_words():
+    problem = Problem([2, 2], 3)
+    state = problem.random_state(seed=0, replicas=2)
+    state.W[1], state.H[1] = 0, 0
+    certificate = gradient_flow(problem, state, log_time=3.0, records=4).certificate
+    assert torch.isnan(certificate.lower_bound[1:, 1]).all()
+    assert "nan" not in str(certificate)
+    assert len(str(certificate).splitlines()) == 4 + 1

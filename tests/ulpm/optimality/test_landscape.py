@@ -276,12 +276,53 @@ def test_a_float32_state_is_classified_in_float64():
     assert point.min_curvature == pytest.approx(sphere_critical_point(problem, state).min_curvature, rel=1e-5)
 
 
+def test_a_minimum_rounded_to_float32_is_undetermined():
+    """Rounding made it 1e-7 from critical, which is no proof that it is not."""
+    state = collapsed_state(Problem([3] * 10, 16), 4.0)
+    point = sphere_critical_point(Problem([3] * 10, 16), State(state.W.float(), state.H.float()))
+    assert point.tangential_gradient > 1e-8
+    assert point.kind == "undetermined"
+
+
+@pytest.mark.parametrize("norm", [1e-8, 1e-7, 5e-7, 2e7, 1e9, 1e80])
+def test_a_saddle_is_never_called_a_minimum_however_small_or_large_it_is(norm):
+    """At small norms all points are alike up to ρ², at large ones rounding of the logits decides nothing."""
+    point = sphere_critical_point(Problem([1] * 4, 5), block_state(Problem([1] * 4, 5), 2, norm))
+    assert point.kind in {"undetermined", "strict_saddle"}
+
+
+@pytest.mark.parametrize("norm", [1e-5, 1e-4, 1e-3])
+def test_a_point_near_the_origin_whose_classifier_fits_its_means_is_not_called_a_minimum(norm):
+    """W ∝ R₀ Hᵀ with arbitrary class means is critical up to ρ², and has curvatures below 0 of that size."""
+    problem = Problem([2] * 4, 8)
+    means = torch.linalg.qr(torch.randn(8, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64))[0][:4]
+    H = means[problem.labels].T
+    R = torch.nn.functional.one_hot(problem.labels, 4).double().T - 0.25
+    W = R @ H.T
+    scale = norm / math.sqrt(2)
+    point = sphere_critical_point(problem, State(W * scale / W.norm(), H * scale / H.norm()))
+    assert point.kind != "global_minimum"
+
+
+@pytest.mark.parametrize("norm", [1e5, 1e7])
+def test_a_minimum_that_rounding_hides_is_undetermined_and_not_said_to_be_uncritical(norm):
+    problem = Problem([3] * 10, 16)
+    assert sphere_critical_point(problem, collapsed_state(problem, norm)).kind == "undetermined"
+
+
+@pytest.mark.parametrize("scale", [1e-160, 1e120, 1e155])
+def test_a_state_whose_norm_leaves_the_range_of_numbers_gets_one_sentence(scale):
+    problem = Problem([2, 2], 3)
+    with pytest.raises(ValueError, match="underflows or overflows: scale it"):
+        sphere_critical_point(problem, problem.random_state(scale=scale))
+
+
 @pytest.mark.usefixtures("unchecked")
 def test_replicas_the_zero_state_and_other_mistakes_get_one_sentence():
     problem = Problem([2, 2], 3)
     with pytest.raises(ValueError, match=r"takes a single state, but this one has replica axes \[5\]"):
         sphere_critical_point(problem, problem.random_state(replicas=5))
-    with pytest.raises(ValueError, match="the zero state lies on no sphere"):
+    with pytest.raises(ValueError, match="the state is zero, or so small or so large"):
         sphere_critical_point(problem, State(torch.zeros(2, 3), torch.zeros(3, 4)))
     with pytest.raises(ValueError, match="W must have shape"):
         sphere_critical_point(problem, Problem([2, 2], 4).random_state())

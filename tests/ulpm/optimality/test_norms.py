@@ -38,5 +38,5 @@ def test_norms_of_a_batch_are_those_of_its_matrices():
 @pytest.mark.parametrize("scale", [1e-150, 0.0, 1e75])
 def test_norms_scale_with_the_matrix(scale):
     matrix, values = graded(3, 8, 0.1)
-    assert float(operator_norm(scale * matrix)) == pytest.approx(scale, rel=1e-14)
-    assert float(nuclear_norm(scale * matrix)) == pytest.approx(scale * values.sum(), rel=1e-14)
+    assert float(operator_norm(scale * matrix)) == pytest.approx(scale, rel=1e-14, abs=0)
+    assert float(nuclear_norm(scale * matrix)) == pytest.approx(scale * values.sum(), rel=1e-14, abs=0)
