@@ -7,14 +7,15 @@ import torch
 from ulpm.flow.cohort import largest_cohort
 from ulpm.problem import Problem, State
 
-__all__ = ["KEPT_VECTORS", "WORKING_VECTORS", "available_bytes", "check_memory", "predicted_bytes"]
+__all__ = ["KEPT_VECTORS", "RECORD_VECTORS", "WORKING_VECTORS", "available_bytes", "check_memory", "predicted_bytes"]
 
 # Vectors of the size of the state that are alive at once, at most. Of every replica: the start, the same packed, the
 # rate and the final state. Of those under way: the stages, points and scratch vector of the workspace (7 + 3 + 1),
-# three of conjugate gradients, and three of a record: the state inside a step and what metrics make of it. An explicit
-# run needs 4 fewer.
+# three of conjugate gradients. Of a record, in float64: the state inside a step and what metrics make of it, and two
+# copies of a float32 state. An explicit run needs 4 fewer.
 KEPT_VECTORS = 4
-WORKING_VECTORS = 17
+WORKING_VECTORS = 14
+RECORD_VECTORS = {8: 5, 4: 7}
 
 
 def predicted_bytes(problem: Problem, state: State, records: int, snapshots: int) -> int:
@@ -28,7 +29,7 @@ def predicted_bytes(problem: Problem, state: State, records: int, snapshots: int
     item = state.W.element_size()
     invariants = 4 * problem.feature_dim**2 * 8
     under_way = largest_cohort(replicas, numbers, state.W.device)
-    working = under_way * (WORKING_VECTORS * numbers + logits) * item
+    working = under_way * ((WORKING_VECTORS * item + RECORD_VECTORS[item] * 8) * numbers + logits * item)
     return working + replicas * ((KEPT_VECTORS + snapshots) * numbers * item + invariants + 30 * records * 8)
 
 
