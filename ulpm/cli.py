@@ -63,7 +63,7 @@ class Flow:
     snapshots: int = 9
     """Number of whole states kept for the picture of the collapse."""
     max_steps: int = 100_000
-    """Give up after this many steps."""
+    """Give up after this many steps; of replicas, after as many for each cohort that runs at once."""
     dtype: Literal["float64", "float32"] = "float64"
     """Number format."""
     device: str = "cpu"

@@ -5,8 +5,8 @@ moderate numbers, however small the loss L is:
 
     L = Σ_i log(1 + e^{x_i}),    R_{y_i,i}/L = σ(x_i)/L,    Q_{ji} = p_{ij}/L = e^{a_{ij} − x_i} σ(x_i)/L
 
-The scaled residual R/L has −Q off the label row and the column sum of Q on it, so that its columns sum to zero whatever
-the gap; 1 − softmax would return 0 there and destroy the conservation of Σ_k w_k.
+The scaled residual R/L has −Q off the label row and, to rounding, the column sum of Q on it: its columns sum to zero
+whatever the gap; 1 − softmax would return 0 there and destroy the conservation of Σ_k w_k.
 """
 
 import dataclasses

@@ -64,6 +64,7 @@ class Recorder:
         known: dict[str, Float[Tensor, " S"]],
     ) -> None:
         """Measure states of ``replicas`` as their records ``rows``; ``known`` holds log_time, log_loss and margin."""
+        rows, replicas = rows.cpu(), replicas.cpu()  # the table is on the host, and what is not takes such indices
         W64, H64 = W.double(), H.double()
         squared_norm = W64.square().sum((-2, -1)) + H64.square().sum((-2, -1))
         # The origin, a critical point, has no scale to compare with; its drift is 0.
@@ -77,7 +78,7 @@ class Recorder:
             "invariant_drift.classifier_sum": classifier_sum / rho,
             **{f"certificate.{key}": value for key, value in certificate_at(self._field, W64, H64).columns().items()},
         }
-        # One transfer: the table is on the host.
+        # One transfer.
         measured = dict(zip(values, torch.stack([value.double() for value in values.values()]).cpu(), strict=True))
         for name, value in (known | measured).items():
             if name not in self.table:
@@ -89,9 +90,10 @@ class Recorder:
                 self.snapshots.W[i, replicas[here]] = W[here]
                 self.snapshots.H[i, replicas[here]] = H[here]
 
-    def last(self) -> dict[str, float]:
-        """The last record of the replica that is furthest behind."""
-        replica = int((~self.table["log_time"].isnan()).sum(0).argmin())
+    def last(self, replicas: Int[Tensor, " A"]) -> dict[str, float]:
+        """The last record of that one of ``replicas`` which is furthest behind."""
+        recorded = (~self.table["log_time"].isnan()).sum(0)
+        replica = int(replicas[recorded[replicas].argmin()])
         row = int((~self.table["log_time"][:, replica].isnan()).sum()) - 1
         return {name: float(column[row, replica]) for name, column in self.table.items()}
 

@@ -102,7 +102,7 @@ def test_the_last_record_is_that_of_the_replica_furthest_behind():
         table.record(
             rows, torch.tensor(replicas), state.W[replicas], state.H[replicas], known(*([10.0 * row] * len(rows)))
         )
-    assert table.last()["log_time"] == 10
+    assert table.last(torch.arange(2))["log_time"] == 10
 
 
 @pytest.mark.parametrize("replicas", [None, 1, 2])

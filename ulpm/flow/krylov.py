@@ -72,7 +72,7 @@ class ConjugateGradients:
             residual.addcmul_(image, -step[:, None])
             before, squared = squared, torch.where(going, vector_norm(residual, dim=1).square(), squared)
             inverse = torch.where(going, curvature / before, 0.0)
-            largest = torch.maximum(largest, inverse + carried)
+            largest = torch.where(going, torch.maximum(largest, inverse + carried), largest)
             ratio = torch.where(going, squared / before, 0.0)
             carried = ratio * inverse
             direction.mul_(ratio[:, None]).add_(residual)

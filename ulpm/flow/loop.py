@@ -90,7 +90,9 @@ class FlowLoop:
     ) -> "FlowLoop":
         """A loop whose replicas all stand at their start ``y``, recorded as record 0."""
         rate = torch.empty_like(y)
-        log_loss = system.rate(y, rate)
+        # A cohort at a time, which is as much as memory was asked for.
+        parts = torch.split(torch.arange(len(y)), largest_cohort(len(y), y.shape[1], y.device))
+        log_loss = torch.cat([system.rate(y[rows[0] : rows[-1] + 1], rate[rows[0] : rows[-1] + 1]) for rows in parts])
         size, speed, log_loss = _to_host(vector_norm(y, dim=1), vector_norm(rate, dim=1), log_loss)
         # Cautious; the controller soon finds the right size.
         first = 0.5 * rtol ** (1 / DORMAND_PRINCE.order) * size / speed
@@ -116,13 +118,19 @@ class FlowLoop:
         nobody = cohort.take(replicas[:0])
         loop = cls(system, milestones, recorder, nobody, cohort, y.clone(), rtol)
         loop.counts["field_evaluations"] += len(y)
-        loop._record(replicas, cohort.next_record, y, cohort.clock)
+        for rows in parts:
+            loop._record(rows, cohort.next_record[rows], y[rows[0] : rows[-1] + 1], cohort.clock[rows])
         cohort.next_record += 1
         for replica in replicas[speed == 0].tolist():
             loop.status[replica] = Status.STATIONARY
         cohort.keep(speed > 0)
         loop._refill()
         return loop
+
+    @property
+    def cohorts(self) -> int:
+        """How many cohorts the replicas make: they run about one after the other."""
+        return -(-len(self.status) // largest_cohort(len(self.final), self.final.shape[1], self.final.device))
 
     @property
     def running(self) -> bool:
@@ -139,7 +147,7 @@ class FlowLoop:
     def _refill(self) -> None:
         """Let waiting replicas in, once there is room for a good many."""
         c, waiting = self.cohort, self.waiting
-        most = largest_cohort(len(self.status), self.final.shape[1], self.final.device)
+        most = largest_cohort(len(self.final), self.final.shape[1], self.final.device)
         if not len(waiting.replicas) or len(c.replicas) > most - most // 8:
             return
         rows = torch.arange(len(waiting.replicas))
@@ -181,7 +189,7 @@ class FlowLoop:
             step = self.stepper.step(self.system.rate, c.y, c.rate, h)
         middle = self.system.loss(step.middle).log_loss
         # The one time that a step without records waits for the device.
-        error, size, speed, log_loss, middle, stiffness, form = _to_host(
+        error, size, speed, log_loss, middle, stiffness, form, products = _to_host(
             vector_norm(step.error, dim=1),
             vector_norm(step.end, dim=1),
             vector_norm(step.end_rate, dim=1),
@@ -189,13 +197,13 @@ class FlowLoop:
             middle,
             step.stiffness,
             torch.zeros_like(step.stiffness) if step.error_form is None else step.error_form,
+            torch.zeros_like(step.stiffness) if step.products is None else step.products.to(step.stiffness),
         )
-        products = None if step.products is None else step.products.double().cpu()
         inside = LossInside(c.step_size, (c.log_loss, middle, log_loss), (c.speed.square(), speed.square()))
         clock, clock_error = clock_through_step(c.clock, inside)
         ratio = error_ratio(error / size, clock_error / clock, form.abs() / 2, log_time(clock, log_loss), self.rtol)
         accepted = ratio <= 1
-        self._count(accepted, method.evaluations_per_step, products)
+        self._count(accepted, method.evaluations_per_step, products if stiff else None)
         position = self.milestones.position(clock, log_loss, c.replicas)
         step_size = c.step_size
         self._record_passed(c, method, step, inside, accepted, _Place(position, clock))
@@ -215,7 +223,7 @@ class FlowLoop:
         c.position = torch.where(accepted, position, c.position)
         c.previous_step_size = torch.where(accepted, step_size, c.previous_step_size)
         c.previous_ratio = torch.where(accepted, ratio, c.previous_ratio)
-        self.hand_over(c, accepted, step_size, stiffness, products)
+        self.hand_over(c, accepted, step_size, stiffness, products if stiff else None)
 
     def stop(self) -> None:
         """End the replicas that still run, for lack of steps."""
@@ -276,6 +284,7 @@ class FlowLoop:
         m0, m1 = (length / (inside.step_size * speed) for speed in (first, last))
         theta = x * (m0 + x * ((3 - 2 * m0 - m1) + x * (m0 + m1 - 2)))
         theta = torch.where((theta >= 0) & (theta <= 1), theta, x)
+        theta = self._first_moments(theta, inside, mark, start_clock)
         low, high = torch.zeros_like(mark), torch.ones_like(mark)
         tolerance = 64 * torch.finfo(c.y.dtype).eps * mark
         done = torch.zeros_like(mark, dtype=torch.bool)
@@ -292,8 +301,25 @@ class FlowLoop:
             speed = self.milestones.speed(clock, log_loss, torch.lerp(*inside.squared_gradient, theta), replicas)
             newton = theta - miss / (inside.step_size * speed)
             bracketed = (newton > low) & (newton < high)
-            theta = torch.where(done, theta, torch.where(bracketed, newton, (low + high) / 2))
+            # Towards 0 by orders of magnitude, since a mark may be at e^(−300) of the first step.
+            between = torch.where(low < 1e-3 * high, (low.clamp(min=1e-290) * high).sqrt(), (low + high) / 2)
+            theta = torch.where(done, theta, torch.where(bracketed, newton, between))
         self._record(replicas, records, y, clock)
+
+    def _first_moments(
+        self,
+        theta: Float[Tensor, " S"],
+        inside: LossInside,
+        mark: Float[Tensor, " S"],
+        start_clock: Float[Tensor, " S"],
+    ) -> Float[Tensor, " S"]:
+        """``theta``, but t·L/h where the mark is a time t so early that the loss has not changed yet."""
+        if self.milestones.kind != "log_time" or not bool((start_clock == 0).any()):
+            return theta
+        log_t = torch.where(mark < 3, torch.log(torch.expm1(torch.expm1(mark))), torch.expm1(mark))
+        early = torch.exp(log_t + inside.log_loss[0]) / inside.step_size
+        unchanged = early * inside.step_size * inside.squared_gradient[0] < 0.1
+        return torch.where((start_clock == 0) & (early <= 1) & unchanged, early, theta)
 
     def _record(
         self,

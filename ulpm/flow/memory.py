@@ -14,6 +14,8 @@ __all__ = ["KEPT_VECTORS", "RECORD_VECTORS", "WORKING_VECTORS", "available_bytes
 # three of conjugate gradients. Of a record, in float64: the state inside a step and what metrics make of it, and two
 # copies of a float32 state. An explicit run needs 4 fewer.
 KEPT_VECTORS = 4
+# Where some replicas wait, they have a state and a rate of their own.
+WAITING_VECTORS = 2
 WORKING_VECTORS = 14
 RECORD_VECTORS = {8: 5, 4: 7}
 
@@ -30,7 +32,8 @@ def predicted_bytes(problem: Problem, state: State, records: int, snapshots: int
     invariants = 4 * problem.feature_dim**2 * 8
     under_way = largest_cohort(replicas, numbers, state.W.device)
     working = under_way * ((WORKING_VECTORS * item + RECORD_VECTORS[item] * 8) * numbers + logits * item)
-    return working + replicas * ((KEPT_VECTORS + snapshots) * numbers * item + invariants + 30 * records * 8)
+    kept = KEPT_VECTORS + (WAITING_VECTORS if under_way < replicas else 0)
+    return working + replicas * ((kept + snapshots) * numbers * item + invariants + 30 * records * 8)
 
 
 def available_bytes(device: torch.device) -> int | None:

@@ -5,6 +5,7 @@ import math
 import time
 from collections.abc import Iterator
 
+import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
@@ -29,7 +30,8 @@ class ProgressBar:
         if loop.running and now < self._next:
             return
         self._next = now + _SECONDS_BETWEEN_UPDATES
-        last = loop.recorder.last()
+        under_way = loop.cohort.replicas if loop.running else torch.arange(len(loop.status))
+        last = loop.recorder.last(under_way)
         self._bar.update(
             self._task,
             completed=loop.fraction_done,

@@ -13,6 +13,7 @@ import torch
 from ulpm import _checks
 from ulpm._threads import suitable_threads
 from ulpm.flow.checkpoint import read_checkpoint, write_checkpoint
+from ulpm.flow.cohort import largest_cohort
 from ulpm.flow.interrupt import deferred_interrupt
 from ulpm.flow.loop import FlowLoop
 from ulpm.flow.memory import check_memory
@@ -137,7 +138,8 @@ class FlowRun:
             system = FlowSystem(problem, state.W.device)
             y = system.pack(state)
             W, H = system.unpack(y)
-            log_loss_at_start = system.loss(y).log_loss
+            parts = torch.split(y, largest_cohort(len(y), y.shape[1], y.device))
+            log_loss_at_start = torch.cat([system.loss(part).log_loss for part in parts])
             if not bool((torch.isfinite(log_loss_at_start) & torch.isfinite(state.squared_norm)).all()):
                 raise ValueError("the start is so large that its logits or its norm overflow: scale it down.")
             if bool((state.squared_norm < _SMALLEST_SQUARED_NORM).any()):
@@ -168,7 +170,7 @@ class FlowRun:
         loop = self.loop
         due = time.monotonic() + seconds
         while loop.running:
-            out_of_steps = loop.counts["attempts"] >= self.config["max_steps"]
+            out_of_steps = loop.counts["attempts"] >= self.config["max_steps"] * loop.cohorts
             if checkpoint is not None and (out_of_steps or interrupted() or time.monotonic() >= due):
                 write_checkpoint(checkpoint, loop, self.config)
                 due = time.monotonic() + seconds

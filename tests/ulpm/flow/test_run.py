@@ -521,3 +521,18 @@ def test_two_replica_axes_are_one_clear_sentence():
     with pytest.raises(ValueError, match=r"one replica axis, but its leading axes are \[2, 3\]") as message:
         gradient_flow(PROBLEM, folded, log_time=1.0)
     one_sentence(message)
+
+
+@pytest.mark.parametrize("log_loss", [-50.0, -150.0, -300.0])
+@pytest.mark.parametrize("log_time", [-20.0, 0.0, 20.0, 100.0, 250.0])
+def test_records_and_the_end_are_hit_however_small_the_loss_is_at_the_start(log_loss, log_time):
+    """In the first step t = s/L: the marks are as near to its start as L is small."""
+    problem = Problem([2] * 3, 4)
+    W, H, _ = collapsed_arrays(0, [2] * 3, 4, -log_loss, 1e-3)
+    path = gradient_flow(problem, State(torch.tensor(W), torch.tensor(H)), log_time=log_time, records=9)
+    assert path.status is Status.LOG_TIME_REACHED
+    assert abs(float(path.log_loss[0]) - log_loss) < 10
+    v = torch.log1p(torch.logaddexp(torch.zeros(1).double(), path.log_time))
+    torch.testing.assert_close(v, float(v[-1]) * torch.arange(9).double() / 8, rtol=1e-10, atol=1e-15)
+    # 64 ε of log(1 + log(1 + t)), and rounding of log L on its way to log t and back.
+    assert float(path.log_time[-1]) == pytest.approx(log_time, rel=1e-12, abs=1e-12)
