@@ -1,0 +1,178 @@
+"""The data sets of the experiments as tensors on the device: standardised, never augmented, in whole or in part."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+import ulpm
+from real_experiments import sources
+from real_experiments.formats import Pixels
+
+SAMPLE = "fashion-mnist-sample"
+DATASETS = ("mnist", "kmnist", "fashion-mnist", "cifar10", SAMPLE)
+NUM_CLASSES = 10  # of every one of them
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Dataset:
+    """A training set on a device.
+
+    Shapes: ``images`` [N, C, H, W] float32, mean 0 and standard deviation 1 a channel over the full training set;
+    ``labels`` [N] int64 in 0 … K−1, K = ``num_classes``. ``source`` is a sentence that says where the images come from.
+
+    Raises: TypeError for other types, ValueError for shapes that do not fit or a label outside 0 … K−1.
+    """
+
+    name: str
+    images: Float[Tensor, "N C H W"]
+    labels: Int[Tensor, " N"]
+    num_classes: int
+    source: str
+
+    def __post_init__(self) -> None:
+        if self.images.dtype != torch.float32 or self.labels.dtype != torch.int64:
+            raise TypeError(
+                f"images must be float32 and labels int64, but they are {self.images.dtype} and {self.labels.dtype}."
+            )
+        if self.images.ndim != 4 or self.labels.shape != self.images.shape[:1] or not len(self.labels):
+            raise ValueError(
+                f"images must be [N, C, H, W] and labels [N] with N ≥ 1, but they are {list(self.images.shape)} and "
+                f"{list(self.labels.shape)}."
+            )
+        low, high = int(self.labels.min()), int(self.labels.max())
+        if low < 0 or high >= self.num_classes:
+            raise ValueError(f"labels must lie in 0 … {self.num_classes - 1}, but they lie in {low} … {high}.")
+
+    @property
+    def class_counts(self) -> tuple[int, ...]:
+        """n_k, k = 0 … K−1."""
+        return tuple(torch.bincount(self.labels, minlength=self.num_classes).tolist())
+
+
+def load_dataset(
+    name: str, path: Path | None = None, device: str | torch.device = "cpu", download: bool = True
+) -> Dataset:
+    """The full training set called ``name``, one of DATASETS, on ``device``.
+
+    Sources in order: ``path``, a folder that holds the published files (for CIFAR-10 the archive will do as well); for
+    Fashion-MNIST the Debian package dataset-fashion-mnist; the cache of earlier downloads; a download, if ``download``
+    allows it. "fashion-mnist-sample" is embedded and needs no source; it has 100 images a class.
+
+    Raises: ValueError for an unknown name or device, or a path for the embedded sample; OSError if the data cannot be
+    had, or is damaged, truncated or not what was published. Each says what to do.
+    """
+    if name not in DATASETS:
+        raise ValueError(f"there is no data set {name!r}: choose one of {', '.join(DATASETS)}.")
+    where = _device(device)
+    if name != SAMPLE:
+        pixels, labels, source = sources.training_set(name, path, download)
+    elif path is None:
+        pixels, labels, source = _sample()
+    else:
+        raise ValueError(f"{SAMPLE} is embedded, so that it has no path: leave it out, or load fashion-mnist.")
+    images = torch.from_numpy(standardised(pixels)).to(where)
+    return Dataset(name, images, torch.from_numpy(labels.astype(np.int64)).to(where), NUM_CLASSES, source)
+
+
+def subset(
+    dataset: Dataset, size: int | None = None, class_counts: Sequence[int] | None = None, seed: int = 0
+) -> Dataset:
+    """Some images of ``dataset``, drawn at random without replacement and kept in their order.
+
+    Either ``size`` images, the same number of every class; or class_counts[k] images of class k, where fewer than K
+    counts keep only the first classes, so that K′ = len(class_counts) becomes the number of classes; or, with neither,
+    the data set itself. The images are the same on every device, and with the same seed those of fewer images are among
+    those of more.
+
+    Raises: TypeError for anything but integers; ValueError for both size and counts, a size that is no multiple of K,
+    a count below 1, fewer than 2 or more than K counts, or a class that is missing or has too few images.
+    """
+    if size is None and class_counts is None:
+        return dataset
+    counts = _counts(dataset, size, class_counts)
+    _integer("seed", seed, minimum=0)
+    generator = torch.Generator().manual_seed(seed)
+    labels = dataset.labels.cpu()
+    chosen = []
+    for k, (count, available) in enumerate(zip(counts, dataset.class_counts, strict=False)):
+        if count > available:
+            has = f"has only {available} images" if available else "has no images"
+            raise ValueError(f"class {k} of {dataset.name} {has}, but {count} were asked for: ask for fewer.")
+        # A permutation of the whole class whatever the count: that is why a smaller subset is part of a larger one.
+        chosen.append(torch.nonzero(labels == k).flatten()[torch.randperm(available, generator=generator)[:count]])
+    index = torch.cat(chosen).sort().values.to(dataset.labels.device)
+    what = f"{counts[0]} a class" if len(set(counts)) == 1 else ", ".join(map(str, counts)) + " of classes 0, 1, …"
+    return Dataset(
+        dataset.name,
+        dataset.images[index],
+        dataset.labels[index],
+        len(counts),
+        f"{dataset.source} Of its {len(labels)} images {len(index)} were drawn: {what} (seed {seed}).",
+    )
+
+
+def standardised(pixels: Pixels) -> np.ndarray:
+    """(x − μ_c) / σ_c in float32 with mean μ_c and standard deviation σ_c of channel c over all images; [N, C, H, W].
+
+    A pixel has 256 values, so that both are exact sums over a histogram, and the result is a look-up.
+    """
+    values = np.arange(256)
+    result = np.empty(pixels.shape, np.float32)
+    for c in range(pixels.shape[1]):
+        histogram = np.zeros(256, np.int64)
+        for chunk in np.array_split(pixels[:, c], len(pixels) // 1000 + 1):  # bincount takes eight bytes a pixel
+            histogram += np.bincount(chunk.ravel(), minlength=256)
+        mean = np.average(values, weights=histogram)
+        deviation = np.sqrt(np.average((values - mean) ** 2, weights=histogram))
+        if deviation == 0:
+            raise ValueError(f"channel {c} has the same value in every pixel, so that it cannot be standardised.")
+        result[:, c] = ((values - mean) / deviation).astype(np.float32)[pixels[:, c]]
+    return result
+
+
+def _sample() -> tuple[Pixels, np.ndarray, str]:
+    images, labels = ulpm.fashion_mnist_sample()
+    pixels = (images * 255).round().to(torch.uint8).reshape(-1, 1, 28, 28).numpy()
+    return pixels, labels.numpy(), "The embedded sample of Fashion-MNIST: the first 100 images of each class."
+
+
+def _counts(dataset: Dataset, size: int | None, class_counts: Sequence[int] | None) -> tuple[int, ...]:
+    """The number of images of each class that ``subset`` was asked for."""
+    if class_counts is not None:
+        if size is not None:
+            raise ValueError("size and class_counts exclude each other: give one of them.")
+        if not 2 <= len(class_counts) <= dataset.num_classes:
+            raise ValueError(
+                f"class_counts must have 2 … {dataset.num_classes} entries for {dataset.name}, but it has "
+                f"{len(class_counts)}."
+            )
+        return tuple(_integer(f"class_counts[{k}]", count, minimum=1) for k, count in enumerate(class_counts))
+    total = _integer("size", size, minimum=1)
+    if total % dataset.num_classes:
+        raise ValueError(
+            f"a balanced subset of {dataset.num_classes} classes has a multiple of {dataset.num_classes} images, but "
+            f"size is {total}: change it, or give class_counts."
+        )
+    return (total // dataset.num_classes,) * dataset.num_classes
+
+
+def _integer(name: str, value: object, minimum: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} must be an integer, but {value!r} was given.")
+    if not minimum <= value < 2**63:
+        raise ValueError(f"{name} must be at least {minimum} and below 2^63, but {value} was given.")
+    return value
+
+
+def _device(device: str | torch.device) -> torch.device:
+    try:
+        found = torch.device(device)
+        torch.empty(0, device=found)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ValueError(f"device {str(device)!r} is not available here: use 'cpu', or 'cuda' with a GPU.") from error
+    return found
