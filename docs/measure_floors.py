@@ -155,7 +155,8 @@ of the class means below 1e-12 of the largest count as zero in `nc1_pinv`.
 Relative error of F = −∇ log L, against 50-digit arithmetic on the same rounded state, near collapse with logit gaps
 near the given one (K = 4, n = 5, d = 20; worst of 5 states). It is the error of the gaps themselves, about ε·gap with
 the machine epsilon ε, whatever the size of the loss, here e^−gap. Residual entries smaller than 1e-19 (float32) or
-1e-154 (float64) of the largest are not resolved: they are raised to that floor, and a sample whose share is below 1e4 times that is raised there.
+1e-154 (float64) of the largest are not resolved: they are raised to that floor, and so is, to
+1e4 times it, the share of a sample.
 
 {field}
 ## Flow
