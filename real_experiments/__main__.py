@@ -1,0 +1,50 @@
+"""The command line: ``python -m real_experiments train | measure``."""
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import tyro
+
+from real_experiments.measure import Measure
+from real_experiments.train import Train
+
+__all__ = ["main"]
+
+Command = Annotated[Train, tyro.conf.subcommand("train")] | Annotated[Measure, tyro.conf.subcommand("measure")]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command. Returns: the exit status, 0 if all went well, 1 with one sentence on standard error otherwise."""
+    command = tyro.cli(
+        Command,
+        prog="python -m real_experiments",
+        description="Train real networks without weight decay, and hold their neural collapse beside the model's.",
+        args=arguments,
+        config=(tyro.conf.OmitSubcommandPrefixes,),
+    )
+    try:
+        return int(command.run())
+    except (ValueError, TypeError, OSError) as error:
+        _complain(str(error))
+        return 1
+    except (MemoryError, RuntimeError) as error:
+        # torch has no class of its own for what does not fit.
+        if not isinstance(error, MemoryError) and "alloc" not in str(error):
+            raise
+        _complain("there is not enough memory: lower --batch-size, --measurement-batch or --width.")
+        return 1
+    except KeyboardInterrupt:
+        _complain("interrupted; `train` with --resume goes on from the last checkpoint.")
+        return 130
+
+
+def _complain(sentence: str) -> None:
+    """Once, also when several processes fail for the same reason."""
+    if os.environ.get("RANK", "0") == "0":
+        print(f"real_experiments: {sentence}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

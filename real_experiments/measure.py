@@ -1,0 +1,233 @@
+"""Measure a network's neural collapse on its training set, and what the theory says of (W, H) while it trains."""
+
+import contextlib
+import copy
+import dataclasses
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import tyro
+from jaxtyping import Float
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor, nn
+from torch.optim.swa_utils import update_bn
+
+import ulpm
+from real_experiments._core import checks, files
+from real_experiments.data import Dataset
+from real_experiments.distributed import Workers
+from real_experiments.recipe import Recipe
+from real_experiments.training_checkpoint import identify, read_checkpoint, restore_network
+from real_experiments.training_directory import TrainingDirectory
+
+__all__ = ["Measure", "Measurement", "classifier_sum", "measure_network", "with_reestimated_batchnorm"]
+
+ALONE = Workers()
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Measurement:
+    """Columns of metrics.csv (``values``), and the state that they are of: W [K, d], H [d, N] sorted by class.
+
+    All is computed in float64 from the features h_i and the classifier W (and bias b, if there is one):
+
+        train_loss            L/N, L = Σ_i (logsumexp(Z_{:,i}) − Z_{y_i,i}), Z = W H + b1ᵀ; evaluation mode
+        train_error           share of samples with argmax_k Z_{k,i} ≠ y_i
+        log_loss              log L, of the sum: finite when L is too small for a number
+        squared_norm          ρ² = ‖W‖² + ‖H‖²
+        margin                q_min = min_{i, j≠y_i} (Z_{y_i,i} − Z_{j,i})
+        normalised_margin     q_min/ρ²
+        nc0 … nc4_mismatch    ulpm.neural_collapse
+        classifier_sum_drift  ‖Σ_k w_k(t) − Σ_k w_k(0)‖/‖W‖: zero but for rounding, unless W decays
+        certificate_…         bounds of the margin problem's optimum that (W, H) proves, and their gap: ulpm.certify
+
+    With a bias, loss, margin and certificate are those of the classifier [W, b] and features [h; 1].
+    """
+
+    values: dict[str, float]
+    problem: ulpm.Problem
+    W: Float[Tensor, "K d"]
+    H: Float[Tensor, "d N"]
+    bias: Float[Tensor, " K"] | None
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The state as a snapshot keeps it, in float32."""
+        bias = {} if self.bias is None else {"bias": self.bias.float()}
+        return {"W": self.W.float(), "H": self.H.float(), "labels": self.problem.labels, **bias}
+
+
+def measure_network(
+    model: nn.Module,
+    dataset: Dataset,
+    batch_size: int = 500,
+    initial_classifier_sum: Float[Tensor, " d"] | None = None,
+    workers: Workers = ALONE,
+) -> Measurement:
+    """Measure ``model`` on all of ``dataset`` in one pass in evaluation mode, without autocast.
+
+    Features are the input of the Linear that runs last. Each process passes its share of the images and has the whole
+    result. Without the sum Σ_k w_k(0) of the start (``classifier_sum``) there is no column classifier_sum_drift.
+    The whole of H is kept in float64, 8dN bytes, since the certificate needs it; the metrics then come from the
+    samples themselves, which is more exact than from their moments and cheaper (no d × d scatter).
+
+    Raises: ValueError for features that are not finite, or a class without samples.
+    """
+    features, W, bias = _features(model, workers.share(dataset.images), batch_size)
+    features = workers.gather(features, len(dataset.images)).double()
+    problem, state = ulpm.from_features(features, dataset.labels.to(features.device), classifier=W.double())
+    del features
+    return _measurement(problem, state, bias, initial_classifier_sum)
+
+
+def classifier_sum(model: nn.Module) -> Float[Tensor, " d"]:
+    """Σ_k w_k of the last Linear in float64: conserved by every optimiser without weight decay."""
+    linear = [module for module in model.modules() if isinstance(module, nn.Linear)][-1]
+    return linear.weight.detach().double().sum(0)
+
+
+def with_reestimated_batchnorm(
+    model: nn.Module, dataset: Dataset, batch_size: int = 500, workers: Workers = ALONE
+) -> nn.Module:
+    """A copy of ``model`` whose running batch-norm statistics are the mean of those of batches of the training set.
+
+    Running statistics are averages over past parameters; these belong to the present ones. Batches are as even as
+    possible and mixed (one fixed permutation), since a data set sorted by class would give those of single classes.
+    """
+    copied = copy.deepcopy(model)
+    generator = torch.Generator().manual_seed(0)
+    order = torch.randperm(len(dataset.images), generator=generator).to(dataset.images.device)
+    dtype = next(model.parameters()).dtype
+
+    def batches() -> Iterator[Tensor]:
+        for indices in order.tensor_split(math.ceil(len(order) / batch_size)):
+            yield dataset.images[workers.share(indices)].to(dtype)
+
+    with torch.no_grad():
+        update_bn(batches(), copied)
+    return copied
+
+
+def _features(
+    model: nn.Module, images: Float[Tensor, "N C height width"], batch_size: int
+) -> tuple[Float[Tensor, "N d"], Float[Tensor, "K d"], Float[Tensor, " K"] | None]:
+    """The input of the last layer for each image, with the weight and bias of that layer."""
+    dtype = next(model.parameters()).dtype
+    with ulpm.probe(model) as seen, _evaluation_mode(model), torch.no_grad():
+        features = []
+        for batch in torch.split(images, batch_size):
+            model(batch.to(dtype))
+            features.append(seen.features)
+        return torch.cat(features), seen.classifier, seen.bias
+
+
+def _measurement(
+    problem: ulpm.Problem, state: ulpm.State, bias: Tensor | None, initial_sum: Tensor | None
+) -> Measurement:
+    W, H = state.W, state.H
+    labels = problem.labels.to(H.device)
+    Z = W @ H if bias is None else W @ H + bias.double()[:, None]
+    ulpm_problem, ulpm_state = (problem, state) if bias is None else _with_bias(problem, state, bias)
+    log_loss, margin = ulpm.log_loss(ulpm_problem, ulpm_state), ulpm.margin(ulpm_problem, ulpm_state)
+    found = {
+        "train_loss": log_loss.exp() / problem.num_samples,
+        "train_error": (Z.argmax(0) != labels).double().mean(),
+        "log_loss": log_loss,
+        "squared_norm": state.squared_norm,
+        "margin": margin,
+        "normalised_margin": margin / state.squared_norm,
+        **ulpm.neural_collapse(W, H, labels, bias),
+    }
+    if initial_sum is not None:
+        drift = torch.linalg.vector_norm(W.sum(0) - initial_sum.to(W))
+        found["classifier_sum_drift"] = drift / torch.linalg.vector_norm(W)
+    certificate = ulpm.certify(ulpm_problem, ulpm_state)
+    found |= {
+        "certificate_lower_bound": certificate.lower_bound,
+        "certificate_upper_bound": certificate.upper_bound,
+        "certificate_nuclear_upper_bound": certificate.nuclear_upper_bound,
+        "certificate_gap": certificate.gap,
+    }
+    numbers = torch.stack([value.double() for value in found.values()]).tolist()
+    return Measurement(dict(zip(found, numbers, strict=True)), problem, W, H, bias)
+
+
+def _with_bias(problem: ulpm.Problem, state: ulpm.State, bias: Tensor) -> tuple[ulpm.Problem, ulpm.State]:
+    """W h + b = [W, b] [h; 1]."""
+    W = torch.cat([state.W, bias.to(state.W)[:, None]], 1)
+    H = torch.cat([state.H, state.H.new_ones(1, problem.num_samples)])
+    return ulpm.Problem(problem.class_counts, problem.feature_dim + 1), ulpm.State(W, H)
+
+
+@contextlib.contextmanager
+def _evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Afterwards each module has its own flag again."""
+    flags = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in flags:
+            module.training = training
+
+
+@dataclasses.dataclass(frozen=True)
+class Measure:
+    """Measure the network of a training run again, from its last checkpoint."""
+
+    run_directory: Annotated[Path, tyro.conf.Positional]
+    """The --out of `train`."""
+    device: str = "cpu"
+    """Where to compute: cpu, cuda or cuda:1."""
+    json: Path | None = None
+    """Write the numbers here in JSON."""
+
+    def run(self) -> int:
+        device = checks.device(self.device)
+        epoch, running, reestimated = measure_run(TrainingDirectory(self.run_directory), device)
+        Console().print(_table(f"{self.run_directory}, epoch {epoch:g}", running, reestimated))
+        if self.json is not None:
+            numbers = {"running": running, "reestimated": reestimated}
+            files.write_text(self.json, json.dumps(_finite({"epoch": epoch, **numbers}), indent=2) + "\n")
+        return 0
+
+
+def measure_run(directory: TrainingDirectory, device: torch.device) -> tuple[float, dict[str, float], dict[str, float]]:
+    """The epoch of the last checkpoint, and its network measured with running and with re-estimated statistics.
+
+    Raises: OSError or ValueError with one sentence if the run or its data are not there, or damaged.
+    """
+    config = directory.read_config()
+    try:
+        recipe, steps_per_epoch = Recipe.from_json(config["arguments"]), int(config["steps_per_epoch"])
+    except (TypeError, KeyError, ValueError) as error:
+        raise OSError(f"{directory.config} is damaged: it is not the configuration of a training run.") from error
+    dataset = recipe.load_data(device)
+    tensors, steps = read_checkpoint(directory.checkpoint, recipe, identify(dataset))
+    initial_sum = tensors.pop("initial_classifier_sum", None)
+    model = recipe.build(dataset, device)
+    restore_network(directory.checkpoint, model, tensors)
+    running = measure_network(model, dataset, recipe.measurement_batch, initial_sum)
+    model = with_reestimated_batchnorm(model, dataset, recipe.measurement_batch)
+    reestimated = measure_network(model, dataset, recipe.measurement_batch, initial_sum)
+    return steps / steps_per_epoch, running.values, reestimated.values
+
+
+def _table(title: str, running: dict[str, float], reestimated: dict[str, float]) -> Table:
+    table = Table(title=title)
+    for name in ("", "running statistics", "re-estimated statistics"):
+        table.add_column(name, justify="right" if name else "left")
+    for name, value in running.items():
+        table.add_row(name, f"{value:.6g}", f"{reestimated[name]:.6g}")
+    return table
+
+
+def _finite(value: Any) -> Any:
+    """JSON knows no infinity."""
+    if isinstance(value, dict):
+        return {name: _finite(entry) for name, entry in value.items()}
+    return value if math.isfinite(value) else None

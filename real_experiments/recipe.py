@@ -1,0 +1,142 @@
+"""What decides the numbers of a training run: data, network, optimiser, precision, and when it is measured."""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from real_experiments._core import checks, parse_class_counts
+from real_experiments.data import Dataset, load_dataset, subset
+from real_experiments.models import build_model
+
+__all__ = ["Recipe"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """By default that of Ji et al. (2022): stochastic gradient descent on the mean cross-entropy with learning rate
+    0.01, momentum 0.3 and batches of 128, a constant rate, no weight decay and no augmentation.
+
+    Raises: ValueError or TypeError with one sentence for a number that makes no sense.
+    """
+
+    model: Literal["resnet18", "vgg13"] = "resnet18"
+    """Network."""
+    width: int = 64
+    """Channels of the first stage; 64 is the published network."""
+    bias: bool = False
+    """Give the last layer a bias, which the ULPM has not."""
+    dataset: Literal["mnist", "kmnist", "fashion-mnist", "cifar10", "fashion-mnist-sample"] = "fashion-mnist"
+    """Data set."""
+    data: Path | None = None
+    """Folder with the files of the data set, if they are not to be searched for."""
+    download: bool = True
+    """Download the data set if it is not on this machine."""
+    subset: int | None = None
+    """Train on that many images, the same number of each class."""
+    class_counts: str | None = None
+    """Train on so many images of each class: 200x10, or explicit counts such as 500,500,50."""
+    subset_seed: int = 0
+    """Seed of the choice of images."""
+    epochs: int = 200
+    """Passes over the training set."""
+    seed: int = 0
+    """Seed of the initial parameters and of the order of samples."""
+    learning_rate: float = 0.01
+    """Learning rate, constant."""
+    momentum: float = 0.3
+    """Momentum."""
+    weight_decay: float = 0.0
+    """Weight decay of all parameters; with it Σ_k w_k is not conserved."""
+    batch_size: int = 128
+    """Samples in a batch, over all processes. The last batch of an epoch is kept; a single sample left over joins the
+    batch before it."""
+    dtype: Literal["float32", "float64"] = "float32"
+    """Number format of parameters."""
+    bf16: bool = False
+    """Train in bfloat16 autocast, but for the last layer and the loss. Measurements are in float32 all the same."""
+    tf32: bool = False
+    """Let a GPU round the inputs of float32 convolutions to 10 bits."""
+    channels_last: bool = True
+    """Keep the channels of a pixel together in memory, which is faster."""
+    reestimate: bool = True
+    """Measure a second time with the batch-norm statistics of the training set (columns reestimated_...)."""
+    measurement_batch: int = 500
+    """Samples in a batch while measuring."""
+    measurements_per_doubling: int = 8
+    """After the first 20 epochs, each of which is measured: measurements while the epoch doubles."""
+    snapshots_per_doubling: int = 2
+    """Snapshots of W and H while the epoch doubles; 0 for those at zero training error and at the end only."""
+
+    def __post_init__(self) -> None:
+        for name in ("width", "epochs", "batch_size", "measurement_batch"):
+            checks.integer(_option(name), getattr(self, name), 1)
+        for name in ("measurements_per_doubling", "snapshots_per_doubling", "seed", "subset_seed"):
+            checks.integer(_option(name), getattr(self, name), 0)
+        checks.real("--learning-rate", self.learning_rate, above=0)
+        checks.real("--momentum", self.momentum, minimum=0, below=1)
+        checks.real("--weight-decay", self.weight_decay, minimum=0)
+        if max(self.seed, self.subset_seed) >= 2**63:
+            raise ValueError("--seed and --subset-seed must be below 2^63.")
+        if self.bf16 and self.dtype != "float32":
+            raise ValueError("--bf16 keeps its parameters in float32: leave out --dtype float64.")
+        if self.subset is not None and self.class_counts is not None:
+            raise ValueError("--subset and --class-counts both say how many images to take: give one of them.")
+
+    @classmethod
+    def of(cls, other: "Recipe") -> "Recipe":
+        """The recipe alone of something that is more."""
+        return cls(**{name: getattr(other, name) for name in _names()})
+
+    @classmethod
+    def from_json(cls, arguments: Mapping[str, Any]) -> "Recipe":
+        """Undo ``to_json``. Raises: TypeError or ValueError if that is not possible."""
+        data = arguments.get("data")
+        return cls(**{**arguments, "data": None if data is None else Path(data)})
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values by name; the path is absolute, since a run may be resumed from another folder."""
+        values = {name: getattr(self, name) for name in _names()}
+        return values | {"data": None if self.data is None else str(self.data.resolve())}
+
+    def differences(self, other: "Recipe") -> str:
+        """In words, where ``other`` would give other numbers up to the epoch that both reach; empty if nowhere."""
+        mine, others = self.to_json(), other.to_json()
+        free = {"epochs", "data", "download"}
+        names = [name for name in mine if mine[name] != others[name] and name not in free]
+        return ", ".join(f"{_option(name)} {mine[name]} (not {others[name]})" for name in names)
+
+    @property
+    def torch_dtype(self) -> torch.dtype:
+        """The number format of parameters."""
+        return torch.float64 if self.dtype == "float64" else torch.float32
+
+    def load_data(self, device: torch.device) -> Dataset:
+        """The training set. Raises: OSError or ValueError with one sentence if it cannot be had."""
+        dataset = load_dataset(self.dataset, self.data, str(device), self.download)
+        if self.subset is None and self.class_counts is None:
+            return dataset
+        counts = None if self.class_counts is None else parse_class_counts(self.class_counts)
+        return subset(dataset, self.subset, counts, self.subset_seed)
+
+    def build(self, dataset: Dataset, device: torch.device) -> nn.Module:
+        """The network for ``dataset``, with the parameters that the seed gives on every device."""
+        channels = dataset.images.shape[1]
+        model = build_model(self.model, dataset.num_classes, channels, self.width, self.bias, self.seed)
+        return model.to(device, self.torch_dtype, memory_format=self.memory_format)  # type: ignore[call-overload,no-any-return]
+
+    @property
+    def memory_format(self) -> torch.memory_format:
+        """The order of numbers in images and convolutions."""
+        return torch.channels_last if self.channels_last else torch.contiguous_format
+
+
+def _names() -> list[str]:
+    return [field.name for field in dataclasses.fields(Recipe)]
+
+
+def _option(name: str) -> str:
+    return "--" + name.replace("_", "-")

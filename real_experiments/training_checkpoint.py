@@ -1,0 +1,95 @@
+"""The whole state of a training run in one file: parameters, buffers, momentum, and what they belong to."""
+
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from real_experiments._core import files
+from real_experiments.data import Dataset
+from real_experiments.recipe import Recipe
+
+__all__ = ["identify", "read_checkpoint", "restore_network", "restore_training", "training_state", "write_checkpoint"]
+
+_KIND = "training checkpoint"
+
+
+def identify(dataset: Dataset) -> dict[str, Any]:
+    """What tells one training set from another: its name, class counts and a checksum of images and labels."""
+    images = zlib.crc32(dataset.images.float().cpu().contiguous().numpy())  # type: ignore[arg-type]  # a buffer
+    return {
+        "name": dataset.name,
+        "class_counts": [int(count) for count in dataset.class_counts],
+        "checksum": zlib.crc32(dataset.labels.cpu().contiguous().numpy(), images),  # type: ignore[arg-type]
+    }
+
+
+def training_state(model: nn.Module, optimizer: torch.optim.SGD) -> dict[str, Tensor]:
+    """Every tensor that the next step depends on. Nothing is random but the order, which (seed, epoch) decides."""
+    state: dict[str, Tensor] = {f"parameter.{name}": value for name, value in model.named_parameters()}
+    state |= {f"buffer.{name}": value for name, value in model.named_buffers()}
+    for name, parameter in model.named_parameters():
+        momentum = optimizer.state[parameter].get("momentum_buffer") if parameter in optimizer.state else None
+        if momentum is not None:
+            state[f"momentum.{name}"] = momentum
+    return state
+
+
+def write_checkpoint(
+    path: Path, tensors: Mapping[str, Tensor], recipe: Recipe, dataset: Mapping[str, Any], steps: int
+) -> None:
+    """Replace ``path``; ``dataset`` is what ``identify`` returned. Raises: OSError if that is not possible."""
+    metadata = {"kind": _KIND, "recipe": recipe.to_json(), "dataset": dict(dataset), "steps": steps}
+    files.write_tensors(path, tensors, metadata)
+
+
+def read_checkpoint(path: Path, recipe: Recipe, dataset: Mapping[str, Any]) -> tuple[dict[str, Tensor], int]:
+    """The tensors and the number of steps taken.
+
+    Raises: OSError with one sentence if the file is missing, damaged, or of another network, recipe or training set.
+    """
+    tensors, metadata = files.read_tensors(path)
+    if metadata.get("kind") != _KIND:
+        raise OSError(f"{path} holds a {metadata.get('kind')}, not a {_KIND}.")
+    try:
+        differences = Recipe.from_json(metadata["recipe"]).differences(recipe)
+        found, steps = metadata["dataset"], int(metadata["steps"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise OSError(f"{path} is a checkpoint of another version of this program ({error}).") from error
+    if differences:
+        raise OSError(f"{path} is the checkpoint of another run, with {differences}: nothing was changed.")
+    if found != dict(dataset):
+        raise OSError(f"{path} was made with other images or labels of {found.get('name')}: nothing was changed.")
+    return tensors, steps
+
+
+def restore_network(path: Path, model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Put parameters and buffers back; ``path`` is for the message.
+
+    Raises: OSError with one sentence if they are not those of ``model``, which is then unchanged.
+    """
+    _restore(path, "parameter.", dict(model.named_parameters()), tensors)
+    _restore(path, "buffer.", dict(model.named_buffers()), tensors)
+
+
+def restore_training(path: Path, model: nn.Module, optimizer: torch.optim.SGD, tensors: Mapping[str, Tensor]) -> None:
+    """``restore_network``, and the optimiser's momentum. Raises: OSError as ``restore_network``."""
+    restore_network(path, model, tensors)
+    moving = {name: value for name, value in model.named_parameters() if f"momentum.{name}" in tensors}
+    momenta = {name: torch.empty_like(value) for name, value in moving.items()}
+    _restore(path, "momentum.", momenta, tensors)
+    for name, parameter in moving.items():
+        optimizer.state[parameter]["momentum_buffer"] = momenta[name]
+
+
+@torch.no_grad()
+def _restore(path: Path, prefix: str, targets: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> None:
+    found = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+    shapes = {name: (value.shape, value.dtype) for name, value in targets.items()}
+    if {name: (value.shape, value.dtype) for name, value in found.items()} != shapes:
+        raise OSError(f"{path} is the checkpoint of another network: its {prefix.rstrip('.')}s do not fit.")
+    for name, target in targets.items():
+        target.copy_(found[name])

@@ -1,0 +1,211 @@
+"""The command leaves behind what it promises, resumes to the same bits, and never overwrites a run unasked."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import ulpm
+from real_experiments.__main__ import main
+from real_experiments.schedule import measured_epochs, snapshot_epochs
+from real_experiments.training_directory import TrainingDirectory
+
+SIZES = "--model resnet18 --width 4 --dataset fashion-mnist-sample --class-counts 12,10,8 --batch-size 8"
+TINY = ["train", *SIZES.split(), "--no-progress"]
+METRICS = {"nc0", "nc1_pinv", "nc1_ratio", "nc1_cdnv", "nc2_norm_means", "nc2_norm_classifier", "nc2_angle_means"}
+METRICS |= {"nc2_angle_classifier", "nc2_etf_means", "nc2_etf_classifier", "nc3_difference", "nc3_product"}
+METRICS |= {"nc4_mismatch"}
+NETWORK = {"train_loss", "train_error", "log_loss", "squared_norm", "margin", "normalised_margin"} | METRICS
+CERTIFICATE = {f"certificate_{name}" for name in ("lower_bound", "upper_bound", "nuclear_upper_bound", "gap")}
+
+
+def contents(out: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(out)): file.read_bytes() for file in sorted(out.rglob("*")) if file.is_file()}
+
+
+def epochs_of(out: Path) -> list[int]:
+    with (out / "metrics.csv").open() as file:
+        return [int(row["epoch"]) for row in csv.DictReader(file)]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("train") / "r"
+    assert main([*TINY, "--epochs", "26", "--learning-rate", "0.05", "--out", str(out)]) == 0
+    return out
+
+
+def test_a_run_leaves_a_table_snapshots_and_its_configuration(finished: Path) -> None:
+    directory = TrainingDirectory(finished)
+    rows = directory.read_rows()
+    assert [row["epoch"] for row in rows] == measured_epochs(26) == [*range(1, 21), 21, 23, 25, 26]
+    expected = {"epoch", "flow_time", "classifier_sum_drift"} | NETWORK | CERTIFICATE
+    assert set(rows[0]) == expected | {f"reestimated_{name}" for name in NETWORK}
+    assert list(rows[0])[:4] == ["epoch", "flow_time", "train_loss", "train_error"]
+    config = directory.read_config()
+    assert config["steps_per_epoch"] == 4
+    assert config["flow_time_per_step"] == pytest.approx(0.05 / (0.7 * 30))
+    assert rows[-1]["flow_time"] == pytest.approx(26 * 4 * config["flow_time_per_step"])
+    assert config["dataset"]["class_counts"] == [12, 10, 8]
+    assert {"torch", "ulpm"} <= config["versions"].keys()
+    assert rows[-1]["classifier_sum_drift"] < 1e-5
+
+
+def test_snapshots_are_log_spaced_and_at_the_first_epoch_without_error(finished: Path) -> None:
+    directory = TrainingDirectory(finished)
+    rows = {int(row["epoch"]): row for row in directory.read_rows()}
+    first = next(epoch for epoch, row in rows.items() if row["train_error"] == 0)
+    assert sorted(directory.snapshot_files()) == sorted({*snapshot_epochs(26), first})
+    for epoch in (first, 26):
+        tensors, metadata = directory.read_snapshot(epoch)
+        assert metadata["first_without_error"] is (epoch == first)
+        found = ulpm.neural_collapse(tensors["W"], tensors["H"], tensors["labels"])
+        for name, value in found.items():
+            assert rows[epoch][name] == pytest.approx(float(value), rel=1e-3, abs=1e-6)
+
+
+def test_measuring_a_run_again_gives_its_last_row(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = contents(finished)
+    assert main(["measure", str(finished), "--json", str(tmp_path / "m.json")]) == 0
+    assert "nc1_pinv" in capsys.readouterr().out
+    result = json.loads((tmp_path / "m.json").read_text())
+    last = TrainingDirectory(finished).read_rows()[-1]
+    assert result["epoch"] == 26
+    for name in NETWORK | CERTIFICATE | {"classifier_sum_drift"}:
+        assert result["running"][name] == last[name], name
+        if name in NETWORK:
+            assert result["reestimated"][name] == last[f"reestimated_{name}"], name
+    assert contents(finished) == before
+
+
+def test_an_existing_run_is_kept_unless_asked(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = contents(finished)
+    rate = ["--learning-rate", "0.05", "--epochs", "26"]
+    mistakes = {
+        "already holds a run: give another --out, --overwrite it, or go on with it with --resume": rate,
+        "was started with --seed 0 (not 1): give the same arguments": [*rate, "--seed", "1", "--resume"],
+        "was started with --learning-rate 0.05 (not 0.01)": ["--resume"],
+        "--resume and --overwrite exclude each other": [*rate, "--resume", "--overwrite"],
+        "must be above 0": [*rate, "--resume", "--checkpoint-seconds", "0"],
+        "device 'meta' is not available": [*rate, "--overwrite", "--device", "meta"],
+    }
+    for message, arguments in mistakes.items():
+        assert main([*TINY, *arguments, "--out", str(finished)]) == 1
+        error = capsys.readouterr().err
+        assert message in error
+        assert error.count("\n") == 1
+    assert contents(finished) == before
+
+
+def test_a_finished_run_is_resumed_to_itself_and_prolonged_by_more_epochs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    short, long = tmp_path / "short", tmp_path / "long"
+    assert main([*TINY, "--epochs", "1", "--out", str(short)]) == 0
+    before = contents(short)
+    assert main([*TINY, "--epochs", "1", "--out", str(short), "--resume"]) == 0
+    assert contents(short) == before
+    assert main([*TINY, "--epochs", "3", "--out", str(short), "--resume"]) == 0
+    assert main([*TINY, "--epochs", "3", "--out", str(long), "--resume"]) == 0  # nothing to resume: it starts
+    assert contents(short) == contents(long)
+    assert main([*TINY, "--epochs", "2", "--out", str(short), "--resume"]) == 1
+    assert "has been trained for 3 epochs: give at least as many --epochs" in capsys.readouterr().err
+    assert contents(short) == contents(long)
+
+
+def test_overwriting_leaves_nothing_of_the_earlier_run(tmp_path: Path) -> None:
+    assert main([*TINY, "--epochs", "4", "--out", str(tmp_path / "a")]) == 0
+    again = [*TINY, "--epochs", "1", "--seed", "1"]
+    assert main([*again, "--out", str(tmp_path / "a"), "--overwrite"]) == 0
+    assert main([*again, "--out", str(tmp_path / "b")]) == 0
+    assert contents(tmp_path / "a") == contents(tmp_path / "b")
+
+
+def test_damaged_or_foreign_checkpoints_get_one_sentence_and_change_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a, b = tmp_path / "a", tmp_path / "b"
+    assert main([*TINY, "--epochs", "1", "--out", str(a)]) == 0
+    assert main([*TINY, "--epochs", "1", "--width", "8", "--out", str(b)]) == 0
+    checkpoint = a / "checkpoint.safetensors"
+    mine = checkpoint.read_bytes()
+    for damage, message in (
+        ((b / "checkpoint.safetensors").read_bytes(), "is the checkpoint of another run, with --width 8 (not 4)"),
+        (mine[: len(mine) // 2], "damaged or truncated"),
+    ):
+        checkpoint.write_bytes(damage)
+        before = contents(a)
+        capsys.readouterr()
+        assert main([*TINY, "--epochs", "3", "--out", str(a), "--resume"]) == 1
+        assert main(["measure", str(a)]) == 1
+        errors = capsys.readouterr().err
+        assert errors.count(message) == 2
+        assert errors.count("\n") == 2
+        assert contents(a) == before
+
+
+def test_a_class_without_images_gets_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*TINY, "--class-counts", "5,0,3", "--out", str(tmp_path / "r")]) == 1
+    assert capsys.readouterr().err.count("\n") == 1
+    assert not (tmp_path / "r").exists()
+
+
+def test_missing_runs_get_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["measure", str(tmp_path / "nowhere")]) == 1
+    assert capsys.readouterr().err.startswith("real_experiments: ")
+
+
+@pytest.mark.parametrize("command", ["train", "measure"])
+def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([command, "--help"])
+    assert ended.value.code == 0
+    assert "--json" in capsys.readouterr().out
+
+
+def process(out: Path, *more: str) -> subprocess.Popen[bytes]:
+    options = ["--epochs", "12", "--checkpoint-seconds", "0.001", *more, "--out", str(out)]
+    return subprocess.Popen([sys.executable, "-m", "real_experiments", *TINY, *options], stderr=subprocess.PIPE)
+
+
+def test_a_process_killed_on_its_way_resumes_to_the_same_bits(tmp_path: Path) -> None:
+    reference, victim = tmp_path / "reference", tmp_path / "victim"
+    assert main([*TINY, "--epochs", "12", "--out", str(reference)]) == 0
+    killed = process(victim)
+    deadline = time.monotonic() + 60
+    while killed.poll() is None and time.monotonic() < deadline:
+        if (victim / "metrics.csv").exists() and len(epochs_of(victim)) >= 3:
+            break
+        time.sleep(0.01)
+    time.sleep(0.03)
+    assert killed.poll() is None, "the run ended before it could be killed: make it longer"
+    os.kill(killed.pid, signal.SIGKILL)
+    killed.communicate()
+    assert 3 <= len(epochs_of(victim)) < 12
+    resumed = process(victim, "--resume")
+    _, errors = resumed.communicate(timeout=120)
+    assert resumed.returncode == 0, errors.decode()
+    assert contents(victim) == contents(reference)
+
+
+def test_a_process_interrupted_from_the_keyboard_leaves_a_checkpoint_and_resumes(tmp_path: Path) -> None:
+    reference, victim = tmp_path / "reference", tmp_path / "victim"
+    assert main([*TINY, "--epochs", "12", "--out", str(reference)]) == 0
+    stopped = process(victim, "--checkpoint-seconds", "1000")
+    deadline = time.monotonic() + 60
+    while not (victim / "metrics.csv").exists() and stopped.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    stopped.send_signal(signal.SIGINT)
+    stopped.communicate(timeout=60)
+    assert stopped.returncode == 130
+    assert (victim / "checkpoint.safetensors").exists()
+    assert main([*TINY, "--epochs", "12", "--out", str(victim), "--resume"]) == 0
+    assert contents(victim) == contents(reference)
