@@ -7,17 +7,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 
-def clamped_exp(x: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
-    """e^max(x, f) with f = ½ log(smallest normal number) + 1e-5: −354 in float64, −43.6 in float32.
+def clamped_exp_(x: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
+    """e^max(x, f) in place, with f = ½ log(smallest normal number) + 1e-5: −354 in float64, −43.6 in float32.
 
     The floor keeps the result, and the product of two such results, out of the subnormal range, whose arithmetic is
     slow on a CPU. It lies far below the rounding error of anything added to 1: 1e-154 in float64, 1e-19 in float32.
     """
-    return clamped_exp_(x.clone())
-
-
-def clamped_exp_(x: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
-    """``clamped_exp``, in place."""
     return x.clamp_(min=math.log(_root_of_tiny(x))).exp_()
 
 
@@ -33,7 +28,7 @@ def log_loss_and_shares(
 
     If no x_i is above log ε − 4, log(1 + e^x) and σ(x) are e^x to round-off, so that all x_i may be raised by a common
     δ which takes the largest there, and log L = log L(x + δ) − δ. Shares are at least 1e4 times the floor of
-    ``clamped_exp``.
+    ``clamped_exp_``.
     """
     top = log_odds.amax(-1, keepdim=True)
     raised = top.clamp(min=_log_epsilon(top) - 4)

@@ -124,7 +124,7 @@ def test_the_field_has_no_subnormal_entries_in_its_residual(dtype, gap, start):
     W, H, _ = states([3] * 4, 6, start, gap, dtype)
     R = LogLossField(Problem([3] * 4, 6)).loss(W, H).residual.abs()
     info = torch.finfo(dtype)
-    # clamped_exp stops at the root of the smallest normal number; a product of two may round to just below it.
+    # clamped_exp_ stops at the root of the smallest normal number; a product of two may round to just below it.
     assert float(R[R > 0].min()) >= info.tiny * (1 - 100 * info.eps)
     assert torch.isfinite(R).all()
 
