@@ -1,17 +1,25 @@
-"""Figures of a run beside the theory. matplotlib is used through its objects only: no windows, no global state."""
+"""Figures of a run beside the theory. matplotlib is used through its objects only: no windows, no global state.
 
+``style``, ``legend_below`` and ``save_figure`` are for those who draw other figures in the same look.
+"""
+
+from ulpm.plotting import style
 from ulpm.plotting.certificate import plot_certificate
 from ulpm.plotting.collapse import plot_collapse
 from ulpm.plotting.curves import plot_invariants, plot_loss, plot_margin
-from ulpm.plotting.files import save_figures
+from ulpm.plotting.files import save_figure, save_figures
+from ulpm.plotting.legends import legend_below
 from ulpm.plotting.metrics import plot_metrics
 
 __all__ = [
+    "legend_below",
     "plot_certificate",
     "plot_collapse",
     "plot_invariants",
     "plot_loss",
     "plot_margin",
     "plot_metrics",
+    "save_figure",
     "save_figures",
+    "style",
 ]
