@@ -11,7 +11,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent))  # for `from oracles import ...` whatever the import mode
 # Before anything imports them.
-_hook = jaxtyping.install_import_hook(["ulpm", "real_experiments"], "runtime_checks.checked")
+_hook = jaxtyping.install_import_hook(["ulpm", "real_experiments", "theory_experiments"], "runtime_checks.checked")
 
 torch.set_num_threads(1)
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # for the processes that tests start

@@ -1,0 +1,78 @@
+"""The command line: ``python -m theory_experiments [NAME ...]``."""
+
+import dataclasses
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import tyro
+
+from theory_experiments import results
+from theory_experiments.experiments import chosen
+from theory_experiments.report import REPORT
+from theory_experiments.results import CLAIMS
+from theory_experiments.runner import run
+from theory_experiments.theorems_page import rewrite
+
+__all__ = ["main"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Verify:
+    """Verify the theory numerically: every theorem as claims with bounds, and falsified variants that must fail.
+
+    The exit status is 0 if every claim holds and every falsified variant is found out, else 1.
+    """
+
+    names: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
+    """Experiments to run, such as rates; all if none is named."""
+    only: tuple[str, ...] = ()
+    """The same by a flag; both may be given."""
+    quick: bool = False
+    """Small sizes and few starts: seconds instead of minutes."""
+    seeds: int | None = None
+    """Number of random starts, instead of each experiment's own."""
+    device: str | None = None
+    """Where to compute: cpu, cuda or cuda:1."""
+    json: Path | None = None
+    """Write the claims of this run here in JSON."""
+    out: Path = Path("runs/theory")
+    """Directory for claims.json, report.md and a figure of each experiment; what is there of others is kept."""
+    theorems_page: Path | None = None
+    """Run nothing: write this page, theorem → file → figure → verdict, and the report from what --out holds."""
+
+    def run(self, command: str) -> int:
+        """Returns: the exit status."""
+        if self.theorems_page is not None:
+            rewrite(self.theorems_page, self.out)
+            print(f"{self.theorems_page} and {self.out / REPORT} are written from {self.out / CLAIMS}.")
+            return 0
+        experiments = chosen([*self.names, *self.only])
+        outcomes = run(experiments, self.out, quick=self.quick, starts=self.seeds, device=self.device, command=command)
+        if self.json is not None:
+            results.write(self.json, outcomes)
+        passed = sum(outcome.passes for outcome in outcomes)
+        print(f"{passed} of {len(outcomes)} experiments verified; the report is {self.out / REPORT}.")
+        return 0 if passed == len(outcomes) else 1
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command. Returns: the exit status, 0 if all went well, 1 otherwise, with one sentence after an error."""
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    verify = tyro.cli(Verify, prog="python -m theory_experiments", args=given)
+    torch.set_num_threads(1)  # the problems are small, and the results then the same however many cores there are
+    try:
+        return verify.run(shlex.join(["python", "-m", "theory_experiments", *given]))
+    except (ValueError, TypeError, OSError) as error:
+        print(f"theory_experiments: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("theory_experiments: interrupted; what had ended is in the results, name the rest.", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,57 @@
+"""The experiments in the order of the report, and what each module of them offers."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+from matplotlib.figure import Figure
+
+from theory_experiments import conserved_quantities
+from theory_experiments.claim import Claim
+
+__all__ = ["EXPERIMENTS", "Experiment", "chosen", "name_of"]
+
+
+@runtime_checkable
+class Experiment(Protocol):
+    """A module with a docstring (claim, hypotheses, source, what falsifies it, what is not verified) and these names.
+
+    ``Config`` has at least the fields ``seed``, ``starts`` and ``device``. Under each configuration of ``FALSIFIED``
+    at least one claim must fail. ``EXPLANATION`` is Markdown for the report.
+    """
+
+    __name__: str
+    __doc__: str | None
+    TITLE: str
+    FULL: Any
+    QUICK: Any
+    FALSIFIED: dict[str, Any]
+    EXPLANATION: str
+
+    def simulate(self, config: Any, tell: Callable[[str], None]) -> Any:
+        """Run what the claims are about; ``tell`` says what is being done."""
+
+    def check(self, config: Any, data: Any) -> list[Claim]:
+        """The claims about what ``simulate`` returned, invariants first."""
+
+    def plot(self, config: Any, data: Any) -> Figure:
+        """The figure of the report."""
+
+
+EXPERIMENTS: tuple[Experiment, ...] = (conserved_quantities,)
+
+
+def name_of(experiment: Experiment) -> str:
+    """The name by which the command line and the results know an experiment: that of its file."""
+    return experiment.__name__.rpartition(".")[2]
+
+
+def chosen(names: Sequence[str]) -> list[Experiment]:
+    """The experiments with these names, in the order of the report; all of them if no name is given.
+
+    Raises: ValueError for a name that no experiment has.
+    """
+    known = {name_of(experiment): experiment for experiment in EXPERIMENTS}
+    for name in names:
+        if name not in known:
+            raise ValueError(f"there is no experiment {name!r}: choose from {', '.join(known)}.")
+    return [experiment for name, experiment in known.items() if name in names or not names]
