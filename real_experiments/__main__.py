@@ -1,4 +1,4 @@
-"""The command line: ``python -m real_experiments train | measure``."""
+"""The command line: ``python -m real_experiments train | measure | compare``."""
 
 import os
 import sys
@@ -7,12 +7,17 @@ from typing import Annotated
 
 import tyro
 
+from real_experiments.compare import Compare
 from real_experiments.measure import Measure
 from real_experiments.train import Train
 
 __all__ = ["main"]
 
-Command = Annotated[Train, tyro.conf.subcommand("train")] | Annotated[Measure, tyro.conf.subcommand("measure")]
+Command = (
+    Annotated[Train, tyro.conf.subcommand("train")]
+    | Annotated[Measure, tyro.conf.subcommand("measure")]
+    | Annotated[Compare, tyro.conf.subcommand("compare")]
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -191,7 +191,7 @@ def value_axis(axes: Axes, curves: Sequence[Line2D], rounding: float = ROUNDING)
     if greatest > rounding:
         axes.set_yscale("log", nonpositive="mask")
         axes.autoscale_view(scalex=False)
-        _log_ticks(axes)
+        log_ticks(axes)
         return True
     axes.set_ylim(-0.06, 1.06)
     size = "at every record" if greatest <= 0 else f"up to rounding\n(≤ {number(greatest)})"
@@ -199,7 +199,7 @@ def value_axis(axes: Axes, curves: Sequence[Line2D], rounding: float = ROUNDING)
     return False
 
 
-def _log_ticks(axes: Axes) -> None:
+def log_ticks(axes: Axes) -> None:
     """Labels at 1, 2, 5, 10, … on a logarithmic axis that is too short for powers of ten alone."""
     low, high = axes.get_ylim()
     if high < 4 * low:

@@ -1,0 +1,121 @@
+"""The numbers of a comparison: slopes, forecast errors, where the curves part, and what theory says must hold."""
+
+import dataclasses
+import math
+from typing import Any
+
+import numpy as np
+
+from real_experiments.comparison.curves import COMPARED, Clock, Curve
+from real_experiments.comparison.forecast import Forecast, forecast, last_agreement
+from real_experiments.comparison.network_run import NetworkRun
+from real_experiments.comparison.pairing import OWN, OWN_MOBILE, Comparison
+from real_experiments.comparison.slopes import Slope, fitted_slope
+
+__all__ = ["CLOCKS", "FORECASTERS", "MULTIPLES", "Analysis", "analyse"]
+
+CLOCKS: tuple[Clock, ...] = ("train_loss", "flow_time")
+FORECASTERS = (OWN, OWN_MOBILE)
+MULTIPLES = (2, 5)
+
+
+@dataclasses.dataclass(frozen=True)
+class Analysis:
+    """What a comparison comes to.
+
+    epoch_slopes     of each metric against the epoch, over the terminal phase: None where no line can be fitted
+    loss_slopes      d log metric/d log(1/mean loss) of the network there, and of each flow over the same losses
+    forecasts        by flow and clock, those for 2 and 5 times the snapshot's epoch that the training reached
+    parting          by flow, clock and metric: the last measured epoch at which both agree within 10%
+    classifier_sum_drift   greatest ‖Σ_k w_k − Σ_k w_k(0)‖/‖W‖ of the network, and of the control
+    balancedness_gain      what ‖W‖² and ‖H‖² gained from the snapshot to the last one
+    margin_ratio           γ/γ* at the snapshot and at the end
+    certificate            the bounds of v* that the last measured epoch proves
+    """
+
+    epoch_slopes: dict[str, Slope | None]
+    loss_slopes: dict[str, dict[str, float | None]]
+    forecasts: dict[str, dict[Clock, list[Forecast]]]
+    parting: dict[str, dict[Clock, dict[str, int]]]
+    classifier_sum_drift: dict[str, float]
+    balancedness_gain: tuple[float, float]
+    margin_ratio: tuple[float, float]
+    certificate: tuple[float, float]
+
+    def not_falling(self) -> list[str]:
+        """The metrics whose slope against the epoch is not negative beyond doubt."""
+        return [name for name, slope in self.epoch_slopes.items() if slope is None or slope.verdict != "falls"]
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything as valid JSON; what is not finite is None."""
+        plain: dict[str, Any] = _finite(dataclasses.asdict(self))
+        return plain
+
+
+def analyse(comparison: Comparison) -> Analysis:
+    """The numbers of a comparison."""
+    run, rows = comparison.run, comparison.run.rows
+    terminal = comparison.terminal_rows()
+    epochs = np.array([row["epoch"] for row in terminal], dtype=float)
+    losses = np.array([row["train_loss"] for row in terminal], dtype=float)
+    columns = {name: np.array([row[name] for row in terminal], dtype=float) for name in COMPARED}
+    loss_slopes: dict[str, dict[str, float | None]] = {"network": _slopes_against_loss(losses, columns)}
+    for name, curve in comparison.flows.items():
+        loss_slopes[name] = _flow_slopes(curve, losses)
+    flows = {name: comparison.flows[name] for name in FORECASTERS}
+    forecasts: dict[str, dict[Clock, list[Forecast]]] = {
+        name: {clock: _forecasts(comparison, flow, clock) for clock in CLOCKS} for name, flow in flows.items()
+    }
+    parting: dict[str, dict[Clock, dict[str, int]]] = {
+        name: {
+            clock: {key: last_agreement(rows, comparison.snapshot, flow, clock, key) for key in COMPARED}
+            for clock in CLOCKS
+        }
+        for name, flow in flows.items()
+    }
+    before, after = comparison.norms["snapshot"], comparison.norms["end"]
+    start, end = comparison.snapshot_row, rows[-1]
+    v = comparison.problem.minimum_norm_value
+    drift = {"network": _largest_drift(run)}
+    if comparison.control is not None:
+        drift["control"] = _largest_drift(comparison.control)
+    return Analysis(
+        {name: fitted_slope(epochs, values) for name, values in columns.items()},
+        loss_slopes,
+        forecasts,
+        parting,
+        drift,
+        (after[0] - before[0], after[1] - before[1]),
+        (2 * v * start["normalised_margin"], 2 * v * end["normalised_margin"]),
+        (end["certificate_lower_bound"], end["certificate_nuclear_upper_bound"]),
+    )
+
+
+def _forecasts(comparison: Comparison, flow: Curve, clock: Clock) -> list[Forecast]:
+    found = (forecast(comparison.run.rows, comparison.snapshot, flow, clock, multiple) for multiple in MULTIPLES)
+    return [each for each in found if each is not None]
+
+
+def _slopes_against_loss(losses: np.ndarray, columns: dict[str, np.ndarray]) -> dict[str, float | None]:
+    slopes = {name: fitted_slope(1 / losses, values) for name, values in columns.items()}
+    return {name: None if slope is None else slope.value for name, slope in slopes.items()}
+
+
+def _flow_slopes(curve: Curve, losses: np.ndarray) -> dict[str, float | None]:
+    """Slopes over the losses of the network's terminal phase, at those losses."""
+    values = [curve.at("train_loss", loss) for loss in losses]
+    known = [i for i, value in enumerate(values) if all(math.isfinite(v) for v in value.values())]
+    columns = {name: np.array([values[i][name] for i in known]) for name in COMPARED}
+    return _slopes_against_loss(losses[known], columns)
+
+
+def _largest_drift(run: NetworkRun) -> float:
+    return max(row["classifier_sum_drift"] for row in run.rows)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _finite(entry) for name, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(entry) for entry in value]
+    return value if not isinstance(value, float) or math.isfinite(value) else None

@@ -1,0 +1,87 @@
+"""How well a flow from a snapshot forecasts the network, against the forecast that nothing changes."""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from real_experiments.comparison.curves import COMPARED, Clock, Curve
+from real_experiments.training_directory import Row
+
+__all__ = ["PARTED", "Forecast", "forecast", "last_agreement", "typical_factor"]
+
+PARTED = 1.1
+"""Two curves have parted where a metric differs by more than this factor and never comes closer again."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Forecast:
+    """A forecast of every metric at ``multiple`` times the snapshot's epoch, beside what the network did.
+
+    The clock says what of the network's future the flow is told: how far the loss fell, or only how much time passed.
+    """
+
+    multiple: int
+    epoch: int
+    clock: Clock
+    measured: dict[str, float]
+    forecast: dict[str, float]
+    unchanged: dict[str, float]
+
+    def factor(self, name: str) -> float:
+        """By what factor ≥ 1 the forecast of a metric is off; nan if the flow says nothing there."""
+        return _factor(self.forecast[name], self.measured[name])
+
+    def unchanged_factor(self, name: str) -> float:
+        """By what factor ≥ 1 the metric is off if nothing changes."""
+        return _factor(self.unchanged[name], self.measured[name])
+
+    @property
+    def better(self) -> list[str]:
+        """The metrics that the flow forecasts better than no change does."""
+        return [name for name in COMPARED if self.factor(name) < self.unchanged_factor(name)]
+
+
+def forecast(rows: Sequence[Row], snapshot: int, flow: Curve, clock: Clock, multiple: int) -> Forecast | None:
+    """The forecast of ``flow`` for ``multiple`` times the epoch ``snapshot``; None if the training ended before.
+
+    The network's metrics there lie between two measured epochs and are interpolated in logarithms.
+    """
+    epoch = multiple * snapshot
+    if epoch > rows[-1]["epoch"]:
+        return None
+    epochs = np.log([row["epoch"] for row in rows])
+
+    def network(name: str) -> float:
+        values = np.array([row[name] for row in rows])
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return float(np.exp(np.interp(math.log(epoch), epochs, np.log(values))))
+
+    start = next(row for row in rows if row["epoch"] == snapshot)
+    return Forecast(
+        multiple,
+        epoch,
+        clock,
+        {name: network(name) for name in COMPARED},
+        flow.at(clock, network(clock)),
+        {name: start[name] for name in COMPARED},
+    )
+
+
+def typical_factor(factors: Sequence[float]) -> float:
+    """The geometric mean of factors; nan if there are none, or one of them is."""
+    return float(np.exp(np.mean(np.log(factors)))) if len(factors) else math.nan
+
+
+def last_agreement(rows: Sequence[Row], snapshot: int, flow: Curve, clock: Clock, name: str) -> int:
+    """The last measured epoch at which network and flow agree on a metric within the factor ``PARTED``."""
+    later = [row for row in rows if row["epoch"] >= snapshot]
+    agreeing = [int(row["epoch"]) for row in later if _factor(flow.at(clock, row[clock])[name], row[name]) <= PARTED]
+    return max(agreeing, default=snapshot)
+
+
+def _factor(a: float, b: float) -> float:
+    if not (a > 0 and b > 0):
+        return math.nan
+    return max(a / b, b / a)

@@ -1,0 +1,94 @@
+"""The flow of the model that a network is compared with: where it starts, how far it goes, and how fast features move.
+
+In a network a step changes the features of all samples of a class together, so that features move c times as fast as
+free ones would, relative to the classifier. The flow with *feature mobility* c,
+
+    dW/dt = R Hᵀ,   dH/dt = c Wᵀ R,
+
+is the flow of the model itself, seen in other units: W' = c^{1/4} W, H' = c^{−1/4} H and t' = √c t obey the equations
+for c = 1, with the same logits, and every metric compared is the same for (W', H') as for (W, H). It keeps
+c WᵀW − HHᵀ. From a start that both have outgrown, therefore, ‖H‖² = c ‖W‖²: the mobility can be read off a state.
+"""
+
+import dataclasses
+import math
+from pathlib import Path
+
+import torch
+
+import ulpm
+from real_experiments._core import files
+from real_experiments.comparison.curves import Curve, flow_curve
+
+__all__ = ["ModelFlow", "measured_mobility", "random_start", "with_mobility"]
+
+
+def measured_mobility(state: ulpm.State) -> float:
+    """c = ‖H‖_F²/‖W‖_F², the mobility under which both would have grown from nothing to their present norms."""
+    return float(state.H.square().sum() / state.W.square().sum())
+
+
+def with_mobility(state: ulpm.State, mobility: float) -> ulpm.State:
+    """(c^{1/4} W, c^{−1/4} H), from which the model's own flow is that of (W, H) with feature mobility c."""
+    return ulpm.State(state.W * mobility**0.25, state.H * mobility**-0.25)
+
+
+def random_start(problem: ulpm.Problem, like: ulpm.State, seed: int) -> ulpm.State:
+    """Gaussian W and H with the norms ‖W‖_F and ‖H‖_F of ``like``."""
+    drawn = problem.random_state(seed, device=str(like.W.device))
+    return ulpm.State(drawn.W * (like.W.norm() / drawn.W.norm()), drawn.H * (like.H.norm() / drawn.H.norm()))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ModelFlow:
+    """A flow to be held beside a network, from ``state`` at the network's flow time ``starts_at``."""
+
+    name: str
+    problem: ulpm.Problem
+    state: ulpm.State
+    mobility: float
+    starts_at: float
+
+    def follow(self, log_loss: float, flow_time: float, file: Path, rtol: float, progress: bool) -> Curve:
+        """The curve until both log L and the flow time t have been passed; kept in ``file``, and read from it again.
+
+        Raises: OSError if the file is damaged or cannot be written, ValueError if the flow does not get there.
+        """
+        start = with_mobility(self.state, self.mobility)
+        facts = {"start": _identity(start), "ends_at": [log_loss, flow_time], "tolerance": rtol}
+        if file.exists():
+            path = ulpm.Trajectory.load(file)
+            if path.finished and path.config.get("comparison") == facts:
+                return flow_curve(path, self.mobility, self.starts_at)
+        path = self._run(start, log_loss, flow_time, rtol, progress, facts)
+        if not path.finished:
+            raise ValueError(f"the flow {self.name} ended early: {path.status}")
+        path.save(file)
+        files.remove_leftovers(file)
+        return flow_curve(path, self.mobility, self.starts_at)
+
+    def _run(
+        self,
+        start: ulpm.State,
+        log_loss: float,
+        flow_time: float,
+        rtol: float,
+        progress: bool,
+        facts: dict[str, object],
+    ) -> ulpm.Trajectory:
+        # The flow's own time passes √c times as fast.
+        log_time = math.log(max(flow_time - self.starts_at, 1e-300)) + math.log(self.mobility) / 2
+        config = {"comparison": facts}
+        if float(ulpm.log_loss(self.problem, start)) > log_loss:
+            path = ulpm.gradient_flow(
+                self.problem, start, log_loss=log_loss, rtol=rtol, progress=progress, config=config
+            )
+            if not path.finished or float(path.log_time[-1]) >= log_time:
+                return path
+        return ulpm.gradient_flow(self.problem, start, log_time=log_time, rtol=rtol, progress=progress, config=config)
+
+
+def _identity(state: ulpm.State) -> list[float]:
+    """Numbers that tell one start from another."""
+    weights = torch.linspace(1, 2, state.H.numel(), dtype=state.H.dtype, device=state.H.device)
+    return [float(state.W.norm()), float(state.H.norm()), float(weights @ state.H.flatten()), *state.W[0, :4].tolist()]

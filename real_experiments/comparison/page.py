@@ -1,0 +1,130 @@
+"""A comparison as a page: its verdict, figures and tables."""
+
+import math
+from collections.abc import Sequence
+
+from real_experiments.comparison.analysis import CLOCKS, FORECASTERS, Analysis
+from real_experiments.comparison.curves import COMPARED
+from real_experiments.comparison.forecast import PARTED, typical_factor
+from real_experiments.comparison.pairing import OWN, Comparison
+from real_experiments.comparison.words import CLOCK_NAMES, FLOW_NAMES, typical_factors, verdict
+
+__all__ = ["comparison_page"]
+
+
+def comparison_page(comparison: Comparison, analysis: Analysis, command: str, figures: Sequence[str]) -> str:
+    """The page comparison.md."""
+    run = comparison.run
+    parts = [
+        f"# {run.name}, beside the model",
+        f"Made by `{command}`. The training: learning rate {run.recipe.learning_rate:g}, momentum "
+        f"{run.recipe.momentum:g}, batches of {run.recipe.batch_size}, weight decay {run.recipe.weight_decay:g}, "
+        f"{run.rows[-1]['epoch']:g} epochs, seed {run.recipe.seed}; metrics on the training set in evaluation mode "
+        "(running batch-norm statistics).",
+        "## In words\n\n" + "\n\n".join(verdict(comparison, analysis)),
+        "\n\n".join(f"![{_alt(name)}]({name})" for name in figures),
+        "## Slopes in the terminal phase\n\n" + _slopes(comparison, analysis),
+        "## Forecasts\n\n" + _forecast_tables(comparison, analysis),
+        "## Where network and model part\n\n" + _parting(comparison, analysis),
+        "## What theory says of any network\n\n" + _theory(comparison, analysis),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _slopes(comparison: Comparison, analysis: Analysis) -> str:
+    terminal = comparison.terminal_rows()
+    header = ["metric", "first → last epoch", "d log/d log epoch [95% interval]", "verdict"]
+    header += ["d log/d log(1/loss): network", *(FLOW_NAMES[name] for name in comparison.flows)]
+    rows = []
+    for name in COMPARED:
+        slope = analysis.epoch_slopes[name]
+        values = f"{terminal[0][name]:.3g} → {terminal[-1][name]:.3g}" if terminal else "–"
+        interval = "–" if slope is None else f"{slope.value:+.3f} [{slope.low:+.3f}, {slope.high:+.3f}]"
+        against_loss = [analysis.loss_slopes[who][name] for who in ("network", *comparison.flows)]
+        verdict = "–" if slope is None else slope.verdict
+        rows.append([f"`{name}`", values, interval, verdict, *(_signed(value) for value in against_loss)])
+    text = (
+        "Over the measured epochs from zero training error to the end: the mean of the slopes in four blocks of "
+        "successive epochs, with an interval from their spread (Ibragimov, Müller, 2010). Slopes of the flows are "
+        "taken at the same losses, and are missing where a flow was never at them.\n\n"
+    )
+    return text + _table(header, rows)
+
+
+def _forecast_tables(comparison: Comparison, analysis: Analysis) -> str:
+    sections = [
+        "Each cell is the forecast and, in brackets, the factor by which it is off. *Told the loss*: read off the flow "
+        "where its loss is that of the network then; *told the time only*: where the flow time is."
+    ]
+    reached = analysis.forecasts[OWN]["train_loss"]
+    for i, each in enumerate(reached):
+        header = ["metric", f"network at epoch {each.epoch}", "no change"]
+        columns = [(flow, clock) for flow in FORECASTERS for clock in CLOCKS]
+        header += [f"{FLOW_NAMES[flow]}, {CLOCK_NAMES[clock]}" for flow, clock in columns]
+        rows = []
+        for name in COMPARED:
+            cells = [_cell(each.unchanged[name], each.unchanged_factor(name))]
+            for flow, clock in columns:
+                other = analysis.forecasts[flow][clock][i]
+                cells.append(_cell(other.forecast[name], other.factor(name)))
+            rows.append([f"`{name}`", f"{each.measured[name]:.4g}", *cells])
+        means = [typical_factor([each.unchanged_factor(name) for name in COMPARED])]
+        means += [typical_factors(analysis.forecasts[flow][clock][i])[0] for flow, clock in columns]
+        rows.append(["geometric mean of the factors", "", *(f"×{mean:.3g}" for mean in means)])
+        sections.append(f"### {each.multiple} times the snapshot's epoch\n\n" + _table(header, rows))
+    if not reached:
+        sections.append("The training ended before twice the snapshot's epoch.")
+    return "\n\n".join(sections)
+
+
+def _parting(comparison: Comparison, analysis: Analysis) -> str:
+    columns = [(flow, clock) for flow in FORECASTERS for clock in CLOCKS]
+    end = int(comparison.run.rows[-1]["epoch"])
+    header = ["metric", *(f"{FLOW_NAMES[flow]}, {CLOCK_NAMES[clock]}" for flow, clock in columns)]
+    rows = []
+    for name in COMPARED:
+        epochs = [analysis.parting[flow][clock][name] for flow, clock in columns]
+        rows.append([f"`{name}`", *("not by the end" if epoch == end else f"after epoch {epoch}" for epoch in epochs)])
+    text = f"The last measured epoch at which both agree within {PARTED - 1:.0%}; both begin at epoch "
+    return f"{text}{comparison.snapshot}.\n\n{_table(header, rows)}"
+
+
+def _theory(comparison: Comparison, analysis: Analysis) -> str:
+    lower, upper = analysis.certificate
+    v = comparison.problem.minimum_norm_value
+    lines = [
+        "- Σ_k w_k is conserved by every optimiser without weight decay: it drifted by at most "
+        f"{analysis.classifier_sum_drift['network']:.2g} of ‖W‖.",
+    ]
+    if comparison.control is not None:
+        decay = comparison.control.recipe.weight_decay
+        lines.append(
+            f"- With weight decay {decay:g} it is not: it drifted by up to "
+            f"{analysis.classifier_sum_drift['control']:.2g} of ‖W‖ in {comparison.control.rows[-1]['epoch']:g} epochs."
+        )
+    before, after = analysis.margin_ratio
+    lines.append(
+        f"- The normalised margin went from {before:.4g} to {after:.4g} of the largest possible, γ* = 1/(2v*)."
+    )
+    lines.append(
+        f"- At the end (W, H) proves {lower:.4g} ≤ v* ≤ {upper:.4g} of the margin problem with these classes; "
+        f"in closed form v* = {v:.4g}."
+    )
+    return "\n".join(lines)
+
+
+def _cell(value: float, factor: float) -> str:
+    return f"{value:.4g} (×{factor:.3g})" if math.isfinite(factor) else "–"
+
+
+def _signed(value: float | None) -> str:
+    return "–" if value is None else f"{value:+.3f}"
+
+
+def _alt(name: str) -> str:
+    return "Metrics against the training loss" if "time" not in name else "Metrics against flow time"
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = ["| " + " | ".join(header) + " |", "|---" * len(header) + "|"]
+    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])

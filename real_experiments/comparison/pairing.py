@@ -1,0 +1,99 @@
+"""A trained network beside the model: from which state of the network the model starts, and what both then do."""
+
+import dataclasses
+from pathlib import Path
+
+import torch
+
+import ulpm
+from real_experiments._core import checks
+from real_experiments.comparison.curves import Curve, network_curve
+from real_experiments.comparison.model_flow import ModelFlow, measured_mobility, random_start
+from real_experiments.comparison.network_run import NetworkRun
+from real_experiments.training_directory import Row
+
+__all__ = ["OWN", "OWN_MOBILE", "RANDOM", "RANDOM_MOBILE", "Comparison", "compare_with_model"]
+
+OWN, OWN_MOBILE = "own", "own, mobile"
+RANDOM, RANDOM_MOBILE = "random", "random, mobile"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Comparison:
+    """One network and the flows of the model beside it.
+
+    The flows begin at ``snapshot``, a measured epoch at zero training error: "own" from the network's (W, H) there, as
+    the model has it, and "own, mobile" with the feature ``mobility`` read off that state; "random" and "random, mobile"
+    from Gaussian (W, H) of the norms of the network's first snapshot, at the network's first epoch.
+    """
+
+    run: NetworkRun
+    problem: ulpm.Problem
+    snapshot: int
+    mobility: float
+    network: Curve
+    flows: dict[str, Curve]
+    norms: dict[str, tuple[float, float]]
+    control: NetworkRun | None
+
+    @property
+    def snapshot_row(self) -> Row:
+        """The measurement at the snapshot's epoch."""
+        return self.run.row(self.snapshot)
+
+    def terminal_rows(self) -> list[Row]:
+        """The measurements from the first epoch at zero training error on; none if it was never reached."""
+        first = self.run.epoch_without_error()
+        return [] if first is None else [row for row in self.run.rows if row["epoch"] >= first]
+
+
+def compare_with_model(
+    run: NetworkRun,
+    control: NetworkRun | None,
+    snapshot: int | None,
+    seed: int,
+    rtol: float,
+    device: torch.device,
+    keep: Path,
+    progress: bool,
+) -> Comparison:
+    """Follow the flows that belong to a network as far as it was trained; they are kept in the folder ``keep``.
+
+    Raises: ValueError or OSError with one sentence if the network has a bias in its last layer, never reached zero
+    training error (and no ``snapshot`` is named), was trained no further, or if something cannot be read or written.
+    """
+    checks.integer("--seed", seed, 0)
+    if run.recipe.bias:
+        raise ValueError(f"{run.directory.path} was trained with --bias, which the model has not: train without it.")
+    epoch = run.epoch_without_error() if snapshot is None else snapshot
+    if epoch is None:
+        raise ValueError(
+            f"{run.directory.path} has not reached zero training error by epoch {run.rows[-1]['epoch']}: train it "
+            "longer, or name a --snapshot."
+        )
+    row, later = run.row(epoch), [row for row in run.rows if row["epoch"] > epoch]
+    if not later:
+        raise ValueError(f"{run.directory.path} was trained no further than the snapshot's epoch {epoch}: train on.")
+    problem, own = run.state(epoch, device)
+    first = next(iter(run.directory.snapshot_files()))
+    random = random_start(problem, run.state(first, device)[1], seed)
+    started = run.row(first)["flow_time"]
+    flows = [
+        ModelFlow(OWN, problem, own, 1.0, row["flow_time"]),
+        ModelFlow(OWN_MOBILE, problem, own, measured_mobility(own), row["flow_time"]),
+        ModelFlow(RANDOM, problem, random, 1.0, started),
+        ModelFlow(RANDOM_MOBILE, problem, random, measured_mobility(random), started),
+    ]
+    end_loss, end_time = min(row["log_loss"] for row in later), later[-1]["flow_time"]
+    curves = {
+        flow.name: flow.follow(end_loss, end_time, keep / f"{flow.name.replace(', ', '-')}.safetensors", rtol, progress)
+        for flow in flows
+    }
+    last = max(run.directory.snapshot_files())
+    norms = {"snapshot": _squared_norms(own), "end": _squared_norms(run.state(last, device)[1])}
+    return Comparison(run, problem, epoch, measured_mobility(own), network_curve(run.rows), curves, norms, control)
+
+
+def _squared_norms(state: ulpm.State) -> tuple[float, float]:
+    """‖W‖² and ‖H‖²."""
+    return float(state.W.square().sum()), float(state.H.square().sum())

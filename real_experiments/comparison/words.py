@@ -1,0 +1,99 @@
+"""The verdict of a comparison in words, all of them made from its numbers, whichever way they turn out."""
+
+import math
+from collections.abc import Sequence
+
+from real_experiments.comparison.analysis import CLOCKS, FORECASTERS, Analysis
+from real_experiments.comparison.curves import COMPARED, Clock
+from real_experiments.comparison.forecast import Forecast, typical_factor
+from real_experiments.comparison.pairing import OWN, OWN_MOBILE, RANDOM, RANDOM_MOBILE, Comparison
+
+__all__ = ["CLOCK_NAMES", "FLOW_NAMES", "typical_factors", "verdict"]
+
+FLOW_NAMES = {
+    OWN: "the plain model",
+    OWN_MOBILE: "the model with mobile features",
+    RANDOM: "random start",
+    RANDOM_MOBILE: "random start, mobile features",
+}
+CLOCK_NAMES: dict[Clock, str] = {"train_loss": "told the loss", "flow_time": "told the time only"}
+
+
+def verdict(comparison: Comparison, analysis: Analysis) -> list[str]:
+    """Paragraphs in Markdown that say what came out, good or bad."""
+    return [_terminal_words(comparison, analysis), *_forecast_words(comparison, analysis), _mobility_words(comparison)]
+
+
+def _terminal_words(comparison: Comparison, analysis: Analysis) -> str:
+    terminal = comparison.terminal_rows()
+    if not terminal:
+        return "The network never reached zero training error: there is no terminal phase to speak of."
+    first, last = int(terminal[0]["epoch"]), int(terminal[-1]["epoch"])
+    unsure = analysis.not_falling()
+    falling = len(COMPARED) - len(unsure)
+    words = (
+        f"The network has no training error from epoch {first} on, and {last - first} epochs follow. Over these "
+        f"{falling} of {len(COMPARED)} metrics fall, with a 95% confidence interval of the slope below zero"
+    )
+    named = []
+    for name in unsure:
+        slope = analysis.epoch_slopes[name]
+        doubt = "no line was fitted" if slope is None else "it rises" if slope.low > 0 else "the interval holds 0"
+        named.append(f"`{name}` ({doubt})")
+    return f"{words}; not falling: {', '.join(named)}." if named else f"{words}."
+
+
+def _forecast_words(comparison: Comparison, analysis: Analysis) -> list[str]:
+    reached = analysis.forecasts[OWN]["train_loss"]
+    if not reached:
+        return [f"The training ended before twice the snapshot's epoch {comparison.snapshot}: nothing was forecast."]
+    sentences = [_summary_of(analysis, flow) for flow in FORECASTERS]
+    lines = ["| off by, geometric mean over the metrics | " + " | ".join(f"epoch {e.epoch}" for e in reached) + " |"]
+    lines.append("|---" * (len(reached) + 1) + "|")
+    lines.append(_row("no change", [typical_factors(each)[1] for each in reached]))
+    for flow in FORECASTERS:
+        for clock in CLOCKS:
+            factors = [typical_factors(each)[0] for each in analysis.forecasts[flow][clock]]
+            lines.append(_row(f"{FLOW_NAMES[flow]}, {CLOCK_NAMES[clock]}", factors))
+    start = f"Forecasts from the network's (W, H) at epoch {comparison.snapshot}. "
+    return [start + " ".join(sentences), "\n".join(lines)]
+
+
+def _summary_of(analysis: Analysis, flow: str) -> str:
+    """One sentence about the forecasts of a flow, at all epochs and by both clocks."""
+    every = [each for clock in CLOCKS for each in analysis.forecasts[flow][clock]]
+    closer = sum(model < unchanged for model, unchanged in map(typical_factors, every))
+    least = min(len(each.better) for each in every)
+    verdict = {0: "no closer than no change", len(every): "closer than no change"}.get(
+        closer, f"closer than no change in {closer} of {len(every)} forecasts"
+    )
+    where = f" in all {len(every)} forecasts" if closer in (0, len(every)) else ""
+    return (
+        f"{FLOW_NAMES[flow].capitalize()} is {verdict}{where}, taken over all metrics, and better in at least {least} of "
+        f"{len(COMPARED)} metrics."
+    )
+
+
+def _row(name: str, factors: Sequence[float]) -> str:
+    return f"| {name} | " + " | ".join(f"×{factor:.3g}" for factor in factors) + " |"
+
+
+def _mobility_words(comparison: Comparison) -> str:
+    (w0, h0), (w1, h1) = comparison.norms["snapshot"], comparison.norms["end"]
+    gained = f"{(h1 - h0) / (w1 - w0):.3g}" if w1 > w0 else "–"
+    return (
+        f"Why two models: free features and classifier gain the same in the model (‖H‖² − ‖W‖² is conserved), but in "
+        f"this network ‖W‖² went from {w0:.4g} to {w1:.4g} and ‖H‖² from {h0:.4g} to {h1:.4g} after the snapshot, "
+        f"{gained} times as much: a step of the network moves the features of many samples together. *Mobile features* "
+        f"obey dH/dt = c WᵀR with c = ‖H‖²/‖W‖² = {comparison.mobility:.4g}, read off the snapshot and fitted to "
+        "nothing; this is the model itself in other units of W and H, in which both norms are equal, and every metric "
+        "here is the same in both."
+    )
+
+
+def typical_factors(each: Forecast) -> tuple[float, float]:
+    """Geometric means of the factors by which the flow and the forecast of no change are off."""
+    names = [
+        name for name in COMPARED if math.isfinite(each.factor(name)) and math.isfinite(each.unchanged_factor(name))
+    ]
+    return typical_factor([each.factor(n) for n in names]), typical_factor([each.unchanged_factor(n) for n in names])

@@ -1,0 +1,47 @@
+"""Reading a curve off a clock."""
+
+import numpy as np
+import pytest
+
+from real_experiments.comparison.curves import COMPARED, Curve
+
+LOSS = np.array([1.0, 0.1, 0.01])
+CURVE = Curve(LOSS, np.array([0.0, 1.0, 3.0]), {"nc0": LOSS**0.5, "nc1_pinv": np.array([4.0, 2.0, 0.0])})
+
+
+def test_between_records_a_power_of_the_loss_is_exact() -> None:
+    assert CURVE.at("train_loss", 0.03)["nc0"] == pytest.approx(0.03**0.5, rel=1e-12)
+
+
+def test_in_time_the_logarithm_is_linear() -> None:
+    assert CURVE.at("flow_time", 2.0)["nc0"] == pytest.approx((0.1 * 0.01) ** 0.25, rel=1e-12)
+
+
+@pytest.mark.parametrize(("clock", "reading"), [("train_loss", 2.0), ("train_loss", 0.001), ("flow_time", 3.1)])
+def test_outside_its_records_a_curve_says_nothing(clock: str, reading: float) -> None:
+    assert np.isnan(CURVE.at(clock, reading)["nc0"])  # type: ignore[arg-type]
+
+
+def test_the_ends_belong_to_the_curve_up_to_rounding() -> None:
+    assert CURVE.at("train_loss", 1.0 + 1e-12)["nc0"] == 1.0
+    assert CURVE.at("train_loss", 0.01 + 1e-14)["nc0"] == pytest.approx(0.1)
+    assert CURVE.at("flow_time", 0.0)["nc0"] == 1.0
+
+
+def test_a_metric_that_becomes_zero_stays_a_number() -> None:
+    assert CURVE.at("train_loss", 0.05)["nc1_pinv"] == 0.0
+
+
+def test_a_loss_met_twice_counts_where_it_is_met_last() -> None:
+    curve = Curve(np.array([1.0, 0.1, 0.5, 0.05]), np.arange(4.0), {"nc0": np.array([1.0, 2.0, 3.0, 4.0])})
+    assert 3.0 < curve.at("train_loss", 0.1)["nc0"] < 4.0
+
+
+def test_all_metrics_but_a_share_of_samples_are_compared() -> None:
+    import ulpm
+
+    problem = ulpm.Problem([2, 2], 3)
+    state = problem.random_state()
+    found = ulpm.neural_collapse(state.W, state.H, problem.labels)
+    assert set(found) - set(COMPARED) == {"nc4_mismatch"}
+    assert set(COMPARED) < set(found)
