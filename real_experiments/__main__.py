@@ -1,4 +1,4 @@
-"""The command line: ``python -m real_experiments train | measure | compare``."""
+"""The command line: ``python -m real_experiments train | measure | compare | reproduce``."""
 
 import os
 import sys
@@ -9,6 +9,7 @@ import tyro
 
 from real_experiments.compare import Compare
 from real_experiments.measure import Measure
+from real_experiments.reproduce import Reproduce
 from real_experiments.train import Train
 
 __all__ = ["main"]
@@ -17,6 +18,7 @@ Command = (
     Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[Measure, tyro.conf.subcommand("measure")]
     | Annotated[Compare, tyro.conf.subcommand("compare")]
+    | Annotated[Reproduce, tyro.conf.subcommand("reproduce")]
 )
 
 
