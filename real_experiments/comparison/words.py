@@ -69,8 +69,8 @@ def _summary_of(analysis: Analysis, flow: str) -> str:
     )
     where = f" in all {len(every)} forecasts" if closer in (0, len(every)) else ""
     return (
-        f"{FLOW_NAMES[flow].capitalize()} is {verdict}{where}, taken over all metrics, and better in at least {least} of "
-        f"{len(COMPARED)} metrics."
+        f"{FLOW_NAMES[flow].capitalize()} is {verdict}{where}, taken over all metrics, and better in at least {least} "
+        f"of {len(COMPARED)} metrics."
     )
 
 

@@ -201,3 +201,40 @@ def test_wrong_models_layers_and_batches_are_refused_in_one_sentence():
     sequence = nn.Linear(4, 3)
     with pytest.raises(ValueError, match=r"logits must have shape \[B, K\]"):
         measure(sequence, [(torch.zeros(2, 5, 4), torch.zeros(2, 5, dtype=torch.int64))])
+
+
+class Reader(nn.Module):
+    """A transformer encoder that classifies sequences by the mean of its outputs."""
+
+    def __init__(self):
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(d_model=12, nhead=3, dim_feedforward=20, batch_first=True)
+        self.encoder = nn.TransformerEncoder(layer, num_layers=2, enable_nested_tensor=False)
+        self.head = nn.Linear(12, 4)
+
+    def forward(self, x):
+        return self.head(self.encoder(x).mean(1))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_transformer_encoder_is_measured_as_by_direct_computation(dtype):
+    torch.manual_seed(3)
+    model = Reader().to(dtype)
+    x, y = torch.randn(50, 7, 12, dtype=dtype), torch.arange(50) % 4
+    model.eval()
+    with torch.no_grad(), without_shape_checker():
+        features = model.encoder(x).mean(1)
+        logits = features.double() @ model.head.weight.double().T + model.head.bias.double()
+    found = measure(model, list(zip(x.split(8), y.split(8), strict=True)))
+    expected = literal(
+        model.head.weight.detach().double().numpy(),
+        features.double().numpy().T,
+        y.numpy(),
+        model.head.bias.detach().double().numpy(),
+    )
+    assert set(found) == set(METRICS)
+    assert_close(found, expected, 1e-9 if dtype == torch.float64 else 1e-4)
+    nearest = torch.cdist(features.double(), torch.stack([features[y == k].double().mean(0) for k in range(4)])).argmin(
+        1
+    )
+    assert float(found["nc4_mismatch"]) == pytest.approx(float((nearest != logits.argmax(1)).double().mean()))
