@@ -7,7 +7,7 @@ STAMP  := $(VENV)/.installed
 .PHONY: help demo floors bench test test-all lint types format wheel clean
 
 help:
-	@echo "make demo      simulate neural collapse from a random start and from images; results in runs/demo"
+	@echo "make demo      simulate neural collapse, train a small network and compare both; results in runs/demo"
 	@echo "make test      the tests, without those marked slow"
 	@echo "make test-all  every test"
 	@echo "make bench     measure reach, accuracy against work, replicas and costs; rewrites docs/benchmarks.md"
@@ -18,13 +18,16 @@ help:
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[test,dev,bench,xarray]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[experiments,test,dev,bench,xarray]"
 	touch $(STAMP)
 
 demo: $(STAMP)
 	$(BIN)/ulpm flow --class-counts 50x10 --feature-dim 64 --log10-time 1000 --out runs/demo/random --overwrite
 	$(BIN)/ulpm flow --features fashion-mnist-sample --scale 1 --log10-time 300 --out runs/demo/images --overwrite
 	$(BIN)/ulpm table runs/demo/random runs/demo/images --out runs/demo/results.md
+	$(BIN)/python -m real_experiments train --model vgg13 --width 8 --dataset fashion-mnist-sample --subset 500 \
+	    --batch-size 32 --epochs 60 --out runs/demo/network --overwrite
+	$(BIN)/python -m real_experiments compare runs/demo/network --out runs/demo/comparison
 
 floors: $(STAMP)
 	$(BIN)/python docs/measure_floors.py
