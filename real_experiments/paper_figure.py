@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import NullFormatter
 
 from real_experiments.comparison.network_run import NetworkRun
 from ulpm.plotting import legend_below, style
@@ -42,6 +43,7 @@ def plot_paper_figure(networks: Mapping[str, NetworkRun]) -> Figure:
             axes.set_xscale("log")
             axes.set_yscale("log")
             axes.set_xlim(1, epochs[-1])
+            axes.xaxis.set_minor_formatter(NullFormatter())
             style.log_ticks(axes)
             style.finish(axes)
             axes.set_title(heading, fontsize=11)

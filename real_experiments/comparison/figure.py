@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import NullFormatter
 
 from real_experiments.comparison.curves import COMPARED, Clock, Curve, network_curve
 from real_experiments.comparison.pairing import OWN, OWN_MOBILE, RANDOM, RANDOM_MOBILE, Comparison
@@ -18,7 +19,7 @@ _FORMULAS = {
     "nc1_pinv": r"$\mathrm{tr}(\Sigma_W\Sigma_B^\dagger)\,/\,K$",
     "nc1_ratio": r"$\mathrm{tr}\,\Sigma_W\,/\,\mathrm{tr}\,\Sigma_B$",
     "nc1_cdnv": r"mean $(v_j+v_k)\,/\,2\Vert\mu_j-\mu_k\Vert^2$",
-    "nc0": r"$\Vert\sum_k w_k\Vert\,/\,\Vert W\Vert$",
+    "nc0": r"$\Vert\sum{}_k\, w_k\Vert\,/\,\Vert W\Vert$",
     "nc2_norm_means": r"std / mean of $\Vert\mu_k-\mu_G\Vert$",
     "nc2_angle_means": r"mean $|\cos(\mu_j,\mu_k)+1/(K-1)|$",
     "nc2_etf_means": r"$\Vert G/\Vert G\Vert-E\,\Vert,\ G=M^\top M$",
@@ -72,6 +73,7 @@ def _metric_panel(axes: Axes, curves: dict[str, Curve], comparison: Comparison, 
     axes.set_yscale("log")
     seen = comparison.network.clock(clock)
     axes.set_xlim(seen.min(), seen.max())
+    axes.xaxis.set_minor_formatter(NullFormatter())
     if clock == "train_loss":
         axes.invert_xaxis()
     kept = [comparison.network.metrics[name], *(comparison.flows[flow].metrics[name] for flow in (OWN, OWN_MOBILE))]
