@@ -98,8 +98,8 @@ class LogLossField:
         dR = c.addcmul_(R, loss.log_loss.exp()[..., None, None] * per_sample + total).scatter_(-2, rows, 0.0)
         dR.scatter_(-2, rows, dR.sum(-2, keepdim=True).neg_())
         W_out, H_out = out if out is not None else (None, None)
-        W_image = _add_matmul(_matmul(dR, H.mT, W_out), R, H_tangent.mT)
-        H_image = _add_matmul(_matmul(W_tangent.mT, R, H_out), W.mT, dR)
+        W_image = _two_products((dR, H.mT), (R, H_tangent.mT), W_out)
+        H_image = _two_products((W_tangent.mT, R), (W.mT, dR), H_out)
         return W_image, H_image
 
     def _label_rows(self, Z: Tensor) -> Tensor:
@@ -127,6 +127,13 @@ def _matmul(a: Tensor, b: Tensor, out: Tensor | None) -> Tensor:
     if out is None or out.is_contiguous():
         return torch.matmul(a, b, out=out)
     return out.copy_(a @ b)
+
+
+def _two_products(first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor], out: Tensor | None) -> Tensor:
+    """a b + c d."""
+    if out is None or out.is_contiguous():
+        return _add_matmul(_matmul(*first, out), *second)
+    return out.copy_(_add_matmul(first[0] @ first[1], *second))
 
 
 def _add_matmul(target: Tensor, a: Tensor, b: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from torch.linalg import vector_norm
 from ulpm import _checks
 from ulpm._versions import versions
 from ulpm.field import LogLossField
-from ulpm.metrics import neural_collapse
+from ulpm.metrics.collapse import collapse_at
 from ulpm.optimality.certificate import Certificate, certificate_at
 from ulpm.problem import Problem, State
 from ulpm.trajectory import Snapshots, Status, Trajectory
@@ -73,17 +73,18 @@ class Recorder:
         classifier_sum = vector_norm(W64.sum(-2) - self.invariants["classifier_sum"][replicas], dim=1)
         values = {
             "squared_norm": squared_norm,
-            **{f"metrics.{key}": value for key, value in neural_collapse(W64, H64, self._labels).items()},
+            **{f"metrics.{key}": value for key, value in collapse_at(W64, H64, self._labels).items()},
             "invariant_drift.balancedness": vector_norm(change.flatten(1), dim=1) / rho.square(),
             "invariant_drift.classifier_sum": classifier_sum / rho,
             **{f"certificate.{key}": value for key, value in certificate_at(self._field, W64, H64).columns().items()},
         }
         # One transfer.
-        measured = dict(zip(values, torch.stack([value.double() for value in values.values()]).cpu(), strict=True))
+        measured = dict(zip(values, torch.stack(list(values.values())).cpu(), strict=True))
+        cells = rows * self._shape[1] + replicas
         for name, value in (known | measured).items():
             if name not in self.table:
                 self.table[name] = torch.full(self._shape, torch.nan, dtype=torch.float64)
-            self.table[name][rows, replicas] = value.double().cpu()
+            self.table[name].put_(cells, value.double().cpu())
         for i, row in enumerate(self.snapshots.records):
             here = (rows == row).nonzero()[:, 0]
             if len(here):

@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.linalg import vector_norm
 
+from ulpm.field import Loss
 from ulpm.flow.clock import LossInside, clock_inside_step, clock_through_step, log_time
 from ulpm.flow.cohort import Cohort, largest_cohort
 from ulpm.flow.controller import StepSizeController, error_ratio
@@ -46,7 +47,7 @@ class Method(Protocol):
     order: int
     evaluations_per_step: int
 
-    def interpolate(self, trial: Trial, theta: Tensor) -> Tensor:
+    def interpolate(self, trial: Trial, theta: Tensor, rows: Tensor) -> Tensor:
         """States inside a step."""
         ...
 
@@ -119,7 +120,9 @@ class FlowLoop:
         loop = cls(system, milestones, recorder, nobody, cohort, y.clone(), rtol)
         loop.counts["field_evaluations"] += len(y)
         for rows in parts:
-            loop._record(rows, cohort.next_record[rows], y[rows[0] : rows[-1] + 1], cohort.clock[rows])
+            part = y[rows[0] : rows[-1] + 1]
+            loop._record(rows, cohort.next_record[rows], part, _known(cohort.clock[rows], system.loss(part)))
+            loop.counts["loss_evaluations"] += len(rows)
         cohort.next_record += 1
         for replica in replicas[speed == 0].tolist():
             loop.status[replica] = Status.STATIONARY
@@ -275,7 +278,7 @@ class FlowLoop:
         By Newton's method for the fraction θ of the step, within a bracket, from the θ at which a cubic for θ as a
         function of the position has the mark.
         """
-        replicas, step, inside = c.replicas[rows], step.take(rows.to(c.y.device)), inside.take(rows)
+        replicas, inside, where = c.replicas[rows], inside.take(rows), rows.to(c.y.device)
         mark, start_clock = self.milestones.marks[records, replicas], c.clock[rows]
         first = self.milestones.speed(start_clock, inside.log_loss[0], inside.squared_gradient[0], replicas)
         last = self.milestones.speed(end.clock[rows], inside.log_loss[2], inside.squared_gradient[1], replicas)
@@ -289,10 +292,11 @@ class FlowLoop:
         tolerance = 64 * torch.finfo(c.y.dtype).eps * mark
         done = torch.zeros_like(mark, dtype=torch.bool)
         for _ in range(_LANDING_ATTEMPTS):
-            y = method.interpolate(step, theta.to(c.y))
-            (log_loss,) = _to_host(self.system.loss(y).log_loss)
-            self.counts["loss_evaluations"] += len(mark)
+            y = method.interpolate(step, theta.to(c.y), where)
             clock = clock_inside_step(start_clock, inside, theta)
+            known = _known(clock, self.system.loss(y))
+            self.counts["loss_evaluations"] += len(mark)
+            log_loss = known["log_loss"]
             miss = self.milestones.position(clock, log_loss, replicas) - mark
             done |= miss.abs() <= tolerance
             if bool(done.all()):
@@ -304,7 +308,7 @@ class FlowLoop:
             # Towards 0 by orders of magnitude, since a mark may be at e^(−300) of the first step.
             between = torch.where(low < 1e-3 * high, (low.clamp(min=1e-290) * high).sqrt(), (low + high) / 2)
             theta = torch.where(done, theta, torch.where(bracketed, newton, between))
-        self._record(replicas, records, y, clock)
+        self._record(replicas, records, y, known)
 
     def _first_moments(
         self,
@@ -326,12 +330,8 @@ class FlowLoop:
         replicas: Int[Tensor, " S"],
         records: Int[Tensor, " S"],
         y: Float[Tensor, "S D"],
-        clock: Float[Tensor, " S"],
+        known: dict[str, Float[Tensor, " S"]],
     ) -> None:
-        loss = self.system.loss(y)
-        self.counts["loss_evaluations"] += len(records)
-        log_loss, margin = _to_host(loss.log_loss, loss.margin)
-        known = {"log_time": log_time(clock, log_loss), "log_loss": log_loss, "margin": margin}
         self.recorder.record(records, replicas, *self.system.unpack(y), known)
         ends = records == len(self.milestones.marks) - 1
         if bool(ends.any()):
@@ -346,6 +346,12 @@ class FlowLoop:
             for replica in c.replicas[rows].tolist():
                 self.status[replica] = status
         c.keep(~torch.stack(list(endings.values())).any(0))
+
+
+def _known(clock: Float[Tensor, " S"], loss: Loss) -> dict[str, Float[Tensor, " S"]]:
+    """What a record says of the loss, from T = t·L."""
+    log_loss, margin = _to_host(loss.log_loss, loss.margin)
+    return {"log_time": log_time(clock, log_loss), "log_loss": log_loss, "margin": margin}
 
 
 def _to_host(*vectors: Float[Tensor, " B"]) -> tuple[Float[Tensor, " B"], ...]:

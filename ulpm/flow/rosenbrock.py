@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ulpm.flow.methods import RosenbrockTableau
-from ulpm.flow.runge_kutta import RateFunction, Trial, Workspace, combine, weighted_sums
+from ulpm.flow.runge_kutta import RateFunction, Trial, Workspace, combine, take, weighted_sums
 
 __all__ = ["Linearisation", "RosenbrockKrylov"]
 
@@ -88,8 +88,9 @@ class RosenbrockKrylov:
         middle = combine(self._middle, stages, other).add_(y, alpha=0.5).add_(end, alpha=0.5)
         return Trial(y, middle, end, rhs, monitor, error, step_size, stages, linear.stiffness, linear.products, form)
 
-    def interpolate(self, trial: Trial, theta: Float[Tensor, " S"]) -> Float[Tensor, "S D"]:
-        """The states at fractions of the step, by the interpolant: of S replicas, or S states of a single one."""
+    def interpolate(self, trial: Trial, theta: Float[Tensor, " S"], rows: Int[Tensor, " S"]) -> Float[Tensor, "S D"]:
+        """The states at fractions of the steps of some replicas, by the interpolant."""
         bend = torch.stack([(1 - theta) * theta, (1 - theta) * theta * theta], 1) @ self._dense
-        bent = weighted_sums(bend, trial.stages)
-        return bent.addcmul_(trial.start, 1 - theta[:, None]).addcmul_(trial.end, theta[:, None])
+        bent = weighted_sums(bend, trial.stages, rows)
+        bent.addcmul_(take(trial.start, rows), 1 - theta[:, None])
+        return bent.addcmul_(take(trial.end, rows), theta[:, None])

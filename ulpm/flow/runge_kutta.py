@@ -39,18 +39,6 @@ class Trial:
     products: Int[Tensor, " B"] | None = None
     error_form: Float[Tensor, " B"] | None = None
 
-    def take(self, rows: Int[Tensor, " S"]) -> "Trial":
-        """What it says of some replicas, as copies; of a single replica, itself."""
-        if len(self.start) == 1:
-            return self
-        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        taken = {
-            name: value[:, rows] if name == "stages" else value[rows]
-            for name, value in values.items()
-            if value is not None
-        }
-        return Trial(**taken)
-
 
 class Workspace:
     """The full-size vectors that steppers work in, kept from step to step: fresh ones would be faulted in page by page.
@@ -124,19 +112,30 @@ class ExplicitRungeKutta:
         error = combine(self._error, stages, scratch).mul_(h)
         return Trial(y, middle, end, stages[-1], monitor, error, step_size, stages, stiffness)
 
-    def interpolate(self, trial: Trial, theta: Float[Tensor, " S"]) -> Float[Tensor, "S D"]:
-        """The states at fractions of the step, by the interpolant: of S replicas, or S states of a single one."""
+    def interpolate(self, trial: Trial, theta: Float[Tensor, " S"], rows: Int[Tensor, " S"]) -> Float[Tensor, "S D"]:
+        """The states at fractions of the steps of some replicas, by the interpolant."""
         # Not torch.pow, which flushes a tiny θ to zero.
         powers = theta[:, None].expand(-1, self._dense.shape[1]).cumprod(1)
-        weights = trial.step_size[:, None] * (powers @ self._dense.T)
-        return weighted_sums(weights, trial.stages).add_(trial.start)
+        weights = trial.step_size[rows, None] * (powers @ self._dense.T)
+        return weighted_sums(weights, trial.stages, rows).add_(take(trial.start, rows))
 
 
-def weighted_sums(weights: Float[Tensor, "S s"], stages: Float[Tensor, "s B D"]) -> Float[Tensor, "S D"]:
-    """Σ_i weights_ki stages_ki of each k, where there may also be one set of stages for all."""
+def take(vectors: Float[Tensor, "B D"], rows: Int[Tensor, " S"]) -> Float[Tensor, "#S D"]:
+    """Copies of some rows, but a single one itself, which may be large."""
+    return vectors if len(vectors) == 1 else vectors.index_select(0, rows)
+
+
+def weighted_sums(
+    weights: Float[Tensor, "S s"], stages: Float[Tensor, "s B D"], rows: Int[Tensor, " S"]
+) -> Float[Tensor, "S D"]:
+    """Σ_i weights_ki stages_ib of each k with b = rows_k."""
     if stages.shape[1] == 1:
         return weights @ stages[:, 0]
-    return torch.einsum("bs,sbd->bd", weights, stages)
+    sums = weights.new_zeros(len(weights), stages.shape[2])
+    # Not einsum, which wants a copy of all stages.
+    for weight, stage in zip(weights.unbind(1), stages, strict=True):
+        sums.addcmul_(stage.index_select(0, rows), weight[:, None])
+    return sums
 
 
 def combine(

@@ -78,15 +78,22 @@ def neural_collapse(
             f"W and H must have the same leading axes, but their shapes are {list(W.shape)} and {list(H.shape)}."
         )
     labels = _checks.labels("labels", labels, H.shape[-1], num_classes).to(H.device)
-    H = H.detach().double()
     W = W.to(H.device)
-    statistics = _statistics(H, labels, num_classes)
-    metrics = _metrics(statistics, W, center)
-    logits = W @ H
-    if bias is not None:
-        logits = logits + _bias(bias, W)[..., None]
-    mismatched = nearest_class(statistics, H) != logits.argmax(-2)
-    return metrics | {"nc4_mismatch": mismatched.double().mean(-1)}
+    return collapse_at(W, H.detach().double(), labels, None if bias is None else _bias(bias, W), center)
+
+
+def collapse_at(
+    W: Float[Tensor, "*batch K d"],
+    H: Float[Tensor, "*batch d N"],
+    labels: Int[Tensor, " N"],
+    bias: Float[Tensor, "*#batch K"] | None = None,
+    center: Center = "classes",
+) -> dict[str, Float[Tensor, "*batch"]]:
+    """``neural_collapse`` of float64 tensors that are known to fit, as the records of a run are."""
+    statistics = _statistics(H, labels, W.shape[-2])
+    logits = W @ H if bias is None else W @ H + bias[..., None]
+    mismatched = nearest_class(statistics, H) != logits.max(-2).indices
+    return _metrics(statistics, W, center) | {"nc4_mismatch": mismatched.double().mean(-1)}
 
 
 def neural_collapse_from_moments(
@@ -117,7 +124,8 @@ def neural_collapse_from_moments(
 def nearest_class(statistics: ClassStatistics, H: Float[Tensor, "*batch d N"]) -> Int[Tensor, "*batch N"]:
     """argmin_k ‖h_i − μ_k‖ = argmax_k (⟨h_i, μ_k⟩ − ‖μ_k‖²/2), about the origin of the statistics; H is float64."""
     scores: Tensor = statistics.means.mT @ (H - statistics.origin)
-    return (scores - statistics.means.square().sum(-2)[..., None] / 2).argmax(-2)
+    # Not argmax, which takes seven times as long along this axis.
+    return scores.sub_(statistics.means.square().sum(-2)[..., None] / 2).max(-2).indices
 
 
 def _statistics(H: Tensor, labels: Tensor, num_classes: int) -> ClassStatistics:
@@ -125,10 +133,10 @@ def _statistics(H: Tensor, labels: Tensor, num_classes: int) -> ClassStatistics:
     members = torch.nn.functional.one_hot(labels, num_classes).double()  # [N, K]
     counts = members.sum(0)
     require_every_class(counts)
-    references = H[..., members.argmax(0)]
-    deviations = H - references[..., labels]
+    references = H.index_select(-1, members.max(0).indices)
+    deviations = H - references.index_select(-1, labels)
     mean_shifts = deviations @ members / counts
-    deviations -= mean_shifts[..., labels]
+    deviations -= mean_shifts.index_select(-1, labels)
     origin = references[..., :1]
     return ClassStatistics(
         counts=counts,
@@ -147,24 +155,47 @@ def _metrics(statistics: ClassStatistics, W: Tensor, center: Center) -> dict[str
     weights = counts / counts.sum() if center == "samples" else torch.full_like(counts, 1 / K)
     M = statistics.means - statistics.means @ weights[:, None]
     pooled_trace = statistics.within_traces @ (counts / counts.sum())
+    # What is asked of several matrices is computed side by side: a small problem costs what its kernels cost.
+    columns = torch.stack([M, W.mT])
+    lengths = _norm(columns, -2)
+    variations = lengths.std(-1) / lengths.mean(-1)
+    deviations = _angle_deviation(columns / lengths[..., None, :])
+    distances = _distance_to_etf(torch.stack([M.mT @ M, W @ W.mT, W @ M]))
+    M_direction, W_direction = columns / _norm(columns)[..., None, None]
     return {
         "nc0": _norm(W.sum(-2), -1) / _norm(W),
-        "nc1_pinv": _pinv_trace(M, statistics),
+        "nc1_pinv": _pinv_trace(M, weights, statistics),
         "nc1_ratio": pooled_trace / (M.square().sum((-2, -1)) / K),
         "nc1_cdnv": _distance_normalised_variance(statistics),
-        "nc2_norm_means": _norm_variation(M),
-        "nc2_norm_classifier": _norm_variation(W.mT),
-        "nc2_angle_means": _angle_deviation(M),
-        "nc2_angle_classifier": _angle_deviation(W.mT),
-        "nc2_etf_means": _distance_to_etf(M.mT @ M),
-        "nc2_etf_classifier": _distance_to_etf(W @ W.mT),
-        "nc3_difference": _norm(_normalised(W.mT) - _normalised(M)),
-        "nc3_product": _distance_to_etf(W @ M),
+        "nc2_norm_means": variations[0],
+        "nc2_norm_classifier": variations[1],
+        "nc2_angle_means": deviations[0],
+        "nc2_angle_classifier": deviations[1],
+        "nc2_etf_means": distances[0],
+        "nc2_etf_classifier": distances[1],
+        "nc3_difference": _norm(W_direction - M_direction),
+        "nc3_product": distances[2],
     }
 
 
-def _pinv_trace(M: Tensor, statistics: ClassStatistics) -> Tensor:
-    """tr(Σ_W Σ_B†)/K = Σ_r u_rᵀ Σ_W u_r / s_r² with M = U S Vᵀ, whose rank is at most K − 1."""
+def _pinv_trace(M: Tensor, weights: Tensor, statistics: ClassStatistics) -> Tensor:
+    """tr(Σ_W Σ_B†)/K = tr(X Σ_W Xᵀ) with X = (MB)⁺: B is an orthonormal basis of the complement of the weights of μ_G,
+    on which M vanishes. By M B = QR, Xᵀ = Q R⁻ᵀ, or by singular values wherever one of them may have to be cut.
+    """
+    K, d = M.shape[-1], M.shape[-2]
+    if d < K - 1:
+        return _pinv_trace_with_cut(M, statistics)
+    basis = torch.linalg.qr(weights[:, None], mode="complete").Q[:, 1:]
+    Q, R = torch.linalg.qr(M @ basis)
+    X_mT = torch.linalg.solve_triangular(R.mT, Q, upper=False, left=False)
+    # ‖X‖ = ‖R⁻¹‖: a bound of the condition number, far from the cut.
+    regular = _norm(R) * _norm(X_mT) < 0.01 / _RELATIVE_CUT
+    trace = statistics.variance_along(X_mT).sum(-1)
+    return trace if bool(regular.all()) else torch.where(regular, trace, _pinv_trace_with_cut(M, statistics))
+
+
+def _pinv_trace_with_cut(M: Tensor, statistics: ClassStatistics) -> Tensor:
+    """Σ_r u_rᵀ Σ_W u_r / s_r² with M = U S Vᵀ, whose rank is at most K − 1."""
     rank = min(M.shape[-1] - 1, M.shape[-2])
     U, S, _ = torch.linalg.svd(M, full_matrices=False)
     U, S = U[..., :rank], S[..., :rank]
@@ -181,28 +212,20 @@ def _distance_normalised_variance(statistics: ClassStatistics) -> Tensor:
     return ((v[..., j] + v[..., k]) / (2 * distances.square())).mean(-1)
 
 
-def _norm_variation(columns: Tensor) -> Tensor:
-    norms = _norm(columns, -2)
-    return norms.std(-1) / norms.mean(-1)
-
-
-def _angle_deviation(columns: Tensor) -> Tensor:
-    K = columns.shape[-1]
-    directions = columns / _norm(columns, -2)[..., None, :]
+def _angle_deviation(directions: Tensor) -> Tensor:
+    """The mean over j ≠ k of abs(⟨u_j, u_k⟩ + 1/(K−1)), of columns of length 1."""
+    K = directions.shape[-1]
     deviations: Tensor = (directions.mT @ directions + 1 / (K - 1)).abs()
-    pairs = 1 - torch.eye(K, dtype=columns.dtype, device=columns.device)
-    return (deviations * pairs).sum((-2, -1)) / (K * (K - 1))
+    return deviations.masked_fill_(torch.eye(K, dtype=torch.bool, device=directions.device), 0.0).sum((-2, -1)) / (
+        K * (K - 1)
+    )
 
 
 def _distance_to_etf(gram: Tensor) -> Tensor:
     """‖G/‖G‖ − E‖: E is the Gram matrix of a simplex equiangular tight frame, scaled to ‖E‖ = 1."""
     K = gram.shape[-1]
     etf = (torch.eye(K, dtype=gram.dtype, device=gram.device) - 1 / K) / (K - 1) ** 0.5
-    return _norm(_normalised(gram) - etf)
-
-
-def _normalised(matrix: Tensor) -> Tensor:
-    return matrix / _norm(matrix)[..., None, None]
+    return _norm(gram / _norm(gram)[..., None, None] - etf)
 
 
 def _norm(value: Tensor, dim: int | tuple[int, int] = (-2, -1)) -> Tensor:

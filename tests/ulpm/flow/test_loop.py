@@ -41,8 +41,8 @@ class ScriptedStepper:
             y, middle, end, end_rate, monitor, error, step_size, torch.stack([start_rate, end_rate]), stiffness=none
         )
 
-    def interpolate(self, trial, theta):
-        return trial.start + (theta * trial.step_size)[:, None] * trial.stages[0]
+    def interpolate(self, trial, theta, rows):
+        return trial.start[rows] + (theta * trial.step_size[rows])[:, None] * trial.stages[0, rows]
 
 
 def scripted(ratio, replicas=3, log_time=3.0, records=5):

@@ -91,7 +91,7 @@ def test_the_interpolant_is_of_order_three_and_joins_the_ends(theta):
     def interpolated(h, at):
         _, trial = integrate(MILD, h, end=h)
         stepper = RosenbrockKrylov(RODAS4, torch.float64, CPU, Workspace())
-        return stepper.interpolate(trial, torch.tensor([at], dtype=torch.float64))[0].numpy()
+        return stepper.interpolate(trial, torch.tensor([at], dtype=torch.float64), torch.tensor([0]))[0].numpy()
 
     errors = [np.linalg.norm(interpolated(h, theta) - expm(theta * h * MILD) @ START) for h in HS]
     assert slope(HS, errors) > 3.7  # a local error: at least four
@@ -102,7 +102,7 @@ def test_the_interpolant_is_of_order_three_and_joins_the_ends(theta):
 def test_the_middle_is_the_interpolant_at_one_half_and_the_form_that_of_the_error():
     _, trial = integrate(MILD, 0.1, end=0.1)
     stepper = RosenbrockKrylov(RODAS4, torch.float64, CPU, Workspace())
-    half = stepper.interpolate(trial, torch.tensor([0.5], dtype=torch.float64))
+    half = stepper.interpolate(trial, torch.tensor([0.5], dtype=torch.float64), torch.tensor([0]))
     torch.testing.assert_close(trial.middle, half, rtol=1e-14, atol=1e-14)
     error = trial.error[0].numpy()
     assert float(trial.error_form) == pytest.approx(error @ MILD @ error, rel=1e-12)

@@ -80,7 +80,7 @@ def test_the_interpolant_has_order_four(theta):
     """It is wrong by O(h⁵) inside one step; towards its ends the factor of h⁵ vanishes and the slope is that of h⁶."""
     errors = []
     for h in HS:
-        y = stepper().interpolate(one_step(h), torch.tensor([theta], dtype=torch.float64))
+        y = stepper().interpolate(one_step(h), torch.tensor([theta], dtype=torch.float64), torch.tensor([0]))
         errors.append(np.linalg.norm(y[0].numpy() - exact(theta * h)))
     assert slope(HS, errors) == pytest.approx(5, abs=0.3)
 
@@ -88,7 +88,7 @@ def test_the_interpolant_has_order_four(theta):
 def test_the_middle_is_the_interpolant_at_one_half():
     trial = one_step(0.3, np.stack([START, 2 * START]))
     half = torch.full((2,), 0.5, dtype=torch.float64)
-    want = stepper().interpolate(trial, half)
+    want = stepper().interpolate(trial, half, torch.arange(2))
     torch.testing.assert_close(trial.middle, want, rtol=1e-14, atol=1e-14)
 
 
@@ -107,7 +107,7 @@ def test_steps_in_one_workspace_leave_the_state_that_they_start_from_alone():
 def test_the_interpolant_starts_and_ends_at_the_step_for_the_asked_replicas_only():
     trial = one_step(0.3, np.stack([START, 2 * START, -START]))
     rows, theta = torch.tensor([2, 0]), torch.tensor([1.0, 0.0], dtype=torch.float64)
-    y = stepper().interpolate(trial.take(rows), theta)
+    y = stepper().interpolate(trial, theta, rows)
     assert torch.equal(y[1], trial.start[0])
     torch.testing.assert_close(y[0], trial.end[2], rtol=1e-13, atol=1e-13)
 
