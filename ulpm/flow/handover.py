@@ -21,8 +21,10 @@ class HandOver:
 
     To the stiff method after ``patience`` steps in a row at the limit of stability, hλ > ``limited``. Back when more
     than ``trial_steps`` stiff ones in a row, which lets their size settle, each cost more than explicit steps of hλ =
-    ``stability`` over the same s; it is not tried again before J is twice as stiff. A product with J counts as
-    ``product_cost`` evaluations.
+    ``stability`` over the same s; it is not tried again before J is twice as stiff, or after some 70 explicit steps at
+    the limit of stability: each lowers what is asked by a share ``forgetting``, as what made stiff steps dear may be a
+    passage, such as the escape from a saddle, after which λ takes as long to double as all the time before. A product
+    with J counts as ``product_cost`` evaluations.
     """
 
     explicit_evaluations: int
@@ -32,6 +34,7 @@ class HandOver:
     trial_steps: int = 4
     stability: float = 3.0
     product_cost: float = 1.5
+    forgetting: float = 0.01
 
     def __call__(
         self,
@@ -46,7 +49,11 @@ class HandOver:
         ``products`` are those of a stiff step, None for an explicit one.
         """
         if products is None:
-            limited = (step_size * stiffness > self.limited) & (stiffness > c.stiffness_floor)
+            limited = step_size * stiffness > self.limited
+            c.stiffness_floor = torch.where(
+                accepted & limited, (1 - self.forgetting) * c.stiffness_floor, c.stiffness_floor
+            )
+            limited = limited & (stiffness > c.stiffness_floor)
             c.limited_steps = torch.where(accepted, torch.where(limited, c.limited_steps + 1, 0), c.limited_steps)
             moves = accepted & (c.limited_steps >= self.patience)
         else:

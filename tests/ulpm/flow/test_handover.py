@@ -75,6 +75,31 @@ def test_a_stiff_method_that_does_not_pay_hands_back_and_waits_until_it_is_twice
     assert not bool(c.stiff[0])
 
 
+def test_a_long_row_of_steps_at_the_limit_of_stability_has_the_stiff_method_tried_again_at_the_same_stiffness():
+    c = cohort(2)
+    c.stiffness_floor = torch.tensor([100.0, 100.0], dtype=torch.float64)
+    steps = 0
+    while steps < 200 and not bool(c.stiff[0]):
+        # The second replica's steps are far from that limit.
+        look(c, [0.1, 0.1], [50.0, 5.0])
+        steps += 1
+    # 0.99^69 is the first power below 1/2, and then the usual patience is asked.
+    assert steps == 69 + RULE.patience - 1
+    assert not bool(c.stiff[1])
+    assert float(c.stiffness_floor[1]) == 100.0
+
+
+def test_a_flow_that_escapes_from_a_saddle_is_stiff_again_soon_afterwards():
+    """Steps are short around the exit, log t ≈ 1e4; λ takes until twice that time to double."""
+    problem = ulpm.Problem([1] * 4, 4)
+    point, noise = ulpm.block_state(problem, 2, norm=5.7), problem.random_state(seed=0, scale=0.05)
+    path = ulpm.gradient_flow(
+        problem, ulpm.State(point.W + noise.W, point.H + noise.H), log_time=1e5, records=3, max_steps=1000
+    )
+    assert path.finished
+    assert path.stats["steps"] < 400
+
+
 def test_one_stiff_step_that_pays_starts_the_count_of_those_that_do_not_anew():
     c = cohort(2, stiff=True)
     for i in range(2 * RULE.trial_steps):
