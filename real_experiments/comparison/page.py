@@ -44,9 +44,9 @@ def _slopes(comparison: Comparison, analysis: Analysis) -> str:
         verdict = "–" if slope is None else slope.verdict
         rows.append([f"`{name}`", values, interval, verdict, *(_signed(value) for value in against_loss)])
     text = (
-        "Over the measured epochs from zero training error to the end: the mean of the slopes in four blocks of "
-        "successive epochs, with an interval from their spread (Ibragimov, Müller, 2010). Slopes of the flows are "
-        "taken at the same losses, and are missing where a flow was never at them.\n\n"
+        "Least squares over the measured epochs from zero training error to the end. The intervals take what is left "
+        "beside a cubic for noise, in which each measurement errs like the one before. Slopes of the flows are taken "
+        "at the same losses, and are missing where a flow was never at them.\n\n"
     )
     return text + _table(header, rows)
 

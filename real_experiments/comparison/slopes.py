@@ -10,8 +10,9 @@ from scipy import stats
 __all__ = ["FEWEST", "Slope", "fitted_slope"]
 
 CONFIDENCE = 0.95
-BLOCKS = 4
-FEWEST = 3 * BLOCKS
+FEWEST = 12  # points: the curve takes four numbers, and what is left must tell its noise
+_DEGREE = 3
+_LARGEST_MEMORY = 0.95
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,29 +33,32 @@ class Slope:
 
 
 def fitted_slope(x: Float[np.ndarray, " n"], y: Float[np.ndarray, " n"]) -> Slope | None:
-    """The mean of the least-squares slopes of log y against log x in four blocks of successive points.
+    """The least-squares slope of log y against log x, which is one of a curve: its mean slope over the phase.
 
-    None for fewer than 12 points, a value that is not positive and finite, or a block with one x only.
+    None for fewer than 12 points, a value that is not positive and finite, or one x only.
 
-    Successive measurements err alike, so that the usual interval of a line through all points would be far too narrow;
-    and a slope may change on the way. The slopes of separate blocks are nearly independent, whatever the dependence
-    within them, and their spread shows both. The interval is theirs: Student's t with 3 degrees of freedom, which is
-    valid, if wide, also where the blocks' variances differ.
-
-    Source: Ibragimov, Müller, "t-Statistic Based Correlation and Heterogeneity Robust Inference", 2010.
+    Successive measurements err alike, so that the usual interval would be far too narrow; and a slope that changes on
+    the way is no noise. So the noise is what is left of log y beside a cubic in log x, taken for an autoregression
+    u_i = φ u_{i−1} + ε_i. Its φ comes from the residuals, corrected for the four numbers of the cubic and raised by one
+    standard error 1/√n; its variance from uᵀu/tr(M Φ), where M makes the residuals and Φ_{ij} = φ^{|i−j|}. With the
+    weights w of the slope its error is √(wᵀ Φ w) times that; the interval is Student's t with n − 5 degrees of freedom.
     """
-    if len(x) < FEWEST or not (np.isfinite(x) & np.isfinite(y) & (x > 0) & (y > 0)).all():
+    n = len(x)
+    if n < FEWEST or not (np.isfinite(x) & np.isfinite(y) & (x > 0) & (y > 0)).all() or np.ptp(x) == 0:
         return None
-    blocks = zip(np.array_split(np.log(x), BLOCKS), np.array_split(np.log(y), BLOCKS), strict=True)
-    slopes = np.array([_least_squares(abscissa, ordinate) for abscissa, ordinate in blocks])
-    if not np.isfinite(slopes).all():
-        return None
-    error = slopes.std(ddof=1) / math.sqrt(BLOCKS)
-    reach = float(stats.t.ppf((1 + CONFIDENCE) / 2, BLOCKS - 1)) * error
-    mean = float(slopes.mean())
-    return Slope(mean, mean - reach, mean + reach, len(x))
-
-
-def _least_squares(x: Float[np.ndarray, " n"], y: Float[np.ndarray, " n"]) -> float:
-    x = x - x.mean()
-    return float(x @ y / (x @ x)) if np.ptp(x) > 0 else math.nan
+    abscissa, ordinate = np.log(x), np.log(y)
+    centred = abscissa - abscissa.mean()
+    weights = centred / (centred @ centred)
+    slope = float(weights @ ordinate)
+    scaled = 2 * (abscissa - abscissa.min()) / np.ptp(abscissa) - 1
+    basis = np.linalg.qr(np.polynomial.legendre.legvander(scaled, _DEGREE))[0]
+    residual_maker = np.eye(n) - basis @ basis.T
+    noise = residual_maker @ ordinate
+    power, numbers = float(noise @ noise), _DEGREE + 1
+    memory = float(noise[1:] @ noise[:-1]) / power if power > 0 else 0.0
+    memory = (n * memory + numbers) / (n - numbers) + 1 / math.sqrt(n)
+    correlations = min(max(memory, 0.0), _LARGEST_MEMORY) ** np.abs(np.subtract.outer(np.arange(n), np.arange(n)))
+    variance = power / np.trace(residual_maker @ correlations)
+    error = math.sqrt(variance * float(weights @ correlations @ weights))
+    reach = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - numbers - 1)) * error
+    return Slope(slope, slope - reach, slope + reach, n)

@@ -54,10 +54,10 @@ def test_the_answer_is_that_of_a_dense_solver():
 
 
 def test_there_are_no_more_iterations_than_distinct_eigenvalues():
-    solution, _ = solve(SHIFT, RHS, torch.full((2,), 1e-9, dtype=torch.float64))
-    # Exact in exact arithmetic; the first matrix, of condition 250, may need one more to make up for rounding.
+    # Exact in exact arithmetic. Rounding leaves 1.5e-9 on one processor and less than 1e-9 on another.
+    solution, _ = solve(SHIFT, RHS, torch.full((2,), 1e-7, dtype=torch.float64))
     assert int(solution.iterations[1]) <= 5
-    assert int(solution.iterations[0]) <= 9
+    assert int(solution.iterations[0]) <= 8
 
 
 def test_the_stiffness_is_a_lower_bound_of_the_largest_eigenvalue_and_near_it():

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import ulpm
+from ulpm.flow.handover import HandOver
 from ulpm.flow.run import gradient_flow
 
 pytestmark = pytest.mark.usefixtures("unchecked")
@@ -55,13 +56,14 @@ def worst_metric(path, reference):
     [SMALL, ulpm.Problem([7, 3, 2, 1], 6), ulpm.Problem([3] * 7, 10)],
     ids=["balanced", "unequal", "seven classes"],
 )
-def test_every_metric_at_every_record_is_right_through_the_hand_over(problem):
-    """Against a run at rtol 1e-9, which the explicit method makes to the end: the stiff method has no part in it."""
+def test_every_metric_at_every_record_is_right_through_the_hand_over(problem, monkeypatch):
+    """Against a run at rtol 1e-9 by the explicit method alone: the stiff method has no part in it."""
     start = problem.random_state(seed=1)
     path = gradient_flow(problem, start, log_time=2000.0, rtol=1e-6, records=40)
+    monkeypatch.setattr(HandOver, "__call__", lambda *_: None)
     reference = gradient_flow(problem, start, log_time=2000.0, rtol=1e-9, records=40)
     assert path.stats["jacobian_products"] > 0
-    assert reference.stats["jacobian_products"] < path.stats["jacobian_products"]
+    assert reference.stats["jacobian_products"] == 0
     error, name = worst_metric(path, reference)
     assert error < 0.01, name
     assert bool(((path.log_loss - reference.log_loss).abs() <= 1e-4).all())
