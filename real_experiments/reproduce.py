@@ -73,8 +73,8 @@ class Reproduce:
         for model, dataset in PAIRS[self.what]:
             name = f"{model}-{dataset}"
             if reason := self._lacks(dataset):
-                outcome[name] = f"not run: no data ({reason})"
-                _say(f"{name}: {outcome[name]}")
+                outcome[name] = "not run: no data"
+                _say(f"{name}: not run: {reason}.")
                 continue
             _say(f"{name}: training")
             networks[name], outcome[name] = self._pair(name, model, dataset)
@@ -160,12 +160,18 @@ class Reproduce:
         ]
         if networks:
             lines.append("![How each network's metrics fall](networks.png)")
-        for name, text in outcome.items():
-            link = (
-                f"\n\n![Metrics against the training loss]({name}/{FIGURES[0]})\n\n[All numbers]({name}/comparison.md)"
-            )
-            lines.append(f"## {name}\n\n{text}" + (link if (self.out / name / "comparison.md").exists() else ""))
+        lines.append("\n".join(f"- {name}: {_first_words(text)}" for name, text in outcome.items()))
+        for name in networks:
+            lines.append(f"## {name}\n\n{outcome[name]}")
+            if (self.out / name / "comparison.md").exists():
+                lines.append(f"![Metrics against the training loss]({name}/{FIGURES[0]})")
+                lines.append(f"[All numbers, and the same against flow time]({name}/comparison.md)")
         return "\n\n".join(lines) + "\n"
+
+
+def _first_words(text: str) -> str:
+    """What became of a pair, for the list: "not run: no data", or that it is below."""
+    return text if text.startswith("not run") else "below"
 
 
 def _say(text: str) -> None:
