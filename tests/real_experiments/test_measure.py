@@ -2,6 +2,8 @@
 
 import copy
 import dataclasses
+import time
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -129,3 +131,26 @@ def test_a_class_without_images_gets_one_sentence(data: Dataset) -> None:
     without = dataclasses.replace(data, images=data.images[:12], labels=data.labels[:12])
     with pytest.raises(ValueError, match="class 2 has no samples"):
         measure_network(build_model("resnet18", 3, 1, 4), without)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["resnet18", "vgg13"])
+def test_measuring_costs_at_most_a_tenth_beyond_its_forward_passes(name: str) -> None:
+    data, model = load_dataset("fashion-mnist-sample"), build_model(name, 10, 1, 16, seed=0)
+    initial = classifier_sum(model)
+
+    def forward() -> None:
+        with torch.no_grad():
+            for batch in data.images.split(500):
+                model.eval()(batch)
+
+    def seconds(action: Callable[[], object]) -> float:
+        began = time.process_time()
+        action()
+        return time.process_time() - began
+
+    passes, measured = [], []
+    for _ in range(5):
+        passes.append(seconds(forward))
+        measured.append(seconds(lambda: measure_network(model, data, 500, initial)))
+    assert min(measured) <= 1.1 * min(passes)
