@@ -5,7 +5,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from matplotlib.figure import Figure
 
-from theory_experiments import conserved_quantities
+from theory_experiments import conserved_quantities, implicit_bias, rates
 from theory_experiments.claim import Claim
 
 __all__ = ["EXPERIMENTS", "Experiment", "chosen", "name_of"]
@@ -37,7 +37,7 @@ class Experiment(Protocol):
         """The figure of the report."""
 
 
-EXPERIMENTS: tuple[Experiment, ...] = (conserved_quantities,)
+EXPERIMENTS: tuple[Experiment, ...] = (conserved_quantities, implicit_bias, rates)
 
 
 def name_of(experiment: Experiment) -> str:

@@ -1,0 +1,55 @@
+"""Exponents of power laws in log t, fitted to each start, and what several starts say about their mean."""
+
+import dataclasses
+import math
+from statistics import NormalDist
+
+from jaxtyping import Float
+from torch import Tensor
+
+__all__ = ["Interval", "confidence", "fitted_exponents"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Interval:
+    """mean ± half_width."""
+
+    mean: float
+    half_width: float
+
+    def distance(self, value: float) -> float:
+        """The distance of ``value`` from the far end of the interval."""
+        return abs(self.mean - value) + self.half_width
+
+    def __str__(self) -> str:
+        return f"{self.mean:.4f} ± {self.half_width:.4f}".replace("-", "−")
+
+
+def fitted_exponents(
+    log_time: Float[Tensor, "R B"], values: Float[Tensor, "R B"], since: float, until: float = math.inf
+) -> Float[Tensor, " B"]:
+    """d log value / d log log t by least squares over the records with ``since`` ≤ log t ≤ ``until``, a start each.
+
+    nan where a value in that range is not positive. Raises: ValueError if fewer than five records are in it.
+    """
+    late = (log_time.amin(1) >= since) & (log_time.amax(1) <= until)
+    if int(late.sum()) < 5:
+        raise ValueError(f"an exponent needs at least 5 records from log t = {since:g} on: ask for more or run longer.")
+    x, y = log_time[late].log(), values[late].log()
+    x = x - x.mean(0)
+    return (x * y).sum(0) / x.square().sum(0)
+
+
+def confidence(samples: Float[Tensor, " B"], level: float = 0.95) -> Interval:
+    """The interval that holds the mean of independent normal samples with the given probability (Student, 1908).
+
+    The quantile of Student's t with ν = B − 1 degrees of freedom is taken from its expansion in 1/ν, right to 1% from
+    ν = 3 on. Raises: ValueError for fewer than four samples.
+    """
+    count = len(samples)
+    if count < 4:
+        raise ValueError(f"a confidence interval needs at least 4 starts, but {count} were given.")
+    z, nu = NormalDist().inv_cdf(0.5 + level / 2), count - 1
+    quantile = z + (z**3 + z) / (4 * nu) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * nu**2)
+    quantile += (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * nu**3)
+    return Interval(float(samples.mean()), quantile * float(samples.std()) / math.sqrt(count))
