@@ -5,7 +5,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from matplotlib.figure import Figure
 
-from theory_experiments import conserved_quantities, implicit_bias, rates
+from theory_experiments import conserved_quantities, descent_against_flow, implicit_bias, rates, simulation
 from theory_experiments.claim import Claim
 
 __all__ = ["EXPERIMENTS", "Experiment", "chosen", "name_of"]
@@ -37,7 +37,7 @@ class Experiment(Protocol):
         """The figure of the report."""
 
 
-EXPERIMENTS: tuple[Experiment, ...] = (conserved_quantities, implicit_bias, rates)
+EXPERIMENTS: tuple[Experiment, ...] = (conserved_quantities, implicit_bias, rates, descent_against_flow, simulation)
 
 
 def name_of(experiment: Experiment) -> str:

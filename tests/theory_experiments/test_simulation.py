@@ -1,0 +1,15 @@
+"""The simulated flow collapses at QUICK size, and where it cannot that is found out."""
+
+from pathlib import Path
+
+import pytest
+from quick_runs import check_quick_run
+
+
+@pytest.mark.usefixtures("unchecked")  # they cost several times what the experiment itself does
+def test_the_quick_claims_hold_and_falsified_variants_fail(tmp_path: Path) -> None:
+    failing = {
+        "the counts are unequal": "`nc2_norm_means` (variation of norms) at",
+        "d = 2 < K − 1: a simplex does not fit": "`nc2_angle_means` (angles: mean |cos + 1/(K−1)|) at",
+    }
+    check_quick_run("simulation", tmp_path, failing)
