@@ -14,6 +14,7 @@ Not verified: stochastic gradients, and what a loss-scaled run does after its de
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -28,6 +29,7 @@ from theory_experiments.invariants import ROUNDING
 from ulpm.plotting import style
 
 TITLE = "Descent against flow"
+_STARTS_SHOWN = 4
 _CURVATURE = 7.0  # Λ at the start: ‖R‖_op + ½(‖W‖² + ‖H‖²)_op of a random start of scale 1 at these sizes
 
 
@@ -98,9 +100,9 @@ def simulate(config: Config, tell: Callable[[str], None]) -> Data:
         # In s = η·steps the flow has ρ² = 2v*·log t and log t ∝ e^(2s/v*), after some 4·v*/2 of the early phase.
         v = problem.minimum_norm_value
         norm = 1.3 * _latest_departure(rate, v) * _threshold(config, rate) / config.threshold
-        steps = round(v / 2 * (math.log(norm / (2 * v)) + 4) / rate)
+        count = round(v / 2 * (math.log(norm / (2 * v)) + 4) / rate)
         scaled.append(
-            ulpm.gradient_descent(problem, start, learning_rate=rate, steps=steps, loss_scaled=True, records=200)
+            ulpm.gradient_descent(problem, start, learning_rate=rate, steps=count, loss_scaled=True, records=200)
         )
     end = max(float(path.log_time[-1].max()) for path in scaled)
     flow = ulpm.gradient_flow(problem, start, log_time=end, records=150)
@@ -187,21 +189,7 @@ def plot(config: Config, data: Data) -> Figure:
     figure = style.new_figure(12.5, 5, heading)
     left, right = figure.subplots(1, 2)
     _plot_orders(left, config, data)
-    labels = ["gradient flow", *(f"descent with rate {rate:g}/L" for rate in config.scaled_rates)]
-    runs = style.runs([data.flow, *data.scaled], labels)
-    for run in runs:
-        style.draw(
-            right, run, torch.where(run.path.margin > 0, run.path.columns()["stationarity"], torch.nan), label=run.label
-        )
-    for run, rate in zip(runs[1:], config.scaled_rates, strict=True):
-        limit = _threshold(config, rate)
-        late = (run.path.squared_norm.median(1).values >= limit).nonzero()[:1, 0]
-        if len(late):
-            right.axvline(float(run.log10_time[int(late)]), **style.THEORY | {"color": run.color})
-    right.plot([], [], **style.THEORY, label="predicted limit of stability")
-    right.set(yscale="log", ylabel="stationarity residual")
-    style.time_axis(right, runs)
-    right.set_xlim(left=0)
+    _plot_departures(right, config, data)
     for axes in (left, right):
         axes.legend(fontsize=9, frameon=False, loc="lower left" if axes is right else "upper left")
         style.finish(axes)
@@ -281,3 +269,22 @@ def _plot_orders(axes: Axes, config: Config, data: Data) -> None:
         xscale="log", yscale="log", xlabel=r"rate $\eta$", ylabel=f"relative to the flow at $t$ = {config.times[-1]:g}"
     )
     style.fix_ticks(axes, "x", config.rates)
+
+
+def _plot_departures(axes: Axes, config: Config, data: Data) -> None:
+    """Stationarity against the norm, which all runs share, of a few starts each."""
+    named = {"gradient flow": data.flow}
+    named |= {
+        f"descent with rate {rate:g}/L": path for rate, path in zip(config.scaled_rates, data.scaled, strict=True)
+    }
+    for i, (label, path) in enumerate(zip(labels, [data.flow, *data.scaled], strict=True)):
+        separated = torch.where(path.margin > 0, path.columns()["stationarity"], torch.nan)[:, :_STARTS_SHOWN]
+        look: dict[str, Any] = {"color": style.COLORS[i], "linewidth": 2.4 if i == 0 else 1.0, "alpha": 0.8}
+        lines = axes.plot(path.squared_norm[:, :_STARTS_SHOWN], separated, **look)
+        lines[0].set_label(label)
+        if i > 0:
+            limit = _threshold(config, config.scaled_rates[i - 1])
+            axes.axvline(limit, **style.THEORY | {"color": style.COLORS[i]})
+    axes.plot([], [], **style.THEORY, label="predicted limit of stability")
+    axes.set(xscale="log", yscale="log", xlabel=r"squared norm $\rho^2$", ylabel="stationarity residual")
+    axes.set_xlim(10, 2 * max(float(path.squared_norm[-1].max()) for path in data.scaled))

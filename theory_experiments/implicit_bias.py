@@ -151,7 +151,7 @@ def check(config: Config, data: Data) -> list[Claim]:
 
 def plot(config: Config, data: Data) -> Figure:
     """Smoothed margin, stationarity residual and complementary slackness against time."""
-    runs = style.runs(data.paths, [style.sizes(path.problem) for path in data.paths])
+    runs = style.runs(data.paths, [_kind(path.problem) for path in data.paths])
     figure = style.new_figure(
         14, 4.8, f"Implicit bias of the flow · {config.starts} starts each (median, least to greatest)"
     )
@@ -168,12 +168,15 @@ def plot(config: Config, data: Data) -> Figure:
             stationarity, run, (path.squared_norm[0] / path.squared_norm).sqrt(), **style.THEORY | {"color": run.color}
         )
     margin.set_ylabel("smoothed margin, relative to its end")
-    _log_axis(stationarity, r"stationarity residual (dashed: bound $\rho(0)/\rho$)")
-    _log_axis(slack, r"complementary slackness (dashed: bound $2N(K-1)/(e\,q_{\min})$)")
+    _log_axis(stationarity, r"stationarity residual")
+    _log_axis(slack, r"complementary slackness")
     for axes in (margin, stationarity, slack):
         style.time_axis(axes, runs)
         style.finish(axes)
     margin.legend(fontsize=9, frameon=False, loc="lower right")
+    for axes, label in ((stationarity, r"bound $\rho(0)/\rho$"), (slack, r"bound $2N(K-1)/(e\,q_{\min})$")):
+        axes.plot([], [], **style.THEORY, label=label)
+        axes.legend(fontsize=10, frameon=False, loc="upper right")
     return figure
 
 
@@ -193,6 +196,12 @@ ratios. For balanced counts all multipliers are equal in the limit, and slacknes
 Nothing here says which KKT point is approached: that the optimum is, for generic starts with d ≥ K, is what the
 sections on the landscape, on escape and on rates are about.
 """
+
+
+def _kind(problem: ulpm.Problem) -> str:
+    if problem.feature_dim < problem.num_classes - 1:
+        return "narrow"
+    return "balanced" if problem.balanced else "unequal"
 
 
 def _separated(path: ulpm.Trajectory) -> Bool[Tensor, " R *batch"]:

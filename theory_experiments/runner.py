@@ -43,7 +43,7 @@ def run(
     if device is not None:
         checks.device(device)
     # Read before anything is computed: a damaged file must not cost an hour.
-    kept = results.read(out / CLAIMS)
+    results.read(out / CLAIMS)
     console = Console(stderr=True)
     done = []
     for experiment in experiments:
@@ -57,7 +57,8 @@ def run(
 
             facts = {"settings": "QUICK" if quick else "FULL", "command": command, **_circumstances(config)}
             outcome = run_experiment(experiment, config, device, facts, out, tell)
-        kept[name] = outcome
+        # Again, as another process may have added to it meanwhile.
+        kept = {**results.read(out / CLAIMS), name: outcome}
         done.append(outcome)
         in_order = [kept[name_of(each)] for each in EXPERIMENTS if name_of(each) in kept]
         results.write(out / CLAIMS, in_order)

@@ -22,6 +22,7 @@ from torch import Tensor
 import ulpm
 from theory_experiments.claim import Claim
 from theory_experiments.invariants import invariant_claims
+from theory_experiments.late_laws import EXPONENTS
 from ulpm.plotting import style
 
 TITLE = "The simulated flow"
@@ -84,8 +85,8 @@ def check(config: Config, data: Data) -> list[Claim]:
                     float(values[-1].max()),
                     "<=",
                     _bound(data.path),
-                    "relative to what grows, nothing stays but what is frozen: ρ(0)/ρ at the end, and higher powers of it, "
-                    "with the norms of W and of the centred means, each ρ/√2 or ρ/√(2n), in the place of ρ",
+                    "relative to what grows nothing stays but what is frozen, no more than the whole start: ρ(0)/ρ at "
+                    "the end, with ‖W‖ = ρ/√2 in place of ρ",
                 ),
                 Claim(
                     f"`{name}` ({what}): largest ratio of a record to the one before, over {config.starts} starts and "
@@ -108,9 +109,10 @@ def plot(config: Config, data: Data) -> Figure:
         for i, name in enumerate(names):
             looks = {"color": style.COLORS[i], "linestyle": ("-", (0, (1.2, 1.2)))[i]}
             style.draw(axes, run, data.path.metrics[name], label=name, **looks)
-        guide = run.log10_time > 1
-        x, y = run.log10_time[guide], style.summary(data.path.metrics[names[0]])[1][-1]
-        axes.plot(x, y * x[-1] / x, **style.THEORY, label=r"$\propto 1/\log t$")
+            late = run.log10_time > 10
+            x, y = run.log10_time[late], style.summary(data.path.metrics[name])[1][-1]
+            axes.plot(x, y * (x / x[-1]) ** EXPONENTS["balanced"][name], **style.THEORY)
+        axes.plot([], [], **style.THEORY, label=r"$(\log t)^{a}$, $a$ = " + _powers(names))
         axes.set(yscale="log", ylabel=what)
         style.time_axis(axes, [run])
         axes.legend(fontsize=9, frameon=False)
@@ -121,13 +123,19 @@ def plot(config: Config, data: Data) -> Figure:
 EXPLANATION = """
 The four kinds of quantity that the paper follows in its simulation, on a time axis that is even in log log t: norms of
 class means and classifier rows become equal, their angles those of a simplex, classifier and class means become
-proportional to each other, and features of a class become one. The dashed guide is the 1/log t that the paper plots. The
-metrics do not all follow it: those of the classifier and self-duality fall like (log t)^(−1/2), `nc1_pinv` like
-(log t)^(−3). The section on rates says why, and measures the powers over a hundred times this span of log t.
+proportional to each other, and features of a class become one. The dashed lines are the powers of log t that the
+section on rates derives, and measures over a hundred times this span of log t. The paper has a guide ∝ 1/log t, which
+is the power of the class means and of `nc1_ratio`; the classifier and self-duality fall like (log t)^(−1/2) only,
+because the sum of the classifier's rows is conserved, and `nc1_pinv` falls like (log t)^(−3).
 
 The bound on the size at the end is crude on purpose: it says only that no more than the whole start has stayed where it
 was while the rest grew.
 """
+
+
+def _powers(names: tuple[str, ...]) -> str:
+    powers = dict.fromkeys(f"{EXPONENTS['balanced'][name]:g}".replace("-", "−") for name in names)
+    return " and ".join(powers)
 
 
 def _bound(path: ulpm.Trajectory) -> float:
