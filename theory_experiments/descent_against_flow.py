@@ -273,10 +273,7 @@ def _plot_orders(axes: Axes, config: Config, data: Data) -> None:
 
 def _plot_departures(axes: Axes, config: Config, data: Data) -> None:
     """Stationarity against the norm, which all runs share, of a few starts each."""
-    named = {"gradient flow": data.flow}
-    named |= {
-        f"descent with rate {rate:g}/L": path for rate, path in zip(config.scaled_rates, data.scaled, strict=True)
-    }
+    labels = ["gradient flow", *(f"descent with rate {rate:g}/L" for rate in config.scaled_rates)]
     for i, (label, path) in enumerate(zip(labels, [data.flow, *data.scaled], strict=True)):
         separated = torch.where(path.margin > 0, path.columns()["stationarity"], torch.nan)[:, :_STARTS_SHOWN]
         look: dict[str, Any] = {"color": style.COLORS[i], "linewidth": 2.4 if i == 0 else 1.0, "alpha": 0.8}
