@@ -8,9 +8,12 @@ from ulpm.metrics import ClassMoments, measure, neural_collapse, neural_collapse
 from ulpm.optimality import (
     Certificate,
     CriticalPoint,
+    LayerPeeledOptimum,
     Separation,
     certify,
     minimum_norm_separation,
+    norm_constrained_optimum,
+    regularised_optimum,
     sphere_critical_point,
 )
 from ulpm.problem import Problem, State, from_features
@@ -21,6 +24,7 @@ __all__ = [
     "Certificate",
     "ClassMoments",
     "CriticalPoint",
+    "LayerPeeledOptimum",
     "Problem",
     "Separation",
     "Snapshots",
@@ -40,7 +44,9 @@ __all__ = [
     "minimum_norm_separation",
     "neural_collapse",
     "neural_collapse_from_moments",
+    "norm_constrained_optimum",
     "probe",
+    "regularised_optimum",
     "resume_flow",
     "seli_state",
     "simplex_etf",

@@ -2,13 +2,17 @@
 
 from ulpm.optimality.certificate import Certificate, certify
 from ulpm.optimality.landscape import CriticalPoint, sphere_critical_point
+from ulpm.optimality.layer_peeled import LayerPeeledOptimum, norm_constrained_optimum, regularised_optimum
 from ulpm.optimality.relaxation import Separation, minimum_norm_separation
 
 __all__ = [
     "Certificate",
     "CriticalPoint",
+    "LayerPeeledOptimum",
     "Separation",
     "certify",
     "minimum_norm_separation",
+    "norm_constrained_optimum",
+    "regularised_optimum",
     "sphere_critical_point",
 ]

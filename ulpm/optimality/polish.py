@@ -16,17 +16,13 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Bool, Float
 
+from ulpm.optimality.least_squares import Parts, least_squares, norm
 from ulpm.optimality.programme import MarginProgramme
 
 __all__ = ["Point", "polish", "rank_at_optimum"]
 
 _NEWTON_STEPS = 8
-# A Newton step doubles the digits, so that more than these few of it are not needed at once.
-_INNER_TOLERANCE = 1e-6
-_INNER_STEPS = 10_000
 _ROUNDING = 4 * np.finfo(float).eps
-
-Triple = tuple[np.ndarray, np.ndarray, np.ndarray]  # parts that go with A, B and μ
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +51,7 @@ class Point:
         """r."""
         return int(self.A.shape[1])
 
-    def __add__(self, step: Triple) -> "Point":
+    def __add__(self, step: Parts) -> "Point":
         dA, dB, d_multipliers = step
         return Point(self.A + dA, self.B + dB, self.multipliers + d_multipliers)
 
@@ -86,13 +82,13 @@ def polish(programme: MarginProgramme, start: Point) -> Point:
             active = _active(programme, point)
             point = dataclasses.replace(point, multipliers=point.multipliers * active)
             residual = _residual(programme, point, active)
-            size = np.divide(_norm(residual), _norm((point.A, point.B, point.multipliers)))
+            size = np.divide(norm(residual), norm((point.A, point.B, point.multipliers)))
             stalls += not size < smallest / 2
             if size < smallest:
                 best, smallest = point, size
             if smallest < _ROUNDING or stalls == 2 or not np.isfinite(size):
                 break
-            point = point + _least_squares(_jacobian(programme, point, active), residual)
+            point = point + least_squares(_jacobian(programme, point, active), residual)
     return best
 
 
@@ -103,53 +99,19 @@ def _active(programme: MarginProgramme, point: Point) -> Bool[np.ndarray, "K M"]
     return active
 
 
-def _residual(programme: MarginProgramme, point: Point, active: np.ndarray) -> Triple:
+def _residual(programme: MarginProgramme, point: Point, active: np.ndarray) -> Parts:
     """Minus the gradient of ½‖A‖² + ½‖B‖² + Σ_𝒜 μ (b − gap(A B)) in A, B and μ."""
     A, B, G = point.A, point.B, programme.adjoint(point.multipliers)
     return G @ B.T - A, A.T @ G - B, active * (programme.gaps(point.X) - programme.bounds)
 
 
-def _jacobian(programme: MarginProgramme, point: Point, active: np.ndarray) -> Callable[[Triple], Triple]:
+def _jacobian(programme: MarginProgramme, point: Point, active: np.ndarray) -> Callable[[Parts], Parts]:
     """The second derivative of the same function as a map of directions, whose multipliers are 0 off 𝒜."""
     A, B, G = point.A, point.B, programme.adjoint(point.multipliers)
 
-    def apply(direction: Triple) -> Triple:
+    def apply(direction: Parts) -> Parts:
         dA, dB, d_multipliers = direction
         dG = programme.adjoint(d_multipliers)
         return dA - G @ dB.T - dG @ B.T, dB - dA.T @ G - A.T @ dG, -programme.gaps(dA @ B + A @ dB) * active
 
     return apply
-
-
-def _least_squares(operator: Callable[[Triple], Triple], target: Triple) -> Triple:
-    """The x of smallest norm that minimises ‖J x − target‖ for symmetric J, by conjugate gradients on J² x = J target.
-
-    Hestenes and Stiefel, "Methods of conjugate gradients for solving linear systems", 1952.
-    """
-    x = _combine(0.0, target, target, 0.0)
-    residual = target
-    direction = gradient = operator(residual)
-    squared = first = _dot(gradient, gradient)
-    for _ in range(_INNER_STEPS):
-        if not squared > _INNER_TOLERANCE**2 * first:
-            break
-        image = operator(direction)
-        length = squared / _dot(image, image)
-        x = _combine(1.0, x, direction, length)
-        residual = _combine(1.0, residual, image, -length)
-        gradient = operator(residual)
-        before, squared = squared, _dot(gradient, gradient)
-        direction = _combine(1.0, gradient, direction, squared / before)
-    return x
-
-
-def _combine(a: float, u: Triple, v: Triple, b: float) -> Triple:
-    return a * u[0] + b * v[0], a * u[1] + b * v[1], a * u[2] + b * v[2]
-
-
-def _dot(u: Triple, v: Triple) -> float:
-    return float(sum(np.vdot(a, b) for a, b in zip(u, v, strict=True)))
-
-
-def _norm(u: Triple) -> float:
-    return float(np.sqrt(_dot(u, u)))

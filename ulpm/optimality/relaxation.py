@@ -11,11 +11,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ulpm import _checks
+from ulpm.optimality.cross_entropy import CrossEntropyProgramme
 from ulpm.optimality.polish import Point, polish, rank_at_optimum
 from ulpm.optimality.programme import MarginProgramme, nuclear_norm
 from ulpm.problem import Problem, State
 
-__all__ = ["Separation", "minimum_norm_separation"]
+__all__ = ["Separation", "minimum_norm_separation", "solve_cross_entropy"]
 
 # An interior-point step costs (K + M)^6, a splitting step (K + M)^3: the former is the quicker one up to here.
 _LARGEST_FOR_INTERIOR_POINT = 24
@@ -153,6 +154,16 @@ def _solve(programme: MarginProgramme, solver: str) -> tuple[np.ndarray, np.ndar
     inside = programme.constrained
     task, X, bounds, constraint = _compiled(len(programme.bounds), tuple(programme.labels.tolist()))
     bounds.value = programme.bounds[inside]
+    words = _run(task, solver)
+    if any(part is None or not np.isfinite(part).all() for part in (X.value, constraint.dual_value)):
+        raise ValueError(f"{solver} found no solution and says {task.status!r}: use another solver.")
+    multipliers = np.zeros_like(programme.bounds)
+    multipliers[inside] = constraint.dual_value
+    return X.value, multipliers, words
+
+
+def _run(task: Any, solver: str) -> str:
+    """Let the solver solve a compiled programme; what it says about its answer."""
     with warnings.catch_warnings():
         # Of an inaccurate answer the duality gap says more.
         warnings.simplefilter("ignore", UserWarning)
@@ -162,11 +173,7 @@ def _solve(programme: MarginProgramme, solver: str) -> tuple[np.ndarray, np.ndar
         except Exception as error:  # a solver may bring exceptions of its own
             words = " ".join(str(error).split()).rstrip(".").replace(". ", "; ")
             raise ValueError(f"{solver} failed and says {words!r}: use another solver.") from error
-    if any(part is None or not np.isfinite(part).all() for part in (X.value, constraint.dual_value)):
-        raise ValueError(f"{solver} found no solution and says {task.status!r}: use another solver.")
-    multipliers = np.zeros_like(programme.bounds)
-    multipliers[inside] = constraint.dual_value
-    return X.value, multipliers, f"{solver} says {task.status!r}"
+    return f"{solver} says {task.status!r}"
 
 
 def _better(programme: MarginProgramme, polished: Point, start: Point) -> Point:
@@ -224,3 +231,35 @@ def _status(gap: float, rank: int, d: int) -> str:
         f"{proved}, but the relaxation is not tight, as the rank {rank} of its solution exceeds feature_dim {d}: "
         "the value is a lower bound of the minimum norm, and there is no state."
     )
+
+
+@functools.lru_cache(maxsize=32)
+def _compiled_cross_entropy(num_classes: int, has_budget: bool) -> tuple[Any, Any, dict[str, Any]]:
+    """(problem, variable Z, parameters), compiled by cvxpy once; the scales hold the price, if there is one."""
+    cvxpy, K = _cvxpy(), num_classes
+    Z = cvxpy.Variable((K, K))
+    shapes = {"shares": K, "scales": (K, K)} | ({"budget": ()} if has_budget else {})
+    given = {name: cvxpy.Parameter(shape, nonneg=True) for name, shape in shapes.items()}
+    loss = given["shares"] @ (cvxpy.log_sum_exp(Z, axis=0) - cvxpy.diag(Z))
+    size = cvxpy.normNuc(cvxpy.multiply(Z, given["scales"]))
+    if has_budget:
+        return cvxpy.Problem(cvxpy.Minimize(loss), [size <= given["budget"]]), Z, given
+    return cvxpy.Problem(cvxpy.Minimize(loss + size)), Z, given
+
+
+def solve_cross_entropy(programme: CrossEntropyProgramme, solver: str | None) -> tuple[Float[np.ndarray, "K K"], str]:
+    """The solver's X for the layer-peeled models and what it says about it. It is not to be trusted.
+
+    Raises: ValueError or TypeError as minimum_norm_separation does for its solver.
+    """
+    K = len(programme.scales)
+    name = _solver_name(solver, 2 * K, symmetric=True)
+    task, Z, given = _compiled_cross_entropy(K, programme.has_budget)
+    given["shares"].value = programme.shares
+    given["scales"].value = np.tile(programme.scales * (1.0 if programme.has_budget else programme.price), (K, 1))
+    if programme.has_budget:
+        given["budget"].value = programme.budget
+    words = _run(task, name)
+    if Z.value is None or not np.isfinite(Z.value).all():
+        raise ValueError(f"{name} found no solution and says {task.status!r}: use another solver.")
+    return Z.value * programme.scales, words

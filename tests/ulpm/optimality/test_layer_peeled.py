@@ -1,0 +1,403 @@
+import math
+import re
+
+import mpmath
+import numpy as np
+import pytest
+import torch
+from oracles import exact
+from scipy.optimize import minimize
+
+import ulpm
+from ulpm import Problem, norm_constrained_optimum, regularised_optimum
+from ulpm.optimality import layer_peeled, relaxation
+
+
+def one_sentence(text):
+    """One full stop, at the end."""
+    text = str(text.value) if isinstance(text, pytest.ExceptionInfo) else text
+    assert text.endswith(".")
+    assert not re.search(r"\n|[.!?]\s+[A-Z]", text), text
+    return text
+
+
+def cosines(W):
+    G = W @ W.T
+    lengths = G.diagonal().sqrt()
+    return G / lengths / lengths[:, None]
+
+
+def mean_cross_entropy(W, H, labels):
+    return torch.nn.functional.cross_entropy((W @ H).T, labels)
+
+
+def assert_proven(problem, found, objective):
+    """Everything that is claimed of an answer, from its state and logits."""
+    assert abs(found.duality_gap) <= 1e-14 * max(1.0, found.value)
+    assert found.rank == int(torch.linalg.matrix_rank(found.logits, rtol=1e-9))
+    assert found.tight
+    W, H = problem.check(found.state).W, found.state.H
+    torch.testing.assert_close(W @ H, found.logits, rtol=0, atol=1e-13)
+    assert float(objective(W, H)) == pytest.approx(found.value, rel=1e-12)
+    torch.testing.assert_close(W.sum(0), torch.zeros_like(W[0]), rtol=0, atol=1e-12)
+    one_sentence(found.status)
+
+
+def constrained_objective(problem, E_W, E_H):
+    """The mean loss, once the norms are seen to be within their budgets."""
+    counts = torch.tensor(problem.class_counts)[problem.labels]
+
+    def objective(W, H):
+        K = problem.num_classes
+        assert float(W.square().sum()) / K <= E_W * (1 + 1e-13)
+        assert float((H.square().sum(0) / counts).sum()) / K <= E_H * (1 + 1e-13)
+        return mean_cross_entropy(W, H, problem.labels)
+
+    return objective
+
+
+def regularised_objective(problem, decay_W, decay_H):
+    def objective(W, H):
+        penalty = decay_W * W.square().sum() + decay_H * H.square().sum()
+        return mean_cross_entropy(W, H, problem.labels) + penalty / 2
+
+    return objective
+
+
+# --- closed forms ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("K", "n", "E_W", "E_H"), [(2, 1, 1.0, 1.0), (4, 5, 0.3, 2.0), (10, 50, 1.0, 5.0)])
+def test_balanced_classes_of_limited_norm_collapse(K, n, E_W, E_H):
+    problem = Problem([n] * K, K + 1)
+    found = norm_constrained_optimum(problem, E_W, E_H)
+    assert_proven(problem, found, constrained_objective(problem, E_W, E_H))
+    gap = K / (K - 1) * math.sqrt(E_W * E_H)
+    assert found.value == pytest.approx(math.log1p((K - 1) * math.exp(-gap)), rel=1e-12)
+    metrics = ulpm.neural_collapse(found.state.W, found.state.H, problem.labels)
+    assert max(float(value) for value in metrics.values()) <= 1e-9
+    torch.testing.assert_close(
+        found.state.W.square().sum(1), torch.full((K,), E_W, dtype=torch.float64), rtol=1e-11, atol=0
+    )
+
+
+@pytest.mark.parametrize(("K", "n", "decay_W", "decay_H"), [(2, 1, 0.1, 0.1), (4, 5, 1e-3, 4e-2), (10, 50, 1e-4, 1e-3)])
+def test_balanced_classes_with_weight_decay_collapse(K, n, decay_W, decay_H):
+    problem = Problem([n] * K, K + 1)
+    found = regularised_optimum(problem, decay_W, decay_H)
+    assert_proven(problem, found, regularised_objective(problem, decay_W, decay_H))
+    # G = √n/N · K p_wrong · (I − 11ᵀ/K) has the norm μ where p_wrong = 1/(e^gap + K − 1).
+    price = math.sqrt(decay_W * decay_H)
+    gap = math.log(1 / (price * math.sqrt(n)) - K + 1)
+    assert found.multiplier == pytest.approx(price, rel=1e-12)
+    torch.testing.assert_close(
+        found.logits[:, ::n], gap * (torch.eye(K, dtype=torch.float64) - 1 / K), rtol=0, atol=1e-10
+    )
+    metrics = ulpm.neural_collapse(found.state.W, found.state.H, problem.labels)
+    assert max(float(value) for value in metrics.values()) <= 1e-9
+
+
+def test_a_decay_above_all_that_features_could_save_leaves_nothing():
+    problem = Problem([7, 7, 2], 3)
+    threshold = math.sqrt(7) / 16
+    found = regularised_optimum(problem, 1.01 * threshold, 1.01 * threshold)
+    assert found.rank == 0
+    assert not found.state.W.any()
+    assert not found.state.H.any()
+    assert found.value == pytest.approx(math.log(3), rel=1e-15)
+    assert "rank 0" in one_sentence(found.status)
+    assert regularised_optimum(problem, 0.99 * threshold, 0.99 * threshold).rank > 0
+
+
+def symmetric_oracle(R, K_A, K_B, budget=None, price=None, n_B=1):
+    """(value, minority cosine) by scipy in the 4 numbers that permutations of equal classes leave of Z diag(s).
+
+    Its singular values are a (K_A − 1 times), e (K_B − 1 times) and ‖(u, v)‖, as the columns of each group, averaged,
+    lie along (1/K_A, …, −1/K_B, …).
+    """
+    counts = np.array([R * n_B] * K_A + [n_B] * K_B, dtype=float)
+    shares, s = counts / counts.sum(), np.ones_like(counts) if budget else np.sqrt(counts)
+    direction = np.concatenate([np.full(K_A, 1 / K_A), np.full(K_B, -1 / K_B)])
+    direction /= np.linalg.norm(direction)
+    ones_A, ones_B = (np.arange(K_A + K_B) < K_A) / math.sqrt(K_A), (np.arange(K_A + K_B) >= K_A) / math.sqrt(K_B)
+    centred_A = np.diag(ones_A * math.sqrt(K_A)) - np.outer(ones_A, ones_A)
+    centred_B = np.diag(ones_B * math.sqrt(K_B)) - np.outer(ones_B, ones_B)
+
+    def matrix(v):
+        a, e, u, w = v
+        return a * centred_A + e * centred_B + np.outer(direction, u * ones_A + w * ones_B)
+
+    def size(v):
+        return (K_A - 1) * v[0] + (K_B - 1) * v[1] + math.hypot(v[2], v[3])
+
+    def objective(v):
+        Z = matrix(v) / s
+        loss = shares @ (np.log(np.exp(Z).sum(0)) - np.diag(Z))
+        return loss + (price * size(v) if price else 0.0)
+
+    constraints = [{"type": "ineq", "fun": lambda v: budget - size(v)}] if budget else []
+    bounds = [(0, None), (0, None), (None, None), (None, None)]
+    start = np.array([1.0, 0.5, 0.5, -0.5]) * (budget or 5) / 10
+    options = {"ftol": 1e-15, "maxiter": 1000}
+    best = minimize(objective, start, method="SLSQP", bounds=bounds, constraints=constraints, options=options)
+    a, e, u, w = best.x
+    gram = a * centred_A + e * centred_B + math.hypot(u, w) * np.outer(direction, direction)
+    return best.fun, gram[-1, -2] / gram[-1, -1]
+
+
+@pytest.mark.parametrize(("R", "K_A", "K_B"), [(1, 5, 5), (4, 5, 5), (30, 5, 5), (1000, 5, 5), (7, 3, 7), (7, 2, 3)])
+def test_minority_angles_are_those_of_the_symmetric_problem(R, K_A, K_B):
+    problem = Problem([R] * K_A + [1] * K_B, K_A + K_B - 1)
+    found = norm_constrained_optimum(problem, 1.0, 5.0)
+    assert_proven(problem, found, constrained_objective(problem, 1.0, 5.0))
+    value, cosine = symmetric_oracle(R, K_A, K_B, budget=(K_A + K_B) * math.sqrt(5))
+    assert found.value == pytest.approx(value, rel=1e-9)
+    minority = cosines(found.state.W)[K_A:, K_A:][~torch.eye(K_B, dtype=torch.bool)]
+    torch.testing.assert_close(minority, torch.full_like(minority, cosine), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(("R", "decay"), [(1, 1e-3), (20, 1e-3), (40, 5e-3), (200, 1e-3)])
+def test_minority_angles_with_weight_decay_are_those_of_the_symmetric_problem(R, decay):
+    problem = Problem([3 * R] * 5 + [3] * 4, 8)
+    found = regularised_optimum(problem, decay, decay / 4)
+    assert_proven(problem, found, regularised_objective(problem, decay, decay / 4))
+    value, cosine = symmetric_oracle(R, 5, 4, price=decay / 2, n_B=3)
+    assert found.value == pytest.approx(value, rel=1e-9)
+    minority = cosines(found.state.W)[5:, 5:][~torch.eye(4, dtype=torch.bool)]
+    torch.testing.assert_close(minority, torch.full_like(minority, cosine), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(("factor", "rank"), [(0.9, 6), (1.1, 4)])
+def test_weight_decay_merges_classes_below_its_threshold(factor, rank):
+    # √n_B/N against √(λ_W λ_H): beyond, the 3 rare classes share one direction.
+    problem = Problem([40] * 4 + [2] * 3, 7)
+    decay = factor * math.sqrt(2) / problem.num_samples
+    found = regularised_optimum(problem, decay, decay)
+    assert found.rank == rank
+    minority = cosines(found.state.W)[4:, 4:]
+    assert (float(minority.min()) >= 1 - 1e-12) == (factor > 1)
+
+
+# --- brute force -----------------------------------------------------------------------------------------------------
+
+
+def brute_force(problem, objective_of_parts, starts):
+    """The values that L-BFGS over all W and all single features ends with, from random starts."""
+    size = problem.num_classes * problem.feature_dim
+
+    def parts(v):
+        W, H = v[:size], v[size:]
+        return W.reshape(problem.num_classes, -1), H.reshape(problem.feature_dim, -1)
+
+    def with_gradient(v):
+        tensor = torch.tensor(v, requires_grad=True)
+        value = objective_of_parts(*parts(tensor))
+        value.backward()
+        return float(value.detach()), tensor.grad.numpy()
+
+    rng, values = np.random.default_rng(1), []
+    for _ in range(starts):
+        start = rng.standard_normal(size + problem.feature_dim * problem.num_samples)
+        options = {"maxiter": 5000, "maxfun": 20000, "ftol": 1e-15, "gtol": 1e-10}
+        values.append(minimize(with_gradient, start, jac=True, method="L-BFGS-B", options=options).fun)
+    return np.array(values)
+
+
+def normalised_objective(problem, E_W, E_H):
+    """The constrained model with both norms on their budgets, which no optimum leaves unused."""
+    roots = torch.tensor(problem.class_counts, dtype=torch.float64)[problem.labels].sqrt()
+    K = problem.num_classes
+
+    def objective(W, H):
+        W = W * math.sqrt(K * E_W) / torch.linalg.norm(W)
+        H = H * math.sqrt(K * E_H) / torch.linalg.norm(H / roots)
+        return mean_cross_entropy(W, H, problem.labels)
+
+    return objective
+
+
+@pytest.mark.parametrize("counts", [[4, 3, 1], [9, 3, 3, 1]])
+def test_brute_force_over_single_features_finds_the_same_values(counts):
+    problem = Problem(counts, len(counts))
+    for found, objective in (
+        (norm_constrained_optimum(problem, 0.7, 2.0), normalised_objective(problem, 0.7, 2.0)),
+        (regularised_optimum(problem, 0.01, 0.03), regularised_objective(problem, 0.01, 0.03)),
+    ):
+        values = brute_force(problem, objective, starts=3)
+        np.testing.assert_allclose(values, found.value, rtol=1e-8, atol=0)
+        assert values.min() >= found.value * (1 - 1e-13)
+
+
+def test_in_one_dimension_the_value_is_a_lower_bound_and_there_is_no_state():
+    problem = Problem([2, 2, 2], 1)
+    for found, objective in (
+        (norm_constrained_optimum(problem, 1.0, 1.0), normalised_objective(problem, 1.0, 1.0)),
+        (regularised_optimum(problem, 0.01, 0.01), regularised_objective(problem, 0.01, 0.01)),
+    ):
+        assert not found.tight
+        assert found.state is None
+        assert found.rank == 2
+        assert "rank 2 of its solution exceeds feature_dim 1" in one_sentence(found.status)
+        assert brute_force(problem, objective, starts=4).min() > found.value + 0.01
+
+
+def test_merged_classes_fit_into_fewer_dimensions():
+    problem = Problem([1000] * 5 + [1] * 5, 5)
+    found = norm_constrained_optimum(problem, 1.0, 5.0)
+    assert_proven(problem, found, constrained_objective(problem, 1.0, 5.0))
+    assert found.rank == 5
+
+
+# --- what is proven --------------------------------------------------------------------------------------------------
+
+
+def test_in_50_digits_the_value_and_its_lower_bound_enclose_the_optimum():
+    problem, E = Problem([6, 3, 1], 3), 1.5
+    found = norm_constrained_optimum(problem, E, E)
+    with mpmath.workdps(50):
+        Z = exact(found.logits[:, [0, 6, 9]])
+        shares = [mpmath.mpf(n) / 10 for n in problem.class_counts]
+        assert mpmath.fsum(mpmath.svd_r(Z, compute_uv=False)) <= 3 * E * (1 + mpmath.mpf(1e-15))
+        loss, inner, G = mpmath.mpf(0), mpmath.mpf(0), mpmath.zeros(3, 3)
+        for k in range(3):
+            total = mpmath.fsum(mpmath.exp(Z[j, k]) for j in range(3))
+            loss += shares[k] * (mpmath.log(total) - Z[k, k])
+            for j in range(3):
+                G[j, k] = shares[k] * ((j == k) - mpmath.exp(Z[j, k]) / total)
+                inner += G[j, k] * Z[j, k]
+        gap = 3 * E * max(mpmath.svd_r(G, compute_uv=False)) - inner
+        assert abs(found.value - loss) < 1e-15
+        assert abs(gap - found.duality_gap) < 1e-15
+        assert gap < 1e-15
+
+
+@pytest.mark.parametrize("R", [1, 10, 1000])
+def test_two_solvers_agree_on_the_gram_matrix_within_what_is_proven(R):
+    problem = Problem([R] * 3 + [1] * 3, 6)
+    for solve, arguments in ((norm_constrained_optimum, (1.0, 5.0)), (regularised_optimum, (0.003, 0.004))):
+        one, other = (solve(problem, *arguments, solver=solver) for solver in ("CLARABEL", "SCS"))
+        distance = torch.linalg.norm(one.state.W @ one.state.W.T - other.state.W @ other.state.W.T)
+        assert float(distance) <= min(1e-8, one.gram_error + other.gram_error)
+        assert 0 < one.gram_error <= 1e-3
+
+
+def test_the_gram_error_covers_an_answer_that_is_a_little_wrong(monkeypatch):
+    problem = Problem([5, 3, 1], 3)
+    right = norm_constrained_optimum(problem, 1.0, 5.0)
+    noise = 1e-4 * np.random.default_rng(2).standard_normal((3, 3))
+
+    def rough(programme, X, rank):
+        return right.logits[:, [0, 5, 8]].numpy() + noise
+
+    monkeypatch.setattr(layer_peeled, "polish_cross_entropy", rough)
+    monkeypatch.setattr(layer_peeled, "solve_cross_entropy", lambda *_: (rough(*[None] * 3), "STUB says 'optimal'"))
+    monkeypatch.setattr(layer_peeled, "_LARGEST_GAP", 1e-2)
+    wrong = norm_constrained_optimum(problem, 1.0, 5.0)
+    distance = float(torch.linalg.norm(wrong.state.W @ wrong.state.W.T - right.state.W @ right.state.W.T))
+    assert 1e-6 < distance <= wrong.gram_error + right.gram_error <= 0.1
+
+
+# --- invariances -----------------------------------------------------------------------------------------------------
+
+
+def test_permuting_the_classes_permutes_the_answer():
+    counts, order = [30, 2, 7, 1], [2, 0, 3, 1]
+    for solve, arguments in ((norm_constrained_optimum, (1.0, 2.0)), (regularised_optimum, (0.01, 0.02))):
+        found, moved = (solve(Problem(c, 4), *arguments) for c in (counts, [counts[k] for k in order]))
+        assert moved.value == pytest.approx(found.value, rel=1e-13)
+        gram, moved_gram = (one.state.W @ one.state.W.T for one in (found, moved))
+        torch.testing.assert_close(moved_gram, gram[order][:, order], rtol=0, atol=1e-10)
+
+
+def test_only_shares_and_the_product_of_energies_matter_to_the_constrained_model():
+    one = norm_constrained_optimum(Problem([8, 2, 1], 3), 4.0, 1.0)
+    other = norm_constrained_optimum(Problem([24, 6, 3], 3), 1.0, 4.0)
+    torch.testing.assert_close(one.logits[:, [0, 8, 10]], other.logits[:, [0, 24, 30]], rtol=0, atol=1e-10)
+    torch.testing.assert_close(one.state.W.square().sum() / 3, torch.tensor(4.0).double(), rtol=1e-12, atol=0)
+    torch.testing.assert_close(other.state.W.square().sum() / 3, torch.tensor(1.0).double(), rtol=1e-12, atol=0)
+
+
+def test_only_the_product_of_decays_matters_to_logits_and_balance_follows_their_ratio():
+    problem = Problem([8, 2, 1], 3)
+    one, other = regularised_optimum(problem, 0.04, 0.01), regularised_optimum(problem, 0.02, 0.02)
+    torch.testing.assert_close(one.logits, other.logits, rtol=0, atol=1e-10)
+    W, H = one.state.W, one.state.H
+    torch.testing.assert_close(0.04 * W.T @ W, 0.01 * H @ H.T, rtol=0, atol=1e-12)
+
+
+def test_the_price_of_the_budget_is_the_slope_of_the_value():
+    problem, h = Problem([8, 2, 1], 3), 1e-4
+    low, middle, high = (norm_constrained_optimum(problem, (1 + x) ** 2, 2.0) for x in (-h, 0, h))
+    slope = (low.value - high.value) / (2 * h * 3 * math.sqrt(2.0))
+    assert middle.multiplier == pytest.approx(slope, rel=1e-6)
+
+
+# --- what a solver may do, and arguments -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("solve", [norm_constrained_optimum, regularised_optimum])
+@pytest.mark.parametrize("seed", [None, 0, 1])
+def test_a_solver_that_answers_wrongly_is_mended_or_caught(monkeypatch, solve, seed):
+    wrong = np.zeros((4, 4)) if seed is None else 30 * np.random.default_rng(seed).standard_normal((4, 4))
+    problem = Problem([4, 3, 2, 1], 4)
+    right = solve(problem, 0.2, 0.2)
+    monkeypatch.setattr(layer_peeled, "solve_cross_entropy", lambda *_: (wrong, "STUB says 'optimal'"))
+    try:
+        found = solve(problem, 0.2, 0.2)
+    except ValueError as error:
+        words = one_sentence(str(error))
+    else:
+        words = "STUB says 'optimal', but the duality gap is" if found.value < right.value * (1 + 1e-6) else "wrong"
+    assert words.startswith("STUB says 'optimal', but the duality gap is")
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_a_solver_without_an_answer_is_one_sentence_with_its_words(monkeypatch):
+    import cvxpy
+
+    def no_solution(problem, **_):
+        problem._status = "infeasible"
+        for variable in problem.variables():
+            variable.save_value(None)
+
+    monkeypatch.setattr(cvxpy.Problem, "solve", no_solution)
+    with pytest.raises(ValueError, match="CLARABEL found no solution and says 'infeasible'") as message:
+        norm_constrained_optimum(Problem([1] * 3, 3), 1.0, 1.0)
+    one_sentence(message)
+
+
+def test_a_programme_is_compiled_once_per_size():
+    relaxation._compiled_cross_entropy.cache_clear()
+    for counts in ([1, 2, 3], [9, 9, 1]):
+        norm_constrained_optimum(Problem(counts, 3), 1.0, 1.0)
+    assert relaxation._compiled_cross_entropy.cache_info().misses == 1
+    for has_budget in (True, False):
+        task, *_ = relaxation._compiled_cross_entropy(3, has_budget)
+        assert task.is_dpp()  # cvxpy keeps its own compilation of a problem only then
+
+
+BAD = [
+    ((0.0, 1.0), {}, ValueError, "above 0"),
+    ((1.0, -1.0), {}, ValueError, "above 0"),
+    ((1.0, math.nan), {}, ValueError, "above 0"),
+    (("1", 1.0), {}, TypeError, "must be a number"),
+    ((1.0, 1.0), {"solver": "simplex"}, ValueError, "'simplex' is not installed"),
+    ((1.0, 1.0), {"solver": 3}, TypeError, "solver must be the name of a solver"),
+    ((1.0, 1.0), {"solver": "OSQP"}, ValueError, "OSQP failed and says"),
+]
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("solve", [norm_constrained_optimum, regularised_optimum])
+@pytest.mark.parametrize(("arguments", "options", "error", "words"), BAD)
+def test_bad_arguments_are_one_sentence(solve, arguments, options, error, words):
+    with pytest.raises(error, match=words) as message:
+        solve(Problem([1] * 3, 3), *arguments, **options)
+    one_sentence(message)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_norms_that_leave_no_loss_are_refused():
+    with pytest.raises(ValueError, match="norms that leave a larger loss") as message:
+        norm_constrained_optimum(Problem([7] * 3 + [2] * 2, 5), 100.0, 100.0)
+    one_sentence(message)

@@ -1,0 +1,191 @@
+"""The layer-peeled models that bound or pay for the norms: their global optima, by a convex relaxation that is exact.
+
+Here norms stay finite and the mean loss positive, and classes with few samples may lose their own directions, which
+they never do in the margin problem of the unconstrained model.
+"""
+
+import dataclasses
+import math
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ulpm import _checks
+from ulpm.optimality.cross_entropy import CrossEntropyProgramme
+from ulpm.optimality.cross_entropy_polish import polish_cross_entropy
+from ulpm.optimality.programme import nuclear_norm
+from ulpm.optimality.relaxation import solve_cross_entropy
+from ulpm.problem import Problem, State
+
+__all__ = ["LayerPeeledOptimum", "norm_constrained_optimum", "regularised_optimum"]
+
+# What the gap may be at most where an answer is returned, as a share of the value.
+_LARGEST_GAP = 1e-6
+_ROUNDING_GAP = 1e-14
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class LayerPeeledOptimum:
+    """A solution of the relaxation of a layer-peeled model and the proof of how good it is.
+
+    ``value``         the objective at ``logits`` [K, N], which are the same for all samples of a class.
+    ``duality_gap``   no W, H, of whatever dimension, has an objective below ``value − duality_gap``; follows from the
+                      logits alone, and is of the order of rounding, so that it may be negative by that.
+    ``multiplier``    ‖G‖_op for G of cross_entropy.py: the fall of the objective per unit of the budget K √(E_W E_H) of
+                      the nuclear norm, or its price √(λ_W λ_H).
+    ``rank``          that of the logits, at most K − 1. A class whose share of the gradient stays below the multiplier
+                      has no singular direction of its own.
+    ``tight``         whether the rank fits into d features. Then ``state`` has the logits, W Wᵀ = c (Z Zᵀ)^{1/2} with Z
+                      weighted as in the objective, and attains the value. Else it is None.
+    ``gram_error``    every optimal W* has ‖W Wᵀ − W*W*ᵀ‖_F ≤ gram_error, W Wᵀ as it follows from the logits: what is
+                      proven about norms and angles of classifiers. inf if nothing is.
+    ``status``        says this in a sentence.
+    """
+
+    value: float
+    logits: Float[Tensor, "K N"]
+    state: State | None
+    multiplier: float
+    duality_gap: float
+    gram_error: float
+    rank: int
+    tight: bool
+    status: str
+
+
+def norm_constrained_optimum(
+    problem: Problem, classifier_energy: float, feature_energy: float, solver: str | None = None
+) -> LayerPeeledOptimum:
+    """The global optimum of the norm-constrained layer-peeled model, exact where rank Z* ≤ d, as always for d ≥ K − 1.
+
+        min (1/N) Σ_i CE(W h_i, y_i)   s.t.   (1/K) Σ_k ‖w_k‖² ≤ E_W,   (1/K) Σ_k (1/n_k) Σ_{i in k} ‖h_i‖² ≤ E_H
+
+    By convexity the features of a class are equal, h_i = h_{y_i}, and factors within the budgets exist for logits
+    Z̄ [K, K] exactly if ‖Z̄‖_* ≤ K √(E_W E_H). This convex programme is equivalent to the semidefinite one in the Gram
+    matrix [2K, 2K] of W and the h_k. Counts matter by their shares n_k/N alone.
+
+    Arguments: ``classifier_energy`` E_W and ``feature_energy`` E_H, positive; ``solver``, the name of one that cvxpy
+    finds and that knows exponential cones (CLARABEL for few classes, SCS for many by default).
+
+    Raises: ValueError for an energy that is not positive, a solver that is not there or fails, or an answer whose gap
+    exceeds 1e-6 of the value, as with budgets so large that the loss is tiny; TypeError for what is no number.
+    Source: Fang, He, Long, Su, "Exploring deep neural networks via layer-peeled model: Minority collapse in imbalanced
+    training", 2021.
+    """
+    E_W = _checks.real("classifier_energy", classifier_energy, above=0)
+    E_H = _checks.real("feature_energy", feature_energy, above=0)
+    K, shares = problem.num_classes, _shares(problem)
+    programme = CrossEntropyProgramme(shares, np.ones(K), budget=K * math.sqrt(E_W * E_H))
+    return _optimum(problem, programme, math.sqrt(E_W / E_H), solver)
+
+
+def regularised_optimum(
+    problem: Problem, classifier_decay: float, feature_decay: float, solver: str | None = None
+) -> LayerPeeledOptimum:
+    """The global optimum of the layer-peeled model with weight decay, exact where rank Z* ≤ d, as always for d ≥ K − 1.
+
+        min (1/N) Σ_i CE(W h_i, y_i) + (λ_W/2)‖W‖² + (λ_H/2)‖H‖²   =   min (1/N) Σ_i CE(z_i, y_i) + √(λ_W λ_H) ‖Z‖_*
+
+    By symmetry Z is Z̄ [K, K] spread over the samples, ‖Z‖_* = ‖Z̄ diag(√n_k)‖_*. A class with √n_k/N ≤ √(λ_W λ_H) adds
+    no direction: such classes of equal counts share one classifier, and if all are such, W = H = 0. There is no bias.
+
+    Arguments: ``classifier_decay`` λ_W and ``feature_decay`` λ_H, positive, on the mean loss as it stands above;
+    ``solver`` as in norm_constrained_optimum.
+
+    Raises: as norm_constrained_optimum.
+    Source: Zhu, Ding, Zhou, Li, You, Sulam, Qu, "A geometric analysis of neural collapse with unconstrained features",
+    2021.
+    """
+    λ_W = _checks.real("classifier_decay", classifier_decay, above=0)
+    λ_H = _checks.real("feature_decay", feature_decay, above=0)
+    roots = np.sqrt(np.array(problem.class_counts, dtype=float))
+    programme = CrossEntropyProgramme(_shares(problem), roots, price=math.sqrt(λ_W * λ_H))
+    return _optimum(problem, programme, math.sqrt(λ_H / λ_W), solver)
+
+
+def _shares(problem: Problem) -> Float[np.ndarray, " K"]:
+    return np.array(problem.class_counts) / problem.num_samples
+
+
+def _optimum(
+    problem: Problem, programme: CrossEntropyProgramme, ratio: float, solver: str | None
+) -> LayerPeeledOptimum:
+    """The solver's answer polished and lifted; ``ratio`` is that of ‖W‖² to the squared norm of the weighted means."""
+    found, words = solve_cross_entropy(programme, solver)
+    rank = _rank_at_optimum(programme, found)
+    candidates = [_feasible(programme, found)]
+    if rank:
+        candidates.insert(0, _feasible(programme, polish_cross_entropy(programme, found, rank)))
+    else:
+        candidates.insert(0, np.zeros_like(found))
+    gaps = [programme.gap(X) for X in candidates]
+    # Gaps that differ by rounding tell nothing about geometry: then the polished point is taken.
+    chosen = 0 if gaps[0] <= gaps[1] + _ROUNDING_GAP * programme.value(candidates[1]) else 1
+    return _lifted(problem, programme, candidates[chosen], ratio, words)
+
+
+def _feasible(programme: CrossEntropyProgramme, X: Float[np.ndarray, "K K"]) -> Float[np.ndarray, "K K"]:
+    """X with columns that sum to 0, and of the norm that a budget allows, all of which an optimum uses."""
+    centred: Float[np.ndarray, "K K"] = X - X.mean(0)
+    with np.errstate(all="ignore"):  # an X that is 0 or overflows is nobody's optimum, and its gap will tell
+        if programme.has_budget:
+            centred = centred * np.divide(programme.budget, nuclear_norm(centred))
+    return centred if np.isfinite(centred).all() else np.zeros_like(X)
+
+
+def _rank_at_optimum(programme: CrossEntropyProgramme, X: Float[np.ndarray, "K K"]) -> int:
+    """The rank of the optimum that X is near to: 0 only where a price exceeds all that X could save.
+
+    A singular value of X is positive there only where one of G is the multiplier. Of the two distances, relative to the
+    largest, the larger one is real and the smaller one the solver's error.
+    """
+    G = np.linalg.svd(programme.residual(X), compute_uv=False)
+    S = np.linalg.svd(X - X.mean(0), compute_uv=False)
+    if not programme.has_budget and programme.multiplier(np.zeros_like(X)) <= programme.price:
+        return 0
+    return max(1, int(((1 - G / G[0]) * S[0] < S).sum()))
+
+
+def _lifted(
+    problem: Problem, programme: CrossEntropyProgramme, X: Float[np.ndarray, "K K"], ratio: float, words: str
+) -> LayerPeeledOptimum:
+    """The answer for all samples, with everything said about it computed from X."""
+    d, y = problem.feature_dim, problem.labels.numpy()
+    value, gap = programme.value(X), programme.gap(X)
+    if not gap <= _LARGEST_GAP * value:
+        raise ValueError(
+            f"{words}, but the duality gap is {gap:.1e} for a value of {value:.1e}: use another solver, "
+            "or norms that leave a larger loss."
+        )
+    U, S, Vh = np.linalg.svd(X)
+    rank = int((len(S) * np.finfo(float).eps * S[0] < S).sum())
+    roots, shape = np.sqrt(S[:rank]), math.sqrt(ratio)
+    state = None
+    if rank <= d:
+        W = np.pad(shape * U[:, :rank] * roots, ((0, 0), (0, d - rank)))
+        means = np.pad(roots[:, None] * Vh[:rank] / programme.scales / shape, ((0, d - rank), (0, 0)))
+        state = State(torch.from_numpy(W), torch.from_numpy(means[:, y].copy()))
+    return LayerPeeledOptimum(
+        value=value,
+        logits=torch.from_numpy((X / programme.scales)[:, y].copy()),
+        state=state,
+        multiplier=programme.multiplier(X),
+        duality_gap=gap,
+        # ‖(A Aᵀ)^{1/2} − (B Bᵀ)^{1/2}‖_F ≤ √2 ‖A − B‖_F: Araki and Yamagami, 1981.
+        gram_error=ratio * math.sqrt(2) * programme.distance_bound(X),
+        rank=rank,
+        tight=state is not None,
+        status=_status(gap / value, rank, d),
+    )
+
+
+def _status(gap: float, rank: int, d: int) -> str:
+    proved = f"optimal up to {max(gap, 0.0):.1e} of the value, as its duality gap proves"
+    if rank <= d:
+        return f"{proved}, and of rank {rank}, which fits into feature_dim {d}."
+    return (
+        f"{proved}, but the relaxation is not tight, as the rank {rank} of its solution exceeds feature_dim {d}: "
+        "the value is a lower bound of the objective, and there is no state."
+    )
