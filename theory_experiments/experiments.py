@@ -5,7 +5,15 @@ from typing import Any, Protocol, runtime_checkable
 
 from matplotlib.figure import Figure
 
-from theory_experiments import conserved_quantities, descent_against_flow, implicit_bias, rates, simulation
+from theory_experiments import (
+    conserved_quantities,
+    descent_against_flow,
+    imbalance,
+    implicit_bias,
+    minority_collapse,
+    rates,
+    simulation,
+)
 from theory_experiments.claim import Claim
 
 __all__ = ["EXPERIMENTS", "Experiment", "chosen", "name_of"]
@@ -37,7 +45,15 @@ class Experiment(Protocol):
         """The figure of the report."""
 
 
-EXPERIMENTS: tuple[Experiment, ...] = (conserved_quantities, implicit_bias, rates, descent_against_flow, simulation)
+EXPERIMENTS: tuple[Experiment, ...] = (
+    conserved_quantities,
+    implicit_bias,
+    rates,
+    imbalance,
+    minority_collapse,
+    descent_against_flow,
+    simulation,
+)
 
 
 def name_of(experiment: Experiment) -> str:
