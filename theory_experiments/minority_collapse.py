@@ -64,13 +64,12 @@ class Config:
 
 FULL = Config()
 QUICK = Config(starts=2, ratios=(1, 9, 12, 190, 210, 1000), searched=(1, 100))
+_ENDS = dataclasses.replace(QUICK, ratios=(1, 1000), searched=(1,))
 FALSIFIED = {
-    "twice the threshold is claimed": dataclasses.replace(QUICK, threshold_factor=2.0, searched=(1,)),
-    "at R = 1 the cosine of K_B classes is claimed, not of K": dataclasses.replace(
-        QUICK, cosine_at_one="K_B", searched=(1,)
-    ),
-    "the norms are not constrained": dataclasses.replace(QUICK, constrained=False, searched=(1,)),
-    "d = 4 features, fewer than the optimum's rank": dataclasses.replace(QUICK, feature_dim=4, searched=(1,)),
+    "twice the threshold is claimed": dataclasses.replace(_ENDS, threshold_factor=2.0, ratios=(1, 210, 1000)),
+    "at R = 1 the cosine of K_B classes is claimed, not of K": dataclasses.replace(_ENDS, cosine_at_one="K_B"),
+    "the norms are not constrained": dataclasses.replace(_ENDS, constrained=False),
+    "d = 4 features, fewer than the optimum's rank": dataclasses.replace(_ENDS, feature_dim=4),
 }
 
 
