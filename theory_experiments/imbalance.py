@@ -164,9 +164,9 @@ EXPLANATION = """
 Above, left: how far the direction of the class-mean logits is from I − 11ᵀ/K, from random starts at 1:1, 1:10 and
 1:100. It falls like 1/log t at last, onto the dashed lines, whose height is computed beforehand from the multipliers of
 the margin problem: rare classes keep larger losses, hence the logits of rare and frequent classes differ by a constant,
-log(λ*/v*), while their size grows like log t. At 1:1 there is no such difference, and the distance falls faster. At
-1:100 many starts spend a long time, up to log t of some 10⁴, near a state in which the rare classes are not yet told
-apart: the flow passes near the block point of the section on escape.
+log(λ*/v*), while their size grows like log t. At 1:1 there is no such difference, and the distance falls faster. The
+larger the imbalance, the longer some starts take before they follow the line, as the bands show: a rare class
+contributes little, and is learnt late. In the end all of them do.
 
 Above, middle: within-class variability. With equal counts it falls like (log t)^{−3}, with unequal ones like
 (log t)^{−2}, onto lines that are again computed: feature parts that the classifier does not see stay as they are, and

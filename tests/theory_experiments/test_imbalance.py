@@ -10,7 +10,7 @@ from quick_runs import check_quick_run
 def test_the_quick_claims_hold_and_falsified_variants_fail(tmp_path: Path) -> None:
     failing = {
         "the classifier is claimed to be an ETF": "Distance of the direction of W Wᵀ",
-        "the value of equal counts, (K − 1)√(N/K), is claimed": "|ρ²/log t / (2v*) − 1|",
+        "the value of equal counts, (K − 1)√(N/K), is claimed": "Value of the relaxation at 1:4",
         "the exponent of equal counts, −3, is claimed": "Exponent of nc1_pinv",
         "d = 2 features, fewer than K − 1": "Distance of the class-mean logits' direction",
     }
