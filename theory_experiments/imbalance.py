@@ -32,6 +32,7 @@ from theory_experiments.claim import Claim
 from ulpm.plotting import style
 
 TITLE = "Imbalance"
+_LINE_STYLES: tuple[style.LineStyle, ...] = ("-", (0, (1.2, 1.2)), "-.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Config:
 
 
 FULL = Config()
-QUICK = Config(starts=3, ratios=(1, 4), log_time=1e4, records=30)
+QUICK = Config(starts=3, ratios=(4,), log_time=3e3, records=30)
 _SMALL = dataclasses.replace(QUICK, starts=2, ratios=(4,), log_time=1e3)
 FALSIFIED = {
     "the classifier is claimed to be an ETF": dataclasses.replace(_SMALL, geometry="ETF"),
@@ -130,7 +131,7 @@ def plot(config: Config, data: Data) -> Figure:
     """Logits, variability and self-duality against time above; sharp constants and the value below."""
     runs = [
         style.Run(one.path, f"1:{one.ratio}", color, line_style)
-        for one, color, line_style in zip(data, style.COLORS, ("-", (0, (1.2, 1.2)), "-."), strict=False)
+        for one, color, line_style in zip(data, style.COLORS, _LINE_STYLES, strict=False)
     ]
     figure = style.new_figure(
         15,

@@ -63,11 +63,11 @@ def descend(objective: Objective, starts: State) -> tuple[Float[Tensor, " B"], F
             value.backward()  # type: ignore[no-untyped-call]
             return value.detach()
 
-        search.step(closure)
+        search.step(closure)  # type: ignore[no-untyped-call]
         with torch.no_grad():
             value, W, _ = objective(*variables)
         values.append(value)
-        classifiers.append(W)
+        classifiers.append(W.detach())
     return torch.stack(values), torch.stack(classifiers)
 
 

@@ -175,9 +175,9 @@ Left: the cosine between the classifiers of two rare classes. With equal counts 
 and the cosine is −1/(K−1). As the imbalance R grows, models (a) and (b), which have to economise on norm, turn the rare
 classifiers towards each other, and at a finite R (dotted) these become *one* direction: the rare classes are no longer
 told apart at all. The margin problem, where the flow without weight decay ends, must keep every margin at 1. Its rare
-classifiers also turn towards each other as 1/√R, simply because they share the large component that tells rare from
-frequent, but at every R their cosine is below 1, the closed form says which (dashed), and the rare classes stay
-separated.
+classifiers also turn towards each other (1 − cos falls like 1/√R), simply because they share the large component that
+tells rare from frequent, but at every R their cosine is below 1, the closed form says which (dashed), and the rare
+classes stay separated.
 
 Middle: why there is a threshold. A direction of its own for a rare class costs norm, at the price ν a unit, and it
 saves at most its share of the gradient, n_B/N in (a) and √n_B/N in (b), where features are counted once a sample. Where

@@ -59,7 +59,8 @@ def minority_cosine(W: Float[Tensor, "K d"], majority: int) -> Float[Tensor, ""]
     """The least cosine between two of the rows from ``majority`` on."""
     rows = W[majority:]
     directions = rows / rows.norm(dim=1, keepdim=True)
-    return (directions @ directions.T).min()
+    least: Tensor = (directions @ directions.T).min()
+    return least
 
 
 def seli_cosine(ratios: Float[Tensor, " R"], majority: int, minority: int) -> Float[Tensor, " R"]:
@@ -70,7 +71,8 @@ def seli_cosine(ratios: Float[Tensor, " R"], majority: int, minority: int) -> Fl
     """
     K_A, K_B, K = majority, minority, majority + minority
     shared = K_A / (K * K_B) * ((K_B * ratios + K_A) / K).sqrt()
-    return (shared - 1 / K_B) / (shared + 1 - 1 / K_B)
+    cosines: Tensor = (shared - 1 / K_B) / (shared + 1 - 1 / K_B)
+    return cosines
 
 
 def _classifier(solution: ulpm.LayerPeeledOptimum | ulpm.Separation) -> Tensor:

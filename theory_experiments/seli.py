@@ -33,13 +33,15 @@ def centred(num_classes: int) -> Float[Tensor, "K K"]:
 
 def class_means(problem: ulpm.Problem, H: Float[Tensor, "*batch d N"]) -> Float[Tensor, "*batch d K"]:
     """μ_k, the mean of the columns of class k."""
-    return torch.stack([part.mean(-1) for part in H.split(problem.class_counts, dim=-1)], -1)
+    parts = torch.split(H, list(problem.class_counts), dim=-1)
+    return torch.stack([part.mean(-1) for part in parts], -1)
 
 
 def direction_distance(matrix: Float[Tensor, "*batch K K"], target: Float[Tensor, "K K"]) -> Float[Tensor, "*batch"]:
     """‖A/‖A‖ − B/‖B‖‖_F."""
     size = torch.linalg.matrix_norm(matrix)[..., None, None]
-    return torch.linalg.matrix_norm(matrix / size - target / torch.linalg.matrix_norm(target))
+    distance: Tensor = torch.linalg.matrix_norm(matrix / size - target / torch.linalg.matrix_norm(target))
+    return distance
 
 
 def logits_constant(problem: ulpm.Problem, separation: ulpm.Separation) -> float:
@@ -74,7 +76,8 @@ def variability_constant(problem: ulpm.Problem, state: ulpm.State) -> Float[Tens
     margin_one = ulpm.seli_state(roomy, norm=math.sqrt(2 * roomy.minimum_norm_value))
     M = class_means(roomy, margin_one.H)
     leaning = torch.linalg.pinv(M.T @ M, rtol=1e-10, hermitian=True) @ (inverse_counts - inverse_counts.mean())
-    return leaning.square().sum() * (eta.mT @ deviations).square().mean((-2, -1))
+    constant: Tensor = leaning.square().sum() * (eta.mT @ deviations).square().mean((-2, -1))
+    return constant
 
 
 def _orthogonal(rows: Float[Tensor, "*batch r d"], columns: Float[Tensor, "*batch d n"]) -> Float[Tensor, "*batch d n"]:
