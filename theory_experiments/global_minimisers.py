@@ -17,10 +17,10 @@ from collections.abc import Callable
 
 import torch
 from matplotlib.figure import Figure
-from theory_experiments.claim import Claim
 from torch import Tensor
 
 import ulpm
+from theory_experiments.claim import Claim
 from ulpm.plotting import style
 
 TITLE = "Global minimisers"

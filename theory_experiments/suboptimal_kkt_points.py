@@ -2,8 +2,9 @@
 
 Hypotheses: the K classes are split into m ≥ 2 blocks of b_k ≥ 2 classes with equal counts within a block; d ≥ K − m.
     Each block is a simplex frame of its own, orthogonal to the others: w_k = s_k n_k^{1/4} a_k,
-    h_{k,i} = s_k n_k^{−1/4} a_k with a_k the rows of I_b − 11ᵀ/b and s_k² = b_k/(b_k − 1). Where all b and all n are equal (then the value is K√n,
-    against (K − 1)√n), the point is critical for the loss at every norm, and the flow is started there.
+    h_{k,i} = s_k n_k^{−1/4} a_k with a_k the rows of I_b − 11ᵀ/b and s_k² = b_k/(b_k − 1). Where all b and all n are
+    equal (then the value is K√n, against (K − 1)√n), the point is critical for the loss at every norm, and the flow is
+    started there.
 Source: Ji, Lu, Zhang, Deng, Su, "An Unconstrained Layer-Peeled Perspective on Neural Collapse", 2022, for K = 4, b = 2.
     Blocks of other and of unequal sizes: this project; the multipliers are λ_{ij} = 1/((K − b_{y_i})√n_{y_i}) between
     blocks and 0 within.
@@ -18,10 +19,12 @@ from collections.abc import Callable
 
 import torch
 from matplotlib.figure import Figure
-from theory_experiments.claim import Claim
 from torch import Tensor
 
 import ulpm
+from theory_experiments.claim import Claim
+from theory_experiments.summaries import greatest
+from theory_experiments.vectors import kept
 from ulpm.plotting import style
 
 TITLE = "Suboptimal KKT points"
@@ -155,12 +158,9 @@ def perturbed(state: ulpm.State, size: float, generator: torch.Generator) -> ulp
 
 def moved(path: ulpm.Trajectory) -> Tensor:
     """‖Θ/ρ − Θ(0)/ρ(0)‖ at all records and starts."""
-    kept = path.snapshots
-    if kept is None:
-        raise ValueError("the flow was followed without snapshots: ask for as many as records.")
-    flat = torch.cat([kept.W.flatten(2), kept.H.flatten(2)], 2)
-    unit = flat / flat.norm(dim=2, keepdim=True)
-    return (unit - unit[0]).norm(dim=2).cpu()
+    states = kept(path)
+    unit = states / states.norm(dim=2, keepdim=True)
+    return (unit - unit[0]).norm(dim=2)
 
 
 def check(config: Config, data: Data) -> list[Claim]:
@@ -184,21 +184,21 @@ def check(config: Config, data: Data) -> list[Claim]:
         Claim(
             f"KKT residuals (stationarity, feasibility, slackness) with the multipliers in closed form: largest "
             f"{partitions}",
-            worst([point.residual for point in data.points]),
+            greatest([point.residual for point in data.points]),
             "<=",
             1e-12,
             "an equality, computed in a few thousand roundings of 1e-16",
         ),
         Claim(
             f"½ρ²/q_min over Σ √n_k, distance from 1: largest {partitions}",
-            worst([abs(p.value / float(n.sqrt().sum()) - 1) for p, n in zip(data.points, counts, strict=True)]),
+            greatest([abs(p.value / float(n.sqrt().sum()) - 1) for p, n in zip(data.points, counts, strict=True)]),
             "<=",
             1e-12,
             "an equality, computed in a few thousand roundings of 1e-16",
         ),
         Claim(
             f"(½ρ²/q_min − v*)/√n_min, v* the optimum in closed form: least {partitions}",
-            -worst([-x for x in above]),
+            -greatest([-x for x in above]),
             ">=",
             1 - 1e-9,
             "v* = ‖(I − 11ᵀ/K) diag(√n_k)‖_* ≤ Σ √n_k − √n_min, as a projection raises no singular value and takes "
@@ -206,7 +206,7 @@ def check(config: Config, data: Data) -> list[Claim]:
         ),
         Claim(
             f"Stationarity residual sin ∠(Θ, −∇L) with softmax multipliers: largest {norms}",
-            worst([float(certificate.stationarity) for certificate in data.certificates]),
+            greatest([float(certificate.stationarity) for certificate in data.certificates]),
             "<=",
             1e-12,
             "an equality at every norm, computed in a few thousand roundings of 1e-16",
@@ -216,7 +216,8 @@ def check(config: Config, data: Data) -> list[Claim]:
             max(float(moved(path).max()) for path in data.paths),
             "<=",
             1e-5,
-            "the flow itself never moves; an explicit step may let errors in stiff directions, which decay again, grow to "
+            "the flow itself never moves; an explicit step may let errors in stiff directions, which decay again, "
+            "grow to "
             "the integrator's tolerance of 1e-6, and ten of these may add up",
         ),
         Claim(
@@ -224,7 +225,8 @@ def check(config: Config, data: Data) -> list[Claim]:
             max(float(moved(path)[-1].max()) for path in data.paths),
             "<=",
             1e-9,
-            "what lasts are rounding errors of 1e-16 in each of some 1e3 steps along the way down, amplified by at most "
+            "what lasts are rounding errors of 1e-16 in each of some 1e3 steps along the way down, amplified by "
+            "at most "
             "(log t)^(b/(2(K − b))) ≤ (log t)^(1/2) ≤ 1e3 (see escape): 1e-10",
         ),
         Claim(
@@ -238,11 +240,6 @@ def check(config: Config, data: Data) -> list[Claim]:
             "the value depends on the direction alone, with a derivative of order 1",
         ),
     ]
-
-
-def worst(values: list[float]) -> float:
-    """The greatest value, nan if one is nan."""
-    return float(torch.tensor(values, dtype=torch.float64).amax())
 
 
 def unsplit_value(problem: ulpm.Problem) -> float:
@@ -302,7 +299,7 @@ On the right, flows started exactly there. The flow of the mathematics stays for
 rounding errors, in coordinates turned at random so that no zero is exact; part of an error points down from the saddle
 and grows like a power of log t. To grow from 1e-16 to 1 takes until about log t = 1e32 at K = 4, b = 2, so that the
 computed flow stays as well at any time that numbers of double precision can reach. (The hump at early time is the
-integrator's doing: an explicit step is barely stable in the directions that contract fastest, and lets errors there grow
-to its tolerance before it takes smaller steps; the flow then contracts them again.) A start that is 1e-3 away is another
-matter: see the experiment on escape.
+integrator's doing: an explicit step is barely stable in the directions that contract fastest, and lets errors there
+grow to its tolerance before it takes smaller steps; the flow then contracts them again.) A start that is 1e-3 away is
+another matter: see the experiment on escape.
 """

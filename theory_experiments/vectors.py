@@ -1,0 +1,30 @@
+"""States as points of R^D: (W, H) laid end to end."""
+
+import torch
+from torch import Tensor
+
+import ulpm
+
+__all__ = ["flat", "kept", "unflat"]
+
+
+def flat(state: ulpm.State) -> Tensor:
+    """The vectors [..., D], D = K d + d N, of a state with replica axes [...]."""
+    return torch.cat([state.W.flatten(-2), state.H.flatten(-2)], -1)
+
+
+def unflat(problem: ulpm.Problem, points: Tensor) -> ulpm.State:
+    """The state whose vectors are ``points`` [..., D]."""
+    K, d, N = problem.num_classes, problem.feature_dim, problem.num_samples
+    W, H = points.split([K * d, d * N], -1)
+    return ulpm.State(W.unflatten(-1, (K, d)).contiguous(), H.unflatten(-1, (d, N)).contiguous())
+
+
+def kept(path: ulpm.Trajectory) -> Tensor:
+    """The vectors [S, ..., D] of a trajectory's snapshots, on the CPU.
+
+    Raises: ValueError if it has none.
+    """
+    if path.snapshots is None:
+        raise ValueError("the trajectory has no snapshots: ask gradient_flow for as many as records.")
+    return flat(ulpm.State(path.snapshots.W, path.snapshots.H)).cpu()
