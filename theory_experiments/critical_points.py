@@ -52,7 +52,7 @@ def landscape(problem: ulpm.Problem, points: Tensor) -> Landscape:
         δ²L = Σ_i dZ_iᵀ C_i dZ_i − 2⟨R, δW δH⟩,    ∇² log L = ∇²L/L − F Fᵀ .
     """
     K, d, N = problem.num_classes, problem.feature_dim, problem.num_samples
-    W, H = points[:, : K * d].unflatten(1, (K, d)), points[:, K * d :].unflatten(1, (d, N))
+    W, H = points[:, : K * d].view(-1, K, d), points[:, K * d :].reshape(-1, d, N)
     log_loss, P, R = _softmax(problem, W @ H)
     force = torch.cat([(R @ H.mT).flatten(1), (W.mT @ R).flatten(1)], 1)
     # −p_j p_k off the diagonal and rows of sum 0, as 1 − p would lose what is left of it.
@@ -121,4 +121,5 @@ def critical_points(problem: ulpm.Problem, starts: Tensor, iterations: int) -> T
 
 def on_sphere(points: Tensor, rho: float) -> Tensor:
     """The points scaled to norm ρ."""
-    return points * (rho / points.norm(dim=-1, keepdim=True))
+    scaled: Tensor = points * (rho / points.norm(dim=-1, keepdim=True))
+    return scaled

@@ -6,13 +6,20 @@ from typing import Any, Protocol, runtime_checkable
 from matplotlib.figure import Figure
 
 from theory_experiments import (
+EXPERIMENTS: tuple[Experiment, ...] = (
     conserved_quantities,
-    descent_against_flow,
-    imbalance,
     implicit_bias,
-    minority_collapse,
+    global_minimisers,
+    suboptimal_kkt_points,
+    benign_landscape,
     rates,
+    escape,
+    imbalance,
+    minority_collapse,
+    narrow_features,
+    descent_against_flow,
     simulation,
+)
 )
 from theory_experiments.claim import Claim
 
@@ -47,12 +54,20 @@ class Experiment(Protocol):
 
 EXPERIMENTS: tuple[Experiment, ...] = (
     conserved_quantities,
+EXPERIMENTS: tuple[Experiment, ...] = (
+    conserved_quantities,
     implicit_bias,
+    global_minimisers,
+    suboptimal_kkt_points,
+    benign_landscape,
     rates,
+    escape,
     imbalance,
     minority_collapse,
+    narrow_features,
     descent_against_flow,
     simulation,
+)
 )
 
 

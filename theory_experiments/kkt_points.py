@@ -166,4 +166,5 @@ def _least(hessian: Tensor, margins: _Margins, point: Tensor, rows: Tensor) -> t
 def _row_space(rows: Tensor) -> Tensor:
     """An orthonormal basis of the span of the rows."""
     _, values, Vh = torch.linalg.svd(rows, full_matrices=False)
-    return Vh[values > _RANK]
+    basis: Tensor = Vh[values > _RANK]
+    return basis

@@ -52,7 +52,7 @@ FULL = Config(seed=0, starts=32, sizes=((4, 3), (5, 4), (6, 5), (4, 2), (5, 2), 
 QUICK = Config(seed=0, starts=4, sizes=((4, 3), (5, 3)), log_time=3e4)
 FALSIFIED = {
     "ends at log t = 10": dataclasses.replace(QUICK, log_time=10.0),
-    "a saddle is left like (log t)^κ": dataclasses.replace(QUICK, rate=1.0),
+    "a saddle is left like (log t)^κ": dataclasses.replace(QUICK, sizes=((5, 3),), rate=1.0),
 }
 
 

@@ -117,7 +117,8 @@ def partition_state(problem: ulpm.Problem, partition: Partition, rescaled: bool 
     for b, _ in partition:
         frames.append(ulpm.simplex_etf(b, b - 1) * math.sqrt((b - 1) / b))
         factors += [math.sqrt(b / (b - 1)) if rescaled else 1.0] * b
-    rows = torch.block_diag(*frames) * torch.tensor(factors, dtype=torch.float64)[:, None]
+    rows: Tensor = torch.block_diag(*frames)  # type: ignore[no-untyped-call]
+    rows = rows * torch.tensor(factors, dtype=torch.float64)[:, None]
     rows = torch.nn.functional.pad(rows, (0, problem.feature_dim - rows.shape[1]))
     roots = torch.tensor(problem.class_counts, dtype=torch.float64).pow(0.25)[:, None]
     return ulpm.State(rows * roots, (rows / roots)[problem.labels].T.contiguous())
@@ -160,7 +161,8 @@ def moved(path: ulpm.Trajectory) -> Tensor:
     """‖Θ/ρ − Θ(0)/ρ(0)‖ at all records and starts."""
     states = kept(path)
     unit = states / states.norm(dim=2, keepdim=True)
-    return (unit - unit[0]).norm(dim=2)
+    distance: Tensor = (unit - unit[0]).norm(dim=2)
+    return distance
 
 
 def check(config: Config, data: Data) -> list[Claim]:

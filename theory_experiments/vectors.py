@@ -16,8 +16,8 @@ def flat(state: ulpm.State) -> Tensor:
 def unflat(problem: ulpm.Problem, points: Tensor) -> ulpm.State:
     """The state whose vectors are ``points`` [..., D]."""
     K, d, N = problem.num_classes, problem.feature_dim, problem.num_samples
-    W, H = points.split([K * d, d * N], -1)
-    return ulpm.State(W.unflatten(-1, (K, d)).contiguous(), H.unflatten(-1, (d, N)).contiguous())
+    batch = points.shape[:-1]
+    return ulpm.State(points[..., : K * d].reshape(*batch, K, d), points[..., K * d :].reshape(*batch, d, N))
 
 
 def kept(path: ulpm.Trajectory) -> Tensor:
