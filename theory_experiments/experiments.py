@@ -6,20 +6,18 @@ from typing import Any, Protocol, runtime_checkable
 from matplotlib.figure import Figure
 
 from theory_experiments import (
-EXPERIMENTS: tuple[Experiment, ...] = (
-    conserved_quantities,
-    implicit_bias,
-    global_minimisers,
-    suboptimal_kkt_points,
     benign_landscape,
-    rates,
+    conserved_quantities,
+    descent_against_flow,
     escape,
+    global_minimisers,
     imbalance,
+    implicit_bias,
     minority_collapse,
     narrow_features,
-    descent_against_flow,
+    rates,
     simulation,
-)
+    suboptimal_kkt_points,
 )
 from theory_experiments.claim import Claim
 
@@ -54,8 +52,6 @@ class Experiment(Protocol):
 
 EXPERIMENTS: tuple[Experiment, ...] = (
     conserved_quantities,
-EXPERIMENTS: tuple[Experiment, ...] = (
-    conserved_quantities,
     implicit_bias,
     global_minimisers,
     suboptimal_kkt_points,
@@ -67,7 +63,6 @@ EXPERIMENTS: tuple[Experiment, ...] = (
     narrow_features,
     descent_against_flow,
     simulation,
-)
 )
 
 
