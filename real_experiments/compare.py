@@ -12,7 +12,6 @@ import tyro
 from rich.console import Console
 from rich.markdown import Markdown
 
-from real_experiments._core import checks, files, versions
 from real_experiments.comparison.analysis import CLOCKS, analyse
 from real_experiments.comparison.figure import plot_comparison
 from real_experiments.comparison.network_run import NetworkRun
@@ -20,6 +19,7 @@ from real_experiments.comparison.page import comparison_page
 from real_experiments.comparison.pairing import Comparison, compare_with_model
 from real_experiments.comparison.words import verdict
 from ulpm.plotting import save_figure
+from ulpm.support import checks, files, versions
 
 __all__ = ["FIGURES", "Compare"]
 

@@ -10,7 +10,7 @@ import torch.distributed as dist
 from jaxtyping import Shaped
 from torch import Tensor
 
-from real_experiments._core import checks
+from ulpm.support import checks
 
 __all__ = ["Workers", "torchrun_workers"]
 

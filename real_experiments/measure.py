@@ -18,12 +18,12 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
 import ulpm
-from real_experiments._core import checks, files
 from real_experiments.data import Dataset
 from real_experiments.distributed import Workers
 from real_experiments.recipe import Recipe
 from real_experiments.training_checkpoint import identify, read_checkpoint, restore_network
 from real_experiments.training_directory import TrainingDirectory
+from ulpm.support import checks, files
 
 __all__ = ["Measure", "Measurement", "classifier_sum", "measure_network", "with_reestimated_batchnorm"]
 

@@ -8,9 +8,9 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from real_experiments._core import checks, parse_class_counts
 from real_experiments.data import Dataset, load_dataset, subset
 from real_experiments.models import build_model
+from ulpm.support import checks, parse_class_counts
 
 __all__ = ["Recipe"]
 

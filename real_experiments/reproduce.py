@@ -9,13 +9,13 @@ from typing import Annotated, Literal
 import tyro
 from rich.console import Console
 
-from real_experiments._core import checks, files
 from real_experiments.compare import FIGURES, Compare, write_comparison
 from real_experiments.comparison.network_run import NetworkRun
 from real_experiments.data import load_dataset
 from real_experiments.paper_figure import plot_paper_figure
 from real_experiments.train import Train
 from ulpm.plotting import save_figure
+from ulpm.support import checks, files
 
 __all__ = ["Reproduce"]
 

@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from real_experiments._core import checks, deferred_interrupt, files, versions
 from real_experiments.distributed import Workers, torchrun_workers
 from real_experiments.recipe import Recipe
 from real_experiments.schedule import measured_epochs, snapshot_epochs
@@ -19,6 +18,7 @@ from real_experiments.trainer import Trainer, repeatable_convolutions
 from real_experiments.training_checkpoint import identify, read_checkpoint, write_checkpoint
 from real_experiments.training_directory import Row, TrainingDirectory
 from real_experiments.training_progress import training_bar
+from ulpm.support import checks, deferred_interrupt, files, versions
 
 __all__ = ["Train"]
 

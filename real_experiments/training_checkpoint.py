@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from real_experiments._core import files
 from real_experiments.data import Dataset
 from real_experiments.recipe import Recipe
+from ulpm.support import files
 
 __all__ = ["identify", "read_checkpoint", "restore_network", "restore_training", "training_state", "write_checkpoint"]
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import Tensor
 
-from real_experiments._core import files
+from ulpm.support import files
 
 __all__ = ["Row", "TrainingDirectory"]
 

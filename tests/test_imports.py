@@ -21,7 +21,7 @@ LAYERS = (
     {"distributed"},
     {"plotting", "summary", "starts", "demo"},
     {"runs"},
-    {"cli"},
+    {"cli", "support"},
 )
 ENTRY = {"__init__", "__main__"}  # may import everything
 # Of these parts nobody but the named ones may know.

@@ -17,8 +17,8 @@ from pathlib import Path
 import torch
 
 import ulpm
-from real_experiments._core import files
 from real_experiments.comparison.curves import Curve, flow_curve
+from ulpm.support import files
 
 __all__ = ["ModelFlow", "measured_mobility", "random_start", "with_mobility"]
 

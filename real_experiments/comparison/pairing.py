@@ -6,11 +6,11 @@ from pathlib import Path
 import torch
 
 import ulpm
-from real_experiments._core import checks
 from real_experiments.comparison.curves import Curve, network_curve
 from real_experiments.comparison.model_flow import ModelFlow, measured_mobility, random_start
 from real_experiments.comparison.network_run import NetworkRun
 from real_experiments.training_directory import Row
+from ulpm.support import checks
 
 __all__ = ["OWN", "OWN_MOBILE", "RANDOM", "RANDOM_MOBILE", "Comparison", "compare_with_model"]
 

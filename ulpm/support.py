@@ -1,4 +1,8 @@
-"""The helpers of the core that are no public names of it and that the experiments share: the only place that knows."""
+"""What programs built on the core share with it: argument guards, files replaced whole, versions, interrupts.
+
+``checks`` and ``files`` are modules: guards that answer a mistake in one sentence, and files that are either the old
+version or the whole new one.
+"""
 
 from ulpm import _checks as checks
 from ulpm import _files as files
