@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.markdown import Markdown
 
 from real_experiments.comparison.analysis import CLOCKS, analyse
+from real_experiments.comparison.conservation import plot_conservation
 from real_experiments.comparison.figure import plot_comparison
 from real_experiments.comparison.network_run import NetworkRun
 from real_experiments.comparison.page import comparison_page
@@ -24,6 +25,7 @@ from ulpm.support import checks, files, versions
 __all__ = ["FIGURES", "Compare"]
 
 FIGURES = ("comparison.png", "comparison-flow-time.png")
+CONSERVATION = "conservation.png"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,8 +34,8 @@ class Compare:
     start.
 
     Writes comparison.md with the verdict in words, slopes, forecast errors and where both part; comparison.json with
-    all numbers; and a figure for each clock: mean training loss, and flow time. The flows are kept, and not computed
-    again.
+    all numbers; a figure for each clock, mean training loss and flow time; and one of Σ_k w_k, which is conserved. The
+    flows are kept, and not computed again.
     """
 
     run_directory: Annotated[Path, tyro.conf.Positional]
@@ -64,9 +66,7 @@ class Compare:
         text = "\n\n".join(paragraphs)
         # Piped on, the Markdown itself is of more use than a picture of it.
         console.print(Markdown(text) if console.is_terminal else text, markup=False)
-        console.print(
-            f"\nResults are in {self.out}: comparison.md, comparison.json, {', '.join(FIGURES)}", markup=False
-        )
+        console.print(f"\nResults are in {self.out}: comparison.md, comparison.json and three figures", markup=False)
         return 0
 
     def compare(self) -> Comparison:
@@ -107,5 +107,6 @@ def write_comparison(comparison: Comparison, out: Path, command: str, json_file:
         files.write_text(file, text)
     for name, clock in zip(FIGURES, CLOCKS, strict=True):
         save_figure(plot_comparison(comparison, clock), out / name, "png")
-    files.write_text(out / "comparison.md", comparison_page(comparison, analysis, command, FIGURES))
+    save_figure(plot_conservation(comparison), out / CONSERVATION, "png")
+    files.write_text(out / "comparison.md", comparison_page(comparison, analysis, command, FIGURES, CONSERVATION))
     return verdict(comparison, analysis)

@@ -12,8 +12,10 @@ from real_experiments.comparison.words import CLOCK_NAMES, FLOW_NAMES, typical_f
 __all__ = ["comparison_page"]
 
 
-def comparison_page(comparison: Comparison, analysis: Analysis, command: str, figures: Sequence[str]) -> str:
-    """The page comparison.md."""
+def comparison_page(
+    comparison: Comparison, analysis: Analysis, command: str, figures: Sequence[str], conservation: str
+) -> str:
+    """The page comparison.md, with a figure for each clock and one of what is conserved."""
     run = comparison.run
     parts = [
         f"# {run.name}, beside the model",
@@ -27,6 +29,7 @@ def comparison_page(comparison: Comparison, analysis: Analysis, command: str, fi
         "## Forecasts\n\n" + _forecast_tables(comparison, analysis),
         "## Where network and model part\n\n" + _parting(comparison, analysis),
         "## What theory says of any network\n\n" + _theory(comparison, analysis),
+        f"![Drift of the classifier sum]({conservation})",
     ]
     return "\n\n".join(parts) + "\n"
 

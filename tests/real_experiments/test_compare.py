@@ -11,7 +11,7 @@ from flow_as_network import write_run
 
 from real_experiments.__main__ import main
 
-PAGE = {"comparison.md", "comparison.json", "comparison.png", "comparison-flow-time.png"}
+PAGE = {"comparison.md", "comparison.json", "comparison.png", "comparison-flow-time.png", "conservation.png"}
 
 
 def contents(out: Path) -> dict[str, bytes]:
