@@ -25,13 +25,14 @@ LAYERS = (
 )
 ENTRY = {"__init__", "__main__"}  # may import everything
 # Of these parts nobody but the named ones may know.
-KNOWN_ONLY_TO = {"sample": {"starts", "cli"}}
+KNOWN_ONLY_TO = {"sample": {"starts", "demo", "cli"}}
 # Inside flow: a step, its size and the tableaus know nothing but arithmetic.
 FLOW_FREE_OF_PROBLEMS = {"methods", "runge_kutta", "controller", "clock"}
 PROBLEM_PARTS = {"problem", "field", "metrics", "trajectory", "recorder", "flow.system", "flow.loop"}
 OUTSIDE = {
     "matplotlib": {"plotting"},
     "cvxpy": {"optimality.relaxation"},
+    "plotly": {"demo.page"},
     "pickle": set(),
     "dill": set(),
     "joblib": set(),
@@ -137,6 +138,7 @@ def test_the_package_was_read():
         ("trajectory", "import matplotlib.pyplot as plt", "matplotlib"),
         ("flow.run", "def f():\n    from matplotlib import pyplot", "matplotlib"),
         ("optimality.kkt", "import cvxpy", "cvxpy"),
+        ("demo.view", "import plotly", "plotly"),
         ("_files", "import pickle", "pickle"),
         ("__init__", "import pickle", "pickle"),
         ("_files", "import torch\ntorch.load('x')", "torch.load"),

@@ -34,7 +34,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_wheel_holds_the_package_its_data_and_nothing_else(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     assert "ulpm/data/fashion_mnist_sample.npz" in names
-    assert "ulpm/py.typed" in names
+    assert {"ulpm/data/demo_network.npz", "ulpm/demo/assets/page.html", "ulpm/py.typed"} <= set(names)
     assert {name.split("/")[0].split("-")[0] for name in names} == {"ulpm"}
     assert any(name.endswith("licenses/LICENSE") for name in names)
 
@@ -56,3 +56,7 @@ def test_the_installed_wheel_runs_outside_the_checkout(wheel: Path, tmp_path: Pa
     command = "-m ulpm flow --class-counts 2,2 --feature-dim 2 --log-time 2 --records 4 --no-progress --out"
     subprocess.run([python, *command.split(), out], check=True, cwd=tmp_path, capture_output=True)
     assert (out / "trajectory.safetensors").exists()
+    page = tmp_path / "demo.html"
+    command = "-m ulpm demo --class-counts 2,2 --feature-dim 2 --log10-time 1 --out"
+    subprocess.run([python, *command.split(), page], check=True, cwd=tmp_path, capture_output=True)
+    assert page.stat().st_size > 4e6

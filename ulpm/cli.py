@@ -1,11 +1,11 @@
-"""The command line: ``ulpm flow | resume | plot | table | certify``."""
+"""The command line: ``ulpm flow | resume | plot | table | certify | demo``."""
 
 import dataclasses
 import json
 import math
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,7 +14,7 @@ import tyro
 from rich.console import Console
 from rich.markdown import Markdown
 
-from ulpm import _checks, _files
+from ulpm import _checks, _files, demo
 from ulpm.flow import FlowRun, resume_flow
 from ulpm.plotting import plot_certificate, save_figures
 from ulpm.plotting.files import save_figure
@@ -256,12 +256,62 @@ class Certify:
         return 0
 
 
+@dataclasses.dataclass(frozen=True)
+class Demo:
+    """Make a self-contained page that plays neural collapse, for a lecture: opened in any browser, it works offline.
+
+    Without --class-counts it has a handful of scenarios; with them, and --feature-dim, the reader's own setting.
+    """
+
+    out: Path
+    """The HTML file to write."""
+    class_counts: str | None = None
+    """Samples in each class of an own setting: 50x10 for 50 in each of 10 classes, or explicit ones such as 7,5,5,4."""
+    feature_dim: int | None = None
+    """Feature dimension d of an own setting."""
+    log10_time: float = demo.LOG10_TIME
+    """End an own setting at this log10 of flow time."""
+    seed: int = 0
+    """Seed of the random start of an own setting."""
+    json: Path | None = None
+    """Write the names of the scenarios and the size of the page here in JSON."""
+
+    def run(self) -> int:
+        made = []
+        began = time.monotonic()
+        for scenario in self._scenarios():
+            _say(f"{scenario.title}: {time.monotonic() - began:.1f} s")
+            made.append(scenario)
+        demo.write_page(self.out, made, self._again())
+        size = self.out.stat().st_size
+        _say(f"{self.out} ({size / 1e6:.1f} MB) works offline: open it in a browser.")
+        _write_json(self.json, {"page": str(self.out), "bytes": size, "scenarios": [each.key for each in made]})
+        return 0
+
+    def _scenarios(self) -> Iterable[demo.Scenario]:
+        if self.class_counts is None and self.feature_dim is None:
+            return demo.lecture()
+        if self.class_counts is None or self.feature_dim is None:
+            raise ValueError("an own setting needs both --class-counts and --feature-dim.")
+        counts = parse_class_counts(self.class_counts)
+        return [demo.own_setting(counts, self.feature_dim, self.seed, self.log10_time)]
+
+    def _again(self) -> str:
+        """The command that makes this page."""
+        command = f"ulpm demo --out {self.out.name}"
+        if self.class_counts is None:
+            return command
+        sizes = f"--class-counts {self.class_counts} --feature-dim {self.feature_dim}"
+        return f"{command} {sizes} --log10-time {self.log10_time:g} --seed {self.seed}"
+
+
 Command = (
     Annotated[Flow, tyro.conf.subcommand("flow")]
     | Annotated[Resume, tyro.conf.subcommand("resume")]
     | Annotated[Plot, tyro.conf.subcommand("plot")]
     | Annotated[Table, tyro.conf.subcommand("table")]
     | Annotated[Certify, tyro.conf.subcommand("certify")]
+    | Annotated[Demo, tyro.conf.subcommand("demo")]
 )
 
 

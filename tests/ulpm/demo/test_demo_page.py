@@ -1,0 +1,253 @@
+"""The page in a real browser: all loads offline, time moves the points, and every scenario is what its run is."""
+
+import base64
+import io
+import json
+import shutil
+import struct
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from matplotlib.image import imread
+
+import ulpm
+from ulpm import demo
+from ulpm.cli import main
+
+webdriver = pytest.importorskip("selenium.webdriver", reason="selenium, which drives the browser, is not installed")
+
+# The page is as fast to make as it is for a user, and errors are those that a user sees.
+pytestmark = pytest.mark.usefixtures("unchecked")
+
+DESKTOP, PHONE = (1280, 720), (390, 844)
+OWN = ("--class-counts", "6,6,6,3", "--feature-dim", "3", "--log10-time", "50", "--seed", "4")
+
+
+@pytest.fixture(scope="module")
+def own_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    page: Path = tmp_path_factory.mktemp("page") / "own.html"
+    assert main(["demo", "--out", str(page), *OWN]) == 0
+    return page
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    chromium, chromedriver = shutil.which("chromium"), shutil.which("chromedriver")
+    if chromium is None or chromedriver is None:
+        pytest.skip("chromium and chromedriver are not installed: the page is not opened")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    profile = tmp_path_factory.mktemp("profile")
+    for argument in (
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--no-first-run",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        f"--user-data-dir={profile}",
+    ):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(chromedriver))
+    yield driver
+    driver.quit()
+
+
+class Page:
+    """A page that is open, with what a user sees and does."""
+
+    def __init__(self, browser: Any, file: Path, size: tuple[int, int] = DESKTOP, still: bool = False) -> None:
+        self.browser = browser
+        width, height = size
+        metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": size == PHONE}
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+        motion = [{"name": "prefers-reduced-motion", "value": "reduce" if still else ""}]
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": motion})
+        browser.get("about:blank")
+        browser.get_log("browser")
+        browser.get(file.as_uri())
+
+    def ask(self, script: str) -> Any:
+        return self.browser.execute_script(f"return {script}")
+
+    def find(self, selector: str) -> Any:
+        return self.browser.find_element("css selector", selector)
+
+    def time(self) -> str:
+        return str(self.find("#time").text)
+
+    def points(self) -> bytes:
+        """The pixels of the scene."""
+        url = self.ask("document.getElementById('scene').toDataURL('image/png')")
+        return imread(io.BytesIO(base64.b64decode(url.split(",")[1]))).tobytes()
+
+    def inked(self) -> float:
+        """The share of the scene that is not background."""
+        alpha = memoryview(self.points()).cast("f")[3::4]
+        return sum(value > 0 for value in alpha) / len(alpha)
+
+    def press(self, key: str, selector: str = "body") -> None:
+        self.find(selector).send_keys(key)
+
+    def complaints(self) -> list[Any]:
+        return [entry for entry in self.browser.get_log("browser") if entry["level"] != "DEBUG"]
+
+
+def test_every_scenario_of_the_lecture_loads_offline_without_a_complaint(
+    tmp_path: Path, browser: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "demo.html"
+    assert main(["demo", "--out", str(file), "--json", str(tmp_path / "demo.json")]) == 0
+    result = json.loads((tmp_path / "demo.json").read_text())
+    assert result["bytes"] == file.stat().st_size < 8e6
+    assert "works offline" in capsys.readouterr().out
+    page = Page(browser, file)
+    captions, pictures = set(), set()
+    assert page.ask("DATA.scenarios.map((each) => each.key)") == result["scenarios"]
+    for i, key in enumerate(result["scenarios"]):
+        page.press(str(i + 1))
+        assert page.find(f"input[value={key}]").is_selected()
+        captions.add(page.find("#caption").text)
+        page.find("#slider").send_keys(webdriver.Keys.END)
+        pictures.add(page.points())
+        assert len(page.browser.find_elements("css selector", ".plot .main-svg")) >= 3
+        assert page.inked() > 0.004
+    assert len(captions) == len(pictures) == len(result["scenarios"]) == 8
+    assert page.ask("performance.getEntriesByType('resource').length") == 0
+    assert page.complaints() == []
+
+
+def test_the_slider_moves_the_points_and_the_numbers_are_those_of_the_run(browser: Any, own_page: Path) -> None:
+    page = Page(browser, own_page)
+    assert page.time() == "t = 0"
+    seen = [page.points()]
+    for _ in range(3):
+        page.find("#slider").send_keys(webdriver.Keys.PAGE_UP)
+        seen.append(page.points())
+    assert len(set(seen)) == 4
+    page.find("#slider").send_keys(webdriver.Keys.END)
+    assert page.time() == "t = 10⁵⁰"
+    scenario = demo.own_setting([6, 6, 6, 3], 3, seed=4, log10_time=50)
+    shown = [value.text for value in page.browser.find_elements("css selector", ".panel b")]
+    assert shown == [curve.words[-1] for panel in scenario.panels for curve in panel.curves]
+    assert page.complaints() == []
+
+
+def test_the_marks_of_a_frame_are_those_of_the_state(browser: Any, own_page: Path) -> None:
+    page = Page(browser, own_page)
+    problem = ulpm.Problem([6, 6, 6, 3], 3)
+    state = problem.random_state(4)
+    scale = (2 * 4 / float(state.squared_norm)) ** 0.5
+    drawn = page.ask("scene.rows[0].map((row) => Math.hypot(...row))")
+    assert drawn == pytest.approx((scale * state.W.norm(dim=1)).tolist(), abs=1e-3)
+
+
+def test_play_runs_to_the_end_and_pauses(browser: Any, own_page: Path) -> None:
+    page = Page(browser, own_page)
+    before = page.points()
+    page.find("#play").click()
+    assert page.find("#play").get_attribute("aria-label") == "Pause"
+    time.sleep(0.5)
+    page.find("#play").click()
+    paused = page.time()
+    assert page.ask("place") > 0
+    assert page.points() != before
+    time.sleep(0.2)
+    assert page.time() == paused
+    page.ask("goTo(0.995)")
+    page.press(" ")
+    deadline = time.monotonic() + 20
+    while page.ask("playing") and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert page.time() == "t = 10⁵⁰"
+    assert page.find("#play").get_attribute("aria-label") == "Play"
+
+
+def test_it_is_steered_by_keys_alone(browser: Any, own_page: Path) -> None:
+    page = Page(browser, own_page)
+    page.press(webdriver.Keys.ARROW_RIGHT)
+    page.press(webdriver.Keys.ARROW_RIGHT)
+    assert page.ask("frameAt(scenario.clock.positions, place)") == pytest.approx(2)
+    page.press(webdriver.Keys.ARROW_LEFT)
+    assert page.find("#slider").get_attribute("aria-valuetext") == page.time() != "t = 0"
+    before, yaw = page.points(), page.ask("scene.yaw")
+    page.press(webdriver.Keys.ARROW_RIGHT, "#scene")
+    assert page.points() != before
+    assert page.ask("scene.yaw") > yaw
+    page.press(webdriver.Keys.END)
+    page.press(webdriver.Keys.HOME)
+    assert page.time() == "t = 0"
+
+
+def test_motion_that_nobody_asked_for_stays_away(browser: Any, own_page: Path) -> None:
+    page = Page(browser, own_page, still=True)
+    yaw = page.ask("scene.yaw")
+    page.find("#play").click()
+    time.sleep(0.3)
+    assert page.ask("place") > 0
+    assert page.ask("scene.yaw") == yaw
+    turning = Page(browser, own_page)
+    turning.find("#play").click()
+    time.sleep(0.3)
+    assert turning.ask("scene.yaw") > yaw
+
+
+@pytest.mark.parametrize("size", [DESKTOP, PHONE])
+def test_scene_and_controls_are_on_the_first_screen(browser: Any, own_page: Path, size: tuple[int, int]) -> None:
+    page = Page(browser, own_page, size)
+    assert page.ask("document.documentElement.scrollWidth") <= size[0]
+    for selector in ("#play", "#slider", "#scene", "#caption"):
+        box = page.ask(f"document.querySelector('{selector}').getBoundingClientRect().toJSON()")
+        assert box["left"] >= 0
+        assert box["right"] <= size[0]
+        assert box["bottom"] <= size[1]
+    assert min(page.find("#play").size.values()) >= 44
+
+
+def test_everything_that_acts_has_a_name(browser: Any, own_page: Path) -> None:
+    page = Page(browser, own_page)
+    for selector in ("#play", "#slider", "#scene"):
+        assert page.find(selector).accessible_name
+    nodes = page.browser.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
+    acting = [node for node in nodes if node.get("role", {}).get("value") in ("button", "slider", "radio")]
+    assert acting
+    assert all(node["name"]["value"] for node in acting)
+
+
+def test_mistakes_get_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "own.html"
+    mistakes = {
+        "needs both --class-counts and --feature-dim": ["--feature-dim", "3"],
+        "class counts are written like": ["--class-counts", "many", "--feature-dim", "3"],
+        "at least 2 classes": ["--class-counts", "5", "--feature-dim", "3"],
+    }
+    for message, arguments in mistakes.items():
+        assert main(["demo", "--out", str(file), *arguments]) == 1
+        error = capsys.readouterr().err
+        assert message in error
+        assert error.count("\n") == 1
+    assert not file.exists()
+
+
+def test_data_cannot_end_the_script_that_holds_it(tmp_path: Path) -> None:
+    scenario = demo.own_setting([2, 2], 2, seed=0, log10_time=1)
+    demo.write_page(tmp_path / "page.html", [scenario], "ulpm demo --out </script><b>.html")
+    text = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "</script><b>" not in text
+    data = text.split('<script type="application/json" id="data">')[1].split("</script>")[0]
+    assert json.loads(data)["command"] == "ulpm demo --out </script><b>.html"
+
+
+def test_marks_are_sixteen_bit_integers_of_either_sign(own_page: Path) -> None:
+    text = own_page.read_text(encoding="utf-8")
+    data = json.loads(text.split('<script type="application/json" id="data">')[1].split("</script>")[0])
+    (scenario,) = data["scenarios"]
+    raw = base64.b64decode(scenario["rows"])
+    values = struct.unpack(f"<{len(raw) // 2}h", raw)
+    assert len(values) == len(scenario["clock"]["positions"]) * 4 * 3
+    assert min(values) < 0 < max(values)

@@ -1,0 +1,14 @@
+"""One page that shows neural collapse happening: self-contained, offline, made from runs of this machine.
+
+The scene is drawn on a canvas by a small orthographic projection of its own (assets/scene.js), not by WebGL: a few
+hundred marks need no graphics card, the 2-D canvas is there on every phone and behind every beamer, and a click on the
+slider shows the same pixels everywhere. The curves are plotly's, whose JavaScript comes out of its Python package.
+
+    scenarios → (runs) → view: what is seen from where;  curves: what is plotted → page: one HTML file
+"""
+
+from ulpm.demo.page import write_page
+from ulpm.demo.scenario import Scenario
+from ulpm.demo.scenarios import LOG10_TIME, lecture, own_setting
+
+__all__ = ["LOG10_TIME", "Scenario", "lecture", "own_setting", "write_page"]
