@@ -43,6 +43,11 @@ def gradient_descent(
     Returns: a Trajectory, with the step numbers of its records in ``config["record_steps"]``. A replica that diverges,
     or whose logits outgrow what the number format resolves, says so in its status and keeps the records before that.
     Raises: TypeError or ValueError for arguments that make no sense.
+
+    >>> problem = ulpm.Problem([5] * 3, feature_dim=4)
+    >>> path = ulpm.gradient_descent(problem, problem.random_state(seed=0), learning_rate=0.1, steps=1000, records=3)
+    >>> [f"{value:.2f}" for value in path.log_loss.tolist()]
+    ['2.95', '-1.16', '-5.90']
     """
     rate = _checks.real("learning_rate", learning_rate, above=0)
     _checks.real("momentum", momentum, minimum=0, below=1)

@@ -110,6 +110,11 @@ def log_loss(problem: Problem, state: State) -> Float[Tensor, "*batch"]:
     """log L(W, H), the natural logarithm of the summed cross-entropy: finite whenever the logits are.
 
     Shape: the replica axes of ``state``. Raises: TypeError or ValueError if the state does not fit the problem.
+
+    >>> problem = ulpm.Problem([1, 1], feature_dim=1)
+    >>> state = ulpm.State(torch.tensor([[500.0], [-500.0]]), torch.tensor([[1.0, -1.0]]))
+    >>> ulpm.log_loss(problem, state)  # log(2 e^−1000)
+    tensor(-999.3068)
     """
     return _loss(problem, state).log_loss
 
@@ -118,6 +123,11 @@ def margin(problem: Problem, state: State) -> Float[Tensor, "*batch"]:
     """q_min = min_{i, j≠y_i} (Z_{y_i,i} − Z_{j,i}): positive exactly when the state classifies every sample strictly.
 
     Shape: the replica axes of ``state``. Raises: TypeError or ValueError if the state does not fit the problem.
+
+    >>> problem = ulpm.Problem([1, 1], feature_dim=1)
+    >>> state = ulpm.State(torch.tensor([[500.0], [-500.0]]), torch.tensor([[1.0, -1.0]]))
+    >>> ulpm.margin(problem, state)
+    tensor(1000.)
     """
     return _loss(problem, state).margin
 

@@ -22,6 +22,12 @@ def simplex_etf(num_classes: int, feature_dim: int) -> Float[Tensor, "K d"]:
     A simplex equiangular tight frame, float64 on the CPU.
 
     Raises: TypeError if a size is no integer, ValueError for K < 2 or d < K − 1, where no such frame exists.
+
+    >>> V = ulpm.simplex_etf(3, feature_dim=2)
+    >>> torch.round(V @ V.T, decimals=9) + 0.0
+    tensor([[ 1.0000, -0.5000, -0.5000],
+            [-0.5000,  1.0000, -0.5000],
+            [-0.5000, -0.5000,  1.0000]], dtype=torch.float64)
     """
     K = _checks.integer("num_classes", num_classes, minimum=2)
     d = _checks.integer("feature_dim", feature_dim, minimum=1)
@@ -36,6 +42,11 @@ def collapsed_state(problem: Problem, norm: float = 1.0) -> State:
 
     Raises: ValueError for d < K − 1, for unequal counts, where the optimum has no collapsed geometry and a collapsed
     state is not even balanced (see seli_state), and for a norm that is not positive; TypeError if it is no number.
+
+    >>> problem = ulpm.Problem([5] * 4, feature_dim=3)
+    >>> state = ulpm.collapsed_state(problem, norm=2.0)
+    >>> max(ulpm.neural_collapse(state.W, state.H, problem.labels).values()) < 1e-14
+    tensor(True)
     """
     if not problem.balanced:
         raise ValueError(
@@ -55,6 +66,11 @@ def seli_state(problem: Problem, norm: float = 1.0) -> State:
     balanced counts it is neural collapse, up to a rotation.
 
     Raises: ValueError for d < K − 1 or a norm that is not positive, TypeError if it is no number.
+
+    >>> problem = ulpm.Problem([40, 40, 4, 4], feature_dim=3)
+    >>> certificate = ulpm.certify(problem, ulpm.seli_state(problem))
+    >>> round(float(certificate.upper_bound), 6), round(problem.minimum_norm_value, 6)
+    (13.014971, 13.014971)
     """
     K, d = problem.num_classes, problem.feature_dim
     _require_dimension("a simplex-encoded (SELI) state", K, d, K - 1)
@@ -78,6 +94,11 @@ def block_state(problem: Problem, block_size: int = 2, norm: float = 1.0) -> Sta
 
     Raises: ValueError if b < 2 does not split K into at least two blocks, for d < K − K/b, unequal counts within a
     block, or a norm that is not positive; TypeError for a block size that is no integer or a norm that is no number.
+
+    >>> problem = ulpm.Problem([5] * 4, feature_dim=3)
+    >>> certificate = ulpm.certify(problem, ulpm.block_state(problem, block_size=2))
+    >>> round(float(certificate.upper_bound), 6), round(4 * 5**0.5, 6)  # K√n
+    (8.944272, 8.944272)
     """
     K, d, counts = problem.num_classes, problem.feature_dim, problem.class_counts
     b = _checks.integer("block_size", block_size, minimum=2)

@@ -23,6 +23,9 @@ class State:
     0…0 1…1 …). Leading axes are replicas. float64 or float32, the same for both.
 
     Raises: TypeError for anything but floating-point tensors, ValueError for NaN, infinity or shapes that do not fit.
+
+    >>> ulpm.State(W=torch.ones(2, 3), H=torch.zeros(3, 4)).squared_norm
+    tensor(6.)
     """
 
     W: Float[Tensor, "*batch K d"]
@@ -60,6 +63,12 @@ class Problem:
         L(W, H) = Σ_i [ logsumexp(Z_{:,i}) − Z_{y_i,i} ],   Z = W H   (a sum over the N = Σ n_k samples, not a mean)
 
     Raises: TypeError if a size is no integer, ValueError for fewer than two classes, an empty class or d < 1.
+
+    >>> problem = ulpm.Problem([50] * 10, feature_dim=64)
+    >>> problem.num_samples, problem.balanced
+    (500, True)
+    >>> round(problem.minimum_norm_value, 6)  # (K − 1)√n
+    63.63961
     """
 
     class_counts: tuple[int, ...]
@@ -162,6 +171,14 @@ def from_features(
     Columns of the state are sorted by class and keep their order within a class. The features' dtype is kept.
 
     Raises: TypeError or ValueError for wrong types, shapes, NaN, a class without samples or features that are all 0.
+
+    >>> problem, state = ulpm.from_features(torch.eye(3), torch.tensor([1, 0, 1]))
+    >>> problem.class_counts
+    (1, 2)
+    >>> state.H
+    tensor([[0., 1., 0.],
+            [1., 0., 0.],
+            [0., 0., 1.]])
     """
     features = _checks.shape("features", _checks.floating("features", features), None, None)
     if features.ndim != 2:

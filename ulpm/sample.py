@@ -16,6 +16,10 @@ def fashion_mnist_sample() -> tuple[Float[Tensor, "1000 784"], Int[Tensor, " 100
     They are the first 100 images of each of the 10 classes in the order of the training file.
     Source: Xiao, Rasul, Vollgraf, "Fashion-MNIST: a novel image dataset for benchmarking machine learning algorithms",
     2017; MIT licence, copyright 2017 Zalando SE.
+
+    >>> images, labels = ulpm.fashion_mnist_sample()
+    >>> images.shape, labels.bincount().tolist()
+    (torch.Size([1000, 784]), [100, 100, 100, 100, 100, 100, 100, 100, 100, 100])
     """
     resource = importlib.resources.files("ulpm") / "data" / "fashion_mnist_sample.npz"
     with resource.open("rb") as file, np.load(file, allow_pickle=False) as arrays:

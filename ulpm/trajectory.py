@@ -24,7 +24,11 @@ __all__ = ["Snapshots", "Status", "Trajectory"]
 
 
 class Status(enum.StrEnum):
-    """Why a run, or one replica of it, ended. The value is the sentence to show."""
+    """Why a run, or one replica of it, ended. The value is the sentence to show.
+
+    >>> print(ulpm.Status.LOG_TIME_REACHED)
+    The requested log time was reached.
+    """
 
     RUNNING = "The run has not ended yet."
     LOG_TIME_REACHED = "The requested log time was reached."
@@ -44,6 +48,11 @@ class Snapshots:
     """Whole states kept along a run: ``records`` [S] says at which records; W [S, ..., K, d] and H [S, ..., d, N].
 
     A snapshot that a replica did not reach is nan.
+
+    >>> problem = ulpm.Problem([2] * 3, feature_dim=4)
+    >>> path = ulpm.gradient_flow(problem, problem.random_state(), log_time=3, records=9, snapshots=3)
+    >>> path.snapshots.records, path.snapshots.W.shape
+    (tensor([0, 4, 8]), torch.Size([3, 3, 4]))
     """
 
     records: Int[Tensor, " S"]
@@ -62,6 +71,13 @@ class Trajectory:
     ``certificate`` holds bounds of the margin problem's optimum and the KKT residuals of every record; it is None in
     files of versions that had none. ``status`` is one Status, or one a replica. ``stats`` holds totals over the run and
     its replicas.
+
+    >>> problem = ulpm.Problem([2] * 3, feature_dim=4)
+    >>> path = ulpm.gradient_flow(problem, problem.random_state(), log_time=3, records=4)
+    >>> path.log_time.shape, path.finished, sorted(path.invariant_drift)
+    (torch.Size([4]), True, ['balancedness', 'classifier_sum'])
+    >>> list(path.columns())[:5]
+    ['log_time', 'log_loss', 'squared_norm', 'margin', 'nc0']
     """
 
     problem: Problem

@@ -66,6 +66,13 @@ def gradient_flow(
     Raises: TypeError or ValueError for arguments that make no sense or a run that does not fit into memory, OSError if
     a checkpoint cannot be written.
     Source: Ji, Lu, Zhang, Deng, Su, "An Unconstrained Layer-Peeled Perspective on Neural Collapse", 2022.
+
+    >>> problem = ulpm.Problem([5] * 4, feature_dim=20)
+    >>> path = ulpm.gradient_flow(problem, problem.random_state(seed=0), log10_time=100, records=2)
+    >>> print(path.status)
+    The requested log time was reached.
+    >>> [f"{value:.3f}" for value in path.margin_ratio.tolist()]
+    ['-0.528', '0.995']
     """
     run = FlowRun.prepare(
         problem,
@@ -95,6 +102,15 @@ def resume_flow(
     ``device`` moves the run to another device than the one it was on, and ``max_steps`` sets another limit of steps.
 
     Raises: OSError with one sentence if the file cannot be read, ValueError if its device is not here.
+
+    >>> import tempfile
+    >>> problem = ulpm.Problem([2] * 3, feature_dim=4)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     start = problem.random_state(seed=0)
+    ...     part = ulpm.gradient_flow(problem, start, log_time=9, max_steps=3, checkpoint=f"{folder}/c")
+    ...     whole = ulpm.resume_flow(f"{folder}/c", max_steps=1000)
+    >>> part.status.name, whole.status.name
+    ('STEP_LIMIT', 'LOG_TIME_REACHED')
     """
     loop, config = read_checkpoint(Path(checkpoint), device)
     if max_steps is not None:

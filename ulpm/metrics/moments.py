@@ -54,6 +54,14 @@ class ClassMoments:
 
     Errors: TypeError or ValueError for sizes below 2 classes or 1 feature, or an unknown device.
     Source: shifted data algorithm, Chan, Golub & LeVeque, 1983.
+
+    >>> moments = ulpm.ClassMoments(num_classes=2, feature_dim=3)
+    >>> moments.update(torch.eye(3), torch.tensor([0, 1, 1]))
+    >>> other = ulpm.ClassMoments(num_classes=2, feature_dim=3)
+    >>> other.update(torch.ones(1, 3), torch.tensor([0]))
+    >>> moments.merge(other)
+    >>> moments.counts.tolist()
+    [2.0, 2.0]
     """
 
     def __init__(self, num_classes: int, feature_dim: int, device: str | torch.device = "cpu") -> None:

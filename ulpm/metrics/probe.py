@@ -67,6 +67,12 @@ def probe(model: nn.Module, layer: nn.Module | str | None = None) -> Iterator[Pr
 
     Errors: TypeError if model is no torch module; ValueError if it has no Linear, or if ``layer`` is not one of its
     submodules or has no weight matrix.
+
+    >>> model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 3))
+    >>> with ulpm.probe(model) as seen:
+    ...     logits = model(torch.ones(2, 4))
+    >>> seen.features.shape, seen.classifier.shape, bool((seen.logits == logits).all())
+    (torch.Size([2, 8]), torch.Size([3, 8]), True)
     """
     seen = Probe()
     handles = [module.register_forward_hook(seen._record, with_kwargs=True) for module in _watched(model, layer)]
@@ -94,6 +100,12 @@ def measure(
 
     Errors: those of :func:`probe`; ValueError for no batches, features that are not [B, d], a label outside 0 … K−1,
     a class without samples, entries that are not finite; TypeError for labels that are not integers.
+
+    >>> model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 3))
+    >>> batches = [(torch.randn(6, 4), torch.tensor([0, 1, 2, 0, 1, 2])) for _ in range(5)]
+    >>> metrics = ulpm.measure(model, batches)
+    >>> len(metrics), 0 <= float(metrics["nc4_mismatch"]) <= 1
+    (13, True)
     """
     moments: ClassMoments | None = None
     features: list[Tensor] = []

@@ -41,6 +41,11 @@ class Certificate:
     logits are unique and of rank K − 1 (Thrampoulidis, Kini, Vakilian, Behnia, "Imbalance Trouble: Revisiting
     Neural-Collapse Geometry", 2022). Otherwise no lower bound exceeds the value of the relaxation, which is below v*,
     and the gap stays open whatever the point.
+
+    >>> problem = ulpm.Problem([5] * 4, feature_dim=3)
+    >>> certificate = ulpm.certify(problem, ulpm.collapsed_state(problem))
+    >>> bool(certificate.holds(1e-12)), certificate.relaxation_tight
+    (True, True)
     """
 
     lower_bound: Float[Tensor, "*batch"]
@@ -90,6 +95,11 @@ def certify(problem: Problem, state: State) -> Certificate:
     and the singular values of two K × K matrices, a replica.
 
     Raises: TypeError or ValueError if the state does not fit the problem, ValueError if its norm overflows.
+
+    >>> problem = ulpm.Problem([5] * 4, feature_dim=20)
+    >>> path = ulpm.gradient_flow(problem, problem.random_state(seed=0), log10_time=1000, records=2)
+    >>> print(ulpm.certify(problem, path.final_state))
+    The optimum lies in [6.7082037, 6.7085665], relative gap 5.4e-05.
     """
     problem.check(state)
     with torch.no_grad():

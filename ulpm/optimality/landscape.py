@@ -72,6 +72,13 @@ class CriticalPoint:
                              ``undetermined``: neither is shown. Rotations of R^d give a curvature of 0 wherever they
                              move the point, so that local minima that are not global are here, and so are points whose
                              numbers are too coarse to tell, such as large ones in float32.
+
+    >>> problem = ulpm.Problem([5] * 4, feature_dim=4)
+    >>> square = ulpm.block_state(problem, norm=4.0)
+    >>> point = ulpm.sphere_critical_point(problem, square)
+    >>> lower = ulpm.State(square.W + 0.1 * point.direction.W, square.H + 0.1 * point.direction.H)
+    >>> point.min_curvature < 0, bool(ulpm.log_loss(problem, lower) < ulpm.log_loss(problem, square))
+    (True, True)
     """
 
     tangential_gradient: float
@@ -92,6 +99,12 @@ def sphere_critical_point(problem: Problem, state: State) -> CriticalPoint:
     of the state.
 
     Raises: TypeError or ValueError if the state does not fit the problem, has replicas or is zero.
+
+    >>> problem = ulpm.Problem([5] * 4, feature_dim=4)
+    >>> ulpm.sphere_critical_point(problem, ulpm.block_state(problem, norm=4.0)).kind
+    'strict_saddle'
+    >>> ulpm.sphere_critical_point(problem, ulpm.collapsed_state(problem, norm=4.0)).kind
+    'global_minimum'
     """
     problem.check(state)
     if state.batch_shape:

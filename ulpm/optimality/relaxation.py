@@ -43,6 +43,10 @@ class Separation:
     of a margin to what was asked for). Else it is None, as Z has no such factors and its best approximation of rank d
     is no optimum; the value still bounds the minimum norm from below. (The solution is unique for margins of 1; for
     others one of smaller rank may exist.) ``status`` says this in a sentence.
+
+    >>> answer = ulpm.minimum_norm_separation(ulpm.Problem([5] * 4, feature_dim=2))
+    >>> round(answer.value, 6), answer.tight, answer.state
+    (6.708204, False, None)
     """
 
     value: float
@@ -80,6 +84,10 @@ def minimum_norm_separation(
     reach and margins that make no sense; TypeError for margins that are no floating-point tensor.
     Source: Ji, Lu, Zhang, Deng, Su, "An Unconstrained Layer-Peeled Perspective on Neural Collapse", 2022; for unequal
     counts Thrampoulidis, Kini, Vakilian, Behnia, "Imbalance Trouble: Revisiting Neural-Collapse Geometry", 2022.
+
+    >>> answer = ulpm.minimum_norm_separation(ulpm.Problem([40, 40, 4, 4], feature_dim=3))
+    >>> round(answer.value, 6), answer.rank, answer.tight
+    (13.014971, 3, True)
     """
     c = _margins(problem, margins)
     K, y = problem.num_classes, problem.labels.numpy()

@@ -1,0 +1,70 @@
+"""The documentation site: `make docs` builds it into docs/_build/html, without the network and without a warning."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent
+sys.path[:0] = [str(HERE / "_extensions"), str(ROOT)]
+# Code on the pages runs this checkout, by the commands of this environment, on one thread as small problems want it.
+os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["ULPM_CHECKOUT"] = str(ROOT)
+
+project = "ulpm"
+author = "The ulpm developers"
+copyright = "The ulpm developers, MIT licence"
+
+extensions = [
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.viewcode",
+    "executed_blocks",
+    "mathml",
+    "plain_docstrings",
+    "references",
+    "results_here",
+]
+exclude_patterns = ["_build", "_extensions"]
+nitpicky = True
+# The documentation of other libraries is elsewhere, and this site is built without the network.
+nitpick_ignore_regex = [("py:.*", r"(?!ulpm\.).*")]
+
+myst_enable_extensions = ["dollarmath", "colon_fence", "deflist"]
+myst_heading_anchors = 3
+nb_execution_mode = "force"
+nb_execution_in_temp = True
+nb_execution_raise_on_error = True
+nb_execution_timeout = 300
+nb_merge_streams = True
+nb_render_markdown_format = "myst"
+
+autodoc_typehints = "none"
+autodoc_member_order = "bysource"
+autodoc_default_options = {"members": True, "show-inheritance": False}
+
+html_theme = "furo"
+html_title = "ulpm"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_show_sphinx = False
+html_copy_source = False
+pygments_style = "a11y-high-contrast-light"
+
+# The demo lies beside the pages. It is made anew when the package has changed.
+DEMO = HERE / "_build" / "demo" / "demo.html"
+DEMO.parent.mkdir(parents=True, exist_ok=True)
+html_extra_path = [str(DEMO.parent)]
+
+
+def make_demo(app):
+    newest = max(file.stat().st_mtime for file in (ROOT / "ulpm").rglob("*") if file.suffix != ".pyc")
+    if not DEMO.exists() or DEMO.stat().st_mtime < newest:
+        subprocess.run([sys.executable, "-m", "ulpm", "demo", "--out", str(DEMO)], check=True, cwd=ROOT)
+
+
+def setup(app):
+    app.connect("builder-inited", make_demo)
