@@ -3,11 +3,13 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+DOCS   := $(VENV)/.docs
 
-.PHONY: help demo floors bench test test-all lint types format wheel clean
+.PHONY: help demo docs floors bench test test-all lint types format wheel clean
 
 help:
-	@echo "make demo      simulate neural collapse, train a small network and compare both; results in runs/demo"
+	@echo "make demo      a page to play, simulated collapse, a small network beside it; results in runs/demo"
+	@echo "make docs      build the site, with all its code run, into docs/_build/html"
 	@echo "make test      the tests, without those marked slow"
 	@echo "make test-all  every test"
 	@echo "make bench     measure reach, accuracy against work, replicas and costs; rewrites docs/benchmarks.md"
@@ -25,9 +27,17 @@ demo: $(STAMP)
 	$(BIN)/ulpm flow --class-counts 50x10 --feature-dim 64 --log10-time 1000 --out runs/demo/random --overwrite
 	$(BIN)/ulpm flow --features fashion-mnist-sample --scale 1 --log10-time 300 --out runs/demo/images --overwrite
 	$(BIN)/ulpm table runs/demo/random runs/demo/images --out runs/demo/results.md
+	$(BIN)/ulpm demo --out runs/demo/demo.html
 	$(BIN)/python -m real_experiments train --model vgg13 --width 8 --dataset fashion-mnist-sample --subset 500 \
 	    --batch-size 32 --epochs 60 --out runs/demo/network --overwrite
 	$(BIN)/python -m real_experiments compare runs/demo/network --out runs/demo/comparison
+
+$(DOCS): $(STAMP)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[docs]"
+	touch $(DOCS)
+
+docs: $(DOCS)
+	$(BIN)/python -m sphinx -W --keep-going --fresh-env -b html docs docs/_build/html
 
 floors: $(STAMP)
 	$(BIN)/python docs/measure_floors.py
@@ -56,4 +66,4 @@ wheel: $(STAMP)
 	$(BIN)/python -m build --wheel --outdir dist
 
 clean:
-	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) dist build docs/_build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,88 @@
+"""The site shows every public name, and neither a dead link nor code that nobody ran can get into it."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import ulpm
+import ulpm.plotting
+
+pytest.importorskip("myst_nb", reason="the site's tools are not installed: make docs installs them")
+
+DOCS = Path(__file__).parent.parent / "docs"
+sys.path.insert(0, str(DOCS / "_extensions"))
+
+from plain_docstrings import convert  # noqa: E402
+
+CONF = f"""
+import sys
+sys.path.insert(0, {str(DOCS / "_extensions")!r})
+extensions = ["myst_nb", "executed_blocks", "mathml"]
+myst_enable_extensions = ["dollarmath"]
+nb_execution_mode = "off"
+"""
+NOTEBOOK = "---\nfile_format: mystnb\nkernelspec: {name: python3, language: python}\n---\n\n"
+PAGES = {
+    "index": "# Index\n\n```{toctree}\nright\nwrong\n```\n",
+    "right": f"{NOTEBOOK}# Right\n\n```{{code-cell}} bash\n%%bash\nls\n```\n\n```text\nno code\n```\n\n$a < b$\n",
+    "wrong": "# Wrong\n\n```python\nprint(1)\n```\n\nsee [there](nowhere.md)\n\n    bare\n",
+}
+
+
+def test_the_api_has_every_public_name() -> None:
+    text = (DOCS / "api.md").read_text(encoding="utf-8")
+    for name in ulpm.__all__:
+        assert f":: ulpm.{name}\n" in text, name
+    for name in ulpm.plotting.__all__:
+        assert f":: ulpm.plotting.{name}\n" in text, name
+
+
+def test_dead_links_and_code_that_is_not_run_fail_the_build(tmp_path: Path) -> None:
+    pages, site = tmp_path / "pages", tmp_path / "site"
+    pages.mkdir()
+    (pages / "conf.py").write_text(CONF)
+    for name, text in PAGES.items():
+        (pages / f"{name}.md").write_text(text)
+    command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html", pages, site]
+    built = subprocess.run(command, capture_output=True, text=True)
+    assert built.returncode != 0
+    complaints = [line for line in built.stderr.splitlines() if "WARNING" in line]
+    assert [complaint.split(":")[0].rpartition("/")[2] for complaint in complaints] == ["wrong.md"] * 3
+    assert sum("is not executed" in complaint for complaint in complaints) == 2
+    assert sum("nowhere.md" in complaint for complaint in complaints) == 1
+    page = (site / "right.html").read_text(encoding="utf-8")
+    assert "%%bash" not in page
+    assert "<math" in page
+
+
+def test_docstrings_keep_formulas_and_escape_mathematics_in_prose() -> None:
+    lines = ["L* is |x|_2, see ``a_b`` and :func:`f`:", "", "    a  =  b", "      c", "", "Raises: ValueError."]
+    assert convert(lines) == [
+        r"L\* is \|x\|\_2, see ``a_b`` and :func:`f`:",
+        "",
+        "",
+        ".. code-block:: text",
+        "",
+        "    a  =  b",
+        "      c",
+        "",
+        "",
+        "**Raises.** ValueError.",
+        "",
+    ]
+
+
+def test_names_with_explanations_become_a_list_and_examples_stay() -> None:
+    lines = ["``a``  first,", "       more.", "``b``  second.", "", ">>> 1 + 1", "2"]
+    assert convert(lines) == [
+        "* ``a``  first,",
+        "  more.",
+        "* ``b``  second.",
+        "",
+        "",
+        ">>> 1 + 1",
+        "2",
+        "",
+    ]
