@@ -12,7 +12,7 @@ sys.path[:0] = [str(HERE / "_extensions"), str(ROOT)]
 os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-os.environ["ULPM_CHECKOUT"] = str(ROOT)
+os.environ["BASH_ENV"] = str(HERE / "_extensions" / "shell.sh")
 
 project = "ulpm"
 author = "The ulpm developers"
@@ -44,7 +44,7 @@ nb_render_markdown_format = "myst"
 
 autodoc_typehints = "none"
 autodoc_member_order = "bysource"
-autodoc_default_options = {"members": True, "show-inheritance": False}
+autodoc_default_options = {"members": True}
 
 html_theme = "furo"
 html_title = "ulpm"
