@@ -37,7 +37,7 @@ $(DOCS): $(STAMP)
 	touch $(DOCS)
 
 docs: $(DOCS)
-	$(BIN)/python -m sphinx -W --keep-going --fresh-env -b html docs docs/_build/html
+	$(BIN)/python -m sphinx -W --keep-going --fresh-env -b html -c docs . docs/_build/html
 
 floors: $(STAMP)
 	$(BIN)/python docs/measure_floors.py

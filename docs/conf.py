@@ -28,7 +28,10 @@ extensions = [
     "references",
     "results_here",
 ]
-exclude_patterns = ["_build", "_extensions"]
+# The source folder is the whole checkout, so that links between pages and committed results are what they are in it.
+root_doc = "docs/index"
+include_patterns = ["docs/*.md", "*_experiments/results/**.md"]
+exclude_patterns = [".*", "runs", "ulpm", "tests", "build", "dist", "docs/_*"]
 nitpicky = True
 # The documentation of other libraries is elsewhere, and this site is built without the network.
 nitpick_ignore_regex = [("py:.*", r"(?!ulpm\.).*")]
@@ -55,8 +58,9 @@ html_copy_source = False
 pygments_style = "a11y-high-contrast-light"
 
 # The demo lies beside the pages. It is made anew when the package has changed.
-DEMO = HERE / "_build" / "demo" / "demo.html"
+DEMO = HERE / "_build" / "beside" / "demo.html"
 DEMO.parent.mkdir(parents=True, exist_ok=True)
+(DEMO.parent / "index.html").write_text('<meta http-equiv="refresh" content="0; url=docs/index.html">\n')
 html_extra_path = [str(DEMO.parent)]
 
 

@@ -7,7 +7,6 @@ from latex2mathml.converter import convert
 from sphinx.application import Sphinx
 from sphinx.writers.html5 import HTML5Translator
 
-
 # A name of a function stands apart from its argument.
 _FUNCTION = re.compile(r"(<mi>(?:log|cos|logsumexp)</mi>)(?!<mo)")
 

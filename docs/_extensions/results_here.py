@@ -1,9 +1,8 @@
-"""What the experiments have left in the repository, shown where a page speaks of it.
+"""What an experiment has left in the repository, shown where a page speaks of it.
 
-    :::{experiment} rates          file, command, verdict and figure of an experiment
-    :::{committed} ../a/b.md       the text of a results file, one heading deeper
+    :::{experiment} rates
 
-Where there are no results yet, the page says so and names the command.
+is its file, command, verdict and figure. Where there are no results yet, the page says so and names the command.
 """
 
 from pathlib import Path
@@ -42,28 +41,13 @@ def _words(name: str) -> str:
     lines = [
         f"*Experiment:* {source}, by {command}. *Verdict:* {judgement}; {held} claims hold, {found} falsified variants "
         f"are found out ({outcome.facts['settings']} settings, {outcome.facts['hardware']}). Every claim with its "
-        "bound, and the reason for the bound, is in the [report](theory-report.md)."
+        "bound, and the reason for the bound, is in the [report](../theory_experiments/results/report.md)."
     ]
     if (COMMITTED / f"{name}.png").exists():
         lines.append(f"![Figure of the experiment {name}](../theory_experiments/results/{name}.png)")
     return "\n\n".join(lines)
 
 
-class Committed(SphinxDirective):
-    required_arguments = 1
-
-    def run(self) -> list[nodes.Node]:
-        (relative,) = self.arguments
-        file = Path(self.env.doc2path(self.env.docname)).parent / relative
-        if not file.exists():
-            return self.parse_text_to_nodes("*There are no committed results of this in the repository yet.*")
-        return self.parse_text_to_nodes(
-            f"````{{include}} {relative}\n:relative-images:\n:relative-docs: .\n:heading-offset: 1\n````",
-            allow_section_headings=True,
-        )
-
-
 def setup(app: Sphinx) -> dict[str, bool]:
     app.add_directive("experiment", Experiment)
-    app.add_directive("committed", Committed)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
