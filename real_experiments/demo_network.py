@@ -20,9 +20,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 import ulpm
-from real_experiments._core import files
 from real_experiments.training_directory import TrainingDirectory
 from ulpm.demo.view import closest_rotation, principal_axes
+from ulpm.support import files
 
 __all__ = ["DemoNetwork", "main"]
 

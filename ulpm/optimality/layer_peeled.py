@@ -42,6 +42,11 @@ class LayerPeeledOptimum:
     ``gram_error``    every optimal W* has ‖W Wᵀ − W*W*ᵀ‖_F ≤ gram_error, W Wᵀ as it follows from the logits: what is
                       proven about norms and angles of classifiers. inf if nothing is.
     ``status``        says this in a sentence.
+
+    >>> problem = ulpm.Problem([5] * 3, feature_dim=3)
+    >>> answer = ulpm.norm_constrained_optimum(problem, classifier_energy=1.0, feature_energy=1.0)
+    >>> answer.duality_gap < 1e-9, answer.tight
+    (True, True)
     """
 
     value: float
@@ -73,6 +78,12 @@ def norm_constrained_optimum(
     exceeds 1e-6 of the value, as with budgets so large that the loss is tiny; TypeError for what is no number.
     Source: Fang, He, Long, Su, "Exploring deep neural networks via layer-peeled model: Minority collapse in imbalanced
     training", 2021.
+
+    >>> problem = ulpm.Problem([1000, 1000, 1, 1], feature_dim=4)
+    >>> answer = ulpm.norm_constrained_optimum(problem, classifier_energy=1.0, feature_energy=5.0)
+    >>> minority = answer.state.W[2:]
+    >>> round(float(torch.cosine_similarity(minority[0], minority[1], dim=0)), 6)  # minority collapse
+    1.0
     """
     E_W = _checks.real("classifier_energy", classifier_energy, above=0)
     E_H = _checks.real("feature_energy", feature_energy, above=0)
@@ -97,6 +108,10 @@ def regularised_optimum(
     Raises: as norm_constrained_optimum.
     Source: Zhu, Ding, Zhou, Li, You, Sulam, Qu, "A geometric analysis of neural collapse with unconstrained features",
     2021.
+
+    >>> answer = ulpm.regularised_optimum(ulpm.Problem([5] * 3, feature_dim=3), 0.01, 0.01)
+    >>> answer.rank, answer.tight
+    (2, True)
     """
     λ_W = _checks.real("classifier_decay", classifier_decay, above=0)
     λ_H = _checks.real("feature_decay", feature_decay, above=0)
