@@ -1,7 +1,8 @@
 """Every block of code on a page is executed while the site is built; one that is not is a warning, hence an error.
 
 Python runs in MyST-NB cells, shell commands in cells that start with %%bash, which fail when a command does. Readers
-see the commands without that line. Outputs and declarations (text, toml, …) are no code.
+see the commands without that line. Outputs and declarations (text, toml, …) are no code, and the reports of the
+experiments are output themselves.
 """
 
 from docutils import nodes
@@ -16,6 +17,8 @@ logger = logging.getLogger(__name__)
 
 def check(app: Sphinx, doctree: nodes.document) -> None:
     """Warn of literal blocks of code outside executed cells, and show shell cells as what they are."""
+    if "/results/" in app.env.docname:
+        return
     for block in doctree.findall(nodes.literal_block):
         cell = _cell_of(block)
         if cell is None:
