@@ -12,6 +12,7 @@ sys.path[:0] = [str(HERE / "_extensions"), str(ROOT)]
 os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["IPYTHONDIR"] = str(HERE / "_extensions" / "ipython")
 os.environ["BASH_ENV"] = str(HERE / "_extensions" / "shell.sh")
 
 project = "ulpm"

@@ -22,7 +22,7 @@ webdriver = pytest.importorskip("selenium.webdriver", reason="selenium, which dr
 # The page is as fast to make as it is for a user, and errors are those that a user sees.
 pytestmark = pytest.mark.usefixtures("unchecked")
 
-DESKTOP, PHONE = (1280, 720), (390, 844)
+DESKTOP, FRAME, PHONE = (1280, 720), (830, 700), (390, 844)
 OWN = ("--class-counts", "6,6,6,3", "--feature-dim", "3", "--log10-time", "50", "--seed", "4")
 
 
@@ -197,7 +197,7 @@ def test_motion_that_nobody_asked_for_stays_away(browser: Any, own_page: Path) -
     assert turning.ask("scene.yaw") > yaw
 
 
-@pytest.mark.parametrize("size", [DESKTOP, PHONE])
+@pytest.mark.parametrize("size", [DESKTOP, FRAME, PHONE])
 def test_scene_and_controls_are_on_the_first_screen(browser: Any, own_page: Path, size: tuple[int, int]) -> None:
     page = Page(browser, own_page, size)
     assert page.ask("document.documentElement.scrollWidth") <= size[0]
