@@ -101,7 +101,7 @@ function layout(scenario, panel, margin) {
     yaxis: { ...axis, range: panel.range, ...ticked(panel.ticks) },
     shapes: level ? [{ type: "line", x0: 0, x1: 1, y0: level[0], y1: level[0], line: { color: "#1a1a1a", width: 1.4, dash: "4px,4px" } }] : [],
     annotations: level
-      ? [{ x: 0.995, y: level[0], xanchor: "right", yanchor: "bottom", text: level[1], showarrow: false, font: { size: 14, color: "#1a1a1a" }, bgcolor: "rgba(255,255,255,0.75)" }]
+      ? [{ x: 0.995, y: level[0], xanchor: "right", yanchor: "bottom", text: level[1], showarrow: false, font: { size: 14, color: "#1a1a1a" } }]
       : [],
   };
 }
