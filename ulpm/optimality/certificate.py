@@ -98,8 +98,9 @@ def certify(problem: Problem, state: State) -> Certificate:
 
     >>> problem = ulpm.Problem([5] * 4, feature_dim=20)
     >>> path = ulpm.gradient_flow(problem, problem.random_state(seed=0), log10_time=1000, records=2)
-    >>> print(ulpm.certify(problem, path.final_state))
-    The optimum lies in [6.7082037, 6.7085665], relative gap 5.4e-05.
+    >>> found = ulpm.certify(problem, path.final_state)
+    >>> f"{float(found.lower_bound):.4f} ≤ v* ≤ {float(found.nuclear_upper_bound):.3f}"
+    '6.7082 ≤ v* ≤ 6.709'
     """
     problem.check(state)
     with torch.no_grad():
