@@ -5,7 +5,11 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 DOCS   := $(VENV)/.docs
 
+<<<<<<< HEAD
 .PHONY: help demo docs floors bench test test-all lint types format wheel clean
+=======
+.PHONY: help demo theory floors bench test test-all lint types format wheel clean
+>>>>>>> 1ce9130 (Test the runner, give the exact limit of a loss-scaled rate, and verify all by make theory)
 
 help:
 	@echo "make demo      a page to play, simulated collapse, a small network beside it; results in runs/demo"
@@ -13,6 +17,7 @@ help:
 	@echo "make test      the tests, without those marked slow"
 	@echo "make test-all  every test"
 	@echo "make bench     measure reach, accuracy against work, replicas and costs; rewrites docs/benchmarks.md"
+	@echo "make theory    verify the theory at full size; rewrites theory_experiments/results and docs/theorems.md"
 	@echo "make floors    measure what float32 and float64 resolve; rewrites docs/floors.md"
 	@echo "make lint      the linter;  make types: the type checker;  make format: rewrite the code in house style"
 	@echo "make wheel     build the wheel into dist/"
@@ -32,12 +37,18 @@ demo: $(STAMP)
 	    --batch-size 32 --epochs 60 --out runs/demo/network --overwrite
 	$(BIN)/python -m real_experiments compare runs/demo/network --out runs/demo/comparison
 
+<<<<<<< HEAD
 $(DOCS): $(STAMP)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[docs]"
 	touch $(DOCS)
 
 docs: $(DOCS)
 	$(BIN)/python -m sphinx -W --keep-going --fresh-env -b html -c docs . docs/_build/html
+=======
+theory: $(STAMP)
+	$(BIN)/python -m theory_experiments --out theory_experiments/results
+	$(BIN)/python -m theory_experiments --out theory_experiments/results --theorems-page docs/theorems.md
+>>>>>>> 1ce9130 (Test the runner, give the exact limit of a loss-scaled rate, and verify all by make theory)
 
 floors: $(STAMP)
 	$(BIN)/python docs/measure_floors.py

@@ -3,6 +3,6 @@
 from ulpm import _checks as checks
 from ulpm import _files as files
 from ulpm._versions import versions
-from ulpm.plotting.files import save_figure
+from ulpm.plotting import save_figure
 
 __all__ = ["checks", "files", "save_figure", "versions"]

@@ -2,7 +2,7 @@
 
 Hypotheses: flow time advances by η/(1−β) a step with rate η and momentum β, by η/(L(1−β)) if the rate is η/L; η below
 the limit of stability at the start. The loss-scaled rate is stable while η·λ ≤ 2, where λ is the largest eigenvalue of
-∇² log L, at collapse λ = ρ²·K(2K−3)/(2(K−1)²·N(K−1)); that is, up to ρ² = 2ρ²/(ηλ).
+∇² log L, at collapse λ = ρ²·(K + √(K(K−2)))/(2N(K−1)²).
 Source: Lyu, Li, "Gradient Descent Maximizes the Margin of Homogeneous Neural Networks", 2020, for the loss-scaled rate;
 Polyak, "Some Methods of Speeding up the Convergence of Iteration Methods", 1964, for momentum; the eigenvalue is this
 project's.
@@ -45,7 +45,7 @@ class Config:
     rates: tuple[float, ...] = (0.04, 0.02, 0.01)
     momentum: float = 0.3
     momentum_time: float | None = None
-    times: tuple[float, ...] = (3.0, 30.0, 300.0)
+    times: tuple[float, ...] = (3.0, 30.0, 100.0)
     scaled_rates: tuple[float, ...] = (0.1, 0.05, 0.025)
     threshold: float = 1.0
 
@@ -97,10 +97,10 @@ def simulate(config: Config, tell: Callable[[str], None]) -> Data:
     scaled = []
     for rate in config.scaled_rates:
         tell(f"descent with rate {rate:g}/L")
-        # In s = η·steps the flow has ρ² = 2v*·log t and log t ∝ e^(2s/v*), after some 4·v*/2 of the early phase.
+        # In s = η·steps the flow has ρ² = 2v*·log t and log t ∝ e^(2s/v*), after an early phase of up to 7·v*/2.
         v = problem.minimum_norm_value
         norm = 1.3 * _latest_departure(rate, v) * _threshold(config, rate) / config.threshold
-        count = round(v / 2 * (math.log(norm / (2 * v)) + 4) / rate)
+        count = round(v / 2 * (math.log(norm / (2 * v)) + 7) / rate)
         scaled.append(
             ulpm.gradient_descent(problem, start, learning_rate=rate, steps=count, loss_scaled=True, records=200)
         )
@@ -206,7 +206,7 @@ proportion, while Σ_k w_k does not drift at all. Later times do not make it wor
 Right: the rate η/L keeps the steps of a run from dying, so that log log t grows in proportion to the number of steps.
 It is Euler's method on ∇ log L, whose curvature *grows*, like ρ². Near collapse the largest eigenvalue of ∇² log L is
 the variance of the margin gradients ∇q_{ij} over all N(K−1) margins. Its eigenvector raises the margins of some classes
-and lowers those of others, and works out as λ = ρ²·K(2K−3)/(2(K−1)²·N(K−1)). Once ηλ > 2 (dashed lines), such a
+and lowers those of others, and works out as λ = ρ²·(K + √(K(K−2)))/(2N(K−1)²). Once ηλ > 2 (dashed lines), such a
 pattern changes sign and grows with every step, and some steps later, when it has grown out of almost nothing, the run
 leaves the flow: it keeps separating the classes, but its stationarity residual no longer falls. A loss-scaled rate
 that follows for ever must itself fall like 1/ρ², that is, like 1/log t.
@@ -235,7 +235,7 @@ def _orders(config: Config, values: Float[Tensor, "E T B"]) -> Float[Tensor, "T 
 def _threshold(config: Config, rate: float) -> float:
     """The ρ² at which η·λ = 2."""
     K, N = len(config.counts), sum(config.counts)
-    return config.threshold * 2 / rate / (K * (2 * K - 3) / (2 * (K - 1) ** 2 * N * (K - 1)))
+    return config.threshold * 2 / rate * 2 * N * (K - 1) ** 2 / (K + math.sqrt(K * (K - 2)))
 
 
 def _departures(path: ulpm.Trajectory) -> Float[Tensor, " B"]:

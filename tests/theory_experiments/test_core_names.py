@@ -1,4 +1,4 @@
-"""Experiments see the core through its public names, and its plotting style; only the harness knows more."""
+"""Experiments see the core through its public names; only the harness, in one place, knows more."""
 
 import ast
 from collections.abc import Iterator
@@ -24,9 +24,9 @@ def complaints(source: str) -> Iterator[str]:
 
 
 def public(inside: list[str]) -> bool:
-    """Whether ulpm.<inside> is a public name, the figures' shared style, or a name of that."""
+    """Whether ulpm.<inside> is a public name of the core or of its figures, or an attribute of one."""
     if inside[0] == "plotting":
-        return len(inside) == 1 or inside[1] == "style" or inside[1:] in [[name] for name in ulpm.plotting.__all__]
+        return len(inside) == 1 or inside[1] in ulpm.plotting.__all__
     return inside[0] in ulpm.__all__
 
 
