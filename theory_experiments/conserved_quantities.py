@@ -39,6 +39,7 @@ class Config:
     device: str = "cpu"
     log10_time: float = 1e4
     rtol: float = 1e-6
+    records: int = 100
     problems: tuple[tuple[tuple[int, ...], int], ...] = (((5, 5, 5, 5), 20), ((8, 4, 2), 6), ((3, 3, 3, 3, 3), 3))
     descent_steps: int = 2000
     plain_time: float = 20.0
@@ -48,11 +49,12 @@ class Config:
 
 
 FULL = Config()
-QUICK = Config(starts=4, log10_time=100.0, problems=FULL.problems[:2], descent_steps=200, plain_time=4.0)
+QUICK = Config(starts=4, log10_time=50.0, problems=FULL.problems[:2], records=30, descent_steps=200, plain_time=2.0)
+_FALSE = dataclasses.replace(QUICK, log10_time=5.0)
 FALSIFIED = {
-    "weight decay 0.001 is added to the flow": dataclasses.replace(QUICK, weight_decay=1e-3),
+    "weight decay 0.001 is added to the flow": dataclasses.replace(_FALSE, weight_decay=1e-3),
     "the flow is replaced by steps of gradient descent of size 0.05": dataclasses.replace(
-        QUICK, plain_order=1, plain_step=0.05
+        _FALSE, plain_order=1, plain_step=0.05
     ),
 }
 
@@ -202,7 +204,9 @@ other sections, whose exponents come from what these quantities keep frozen, do 
 
 
 def _flow(config: Config, problem: ulpm.Problem, rtol: float, log10_time: float) -> ulpm.Trajectory:
-    return ulpm.gradient_flow(problem, _start(config, problem), log10_time=log10_time, rtol=rtol, records=100)
+    return ulpm.gradient_flow(
+        problem, _start(config, problem), log10_time=log10_time, rtol=rtol, records=config.records
+    )
 
 
 def _start(config: Config, problem: ulpm.Problem) -> ulpm.State:

@@ -22,7 +22,7 @@ class Interval:
         return abs(self.mean - value) + self.half_width
 
     def __str__(self) -> str:
-        return f"{self.mean:.4f} ± {self.half_width:.4f}".replace("-", "−")
+        return f"{self.mean:.4f} ± {self.half_width:.1g}".replace("-", "−")
 
 
 def fitted_exponents(

@@ -89,10 +89,13 @@ def _section(experiment: Experiment, outcome: Outcome) -> str:
 
 
 def _claims(claims: Sequence[Claim]) -> str:
-    rows = [
-        (claim.statement, _number(claim.measured), _bound(claim), "yes" if claim.holds else "**no**", claim.reason)
-        for claim in claims
-    ]
+    rows, before = [], ""
+    for claim in claims:
+        reason = "as above" if claim.reason == before else claim.reason
+        rows.append(
+            (claim.statement, _number(claim.measured), _bound(claim), "yes" if claim.holds else "**no**", reason)
+        )
+        before = claim.reason
     return table(("claim", "measured", "bound", "holds", "why this bound"), rows)
 
 
