@@ -150,7 +150,7 @@ def check(config: Config, data: tuple[Found, ...]) -> list[Claim]:
     """The search; kinds; the curvature."""
     blocks = [found for found in data if found.of_blocks]
     searched = [found for found in data if not found.of_blocks]
-    claimed = [found for found in searched if found.excess >= config.excess_from]
+    claimed = [found for found in searched if found.excess >= config.claimed_from]
     counts = collections.Counter(kind for found in claimed for kind in found.kinds)
     critical = {id(found): torch.tensor([kind != "not_critical" for kind in found.kinds]) for found in data}
     least = min(float(critical[id(found)].double().mean()) for found in claimed)

@@ -49,7 +49,7 @@ class Config:
 
 
 FULL = Config(seed=0, starts=32, sizes=((4, 3), (5, 4), (6, 5), (4, 2), (5, 2), (5, 3), (6, 3), (6, 4)), log_time=1e6)
-QUICK = Config(seed=0, starts=4, sizes=((4, 3), (5, 3)), log_time=3e4)
+QUICK = Config(seed=0, starts=3, sizes=((4, 3), (5, 3)), log_time=1e4)
 FALSIFIED = {
     "ends at log t = 10": dataclasses.replace(QUICK, log_time=10.0),
     "a saddle is left like (log t)^κ": dataclasses.replace(QUICK, sizes=((5, 3),), rate=1.0),
@@ -176,9 +176,7 @@ def plot(config: Config, data: tuple[Size, ...]) -> Figure:
     """A panel a size: ½ρ²/q_min along the flows, by the kind of the KKT point near their ends."""
     columns = min(4, len(data))
     rows = math.ceil(len(data) / columns)
-    figure = style.new_figure(
-        3.6 * columns, 0.7 + 3.0 * rows, "Values along flows with few features, and what is near the ends"
-    )
+    figure = style.new_figure(3.6 * columns, 0.7 + 3.0 * rows, "Flows with few features, and what is near their ends")
     panels = figure.subplots(rows, columns, squeeze=False).flatten()
     for axes, size in zip(panels, data, strict=False):
         problem = size.path.problem
@@ -192,17 +190,19 @@ def plot(config: Config, data: tuple[Size, ...]) -> Figure:
             shown.add(words)
             log_time = size.path.log_time[:, i].cpu()
             axes.plot(log_time, value[:, i], color=color, linestyle=line, linewidth=0.9, alpha=0.7, label=label)
-        for level in sorted(
-            {round(ending.value, 6) for ending in size.endings if ending.kind in ("minimum", "saddle")}
-        ):
+        levels = sorted({round(ending.value, 6) for ending in size.endings if ending.kind in ("minimum", "saddle")})
+        for level in levels:
             axes.axhline(level, **style.THEORY)
-            axes.annotate(
-                f"{level:.4f}", (0.98, level), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=8
+        if math.isfinite(size.best):
+            at = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
+            words = axes.annotate(
+                f"{size.best:.4f}", (0.98, size.best), (0, -3), **at, ha="right", va="top", fontsize=8
             )
+            words.set_in_layout(False)
         base = problem.num_classes - 1
         axes.set(xscale="log", xlim=(3, config.log_time), ylim=(base - 0.1, 1.35 * base + 1))
         if math.isfinite(size.best):
-            axes.set_ylim(0.985 * size.best, 1.13 * size.best)
+            axes.set_ylim(0.98 * size.best, 1.13 * size.best)
         axes.set_title(f"$K$ = {problem.num_classes}, $d$ = {problem.feature_dim}", fontsize=10)
         axes.set(xlabel=r"$\log\,t$", ylabel=r"value ½$\rho^2/q_{min}$")
         style.finish(axes)
