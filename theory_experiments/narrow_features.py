@@ -217,13 +217,14 @@ The proof that every minimum is global uses a direction of feature space that a 
 one if d ≥ K. With fewer features nothing is known. Flows from random starts seem to end at different values, some far
 above others, and for a long time: are these local minima?
 
-Mostly they are not. A state at log t = 10⁶ is so near a KKT point of the margin problem that Newton's method makes the
-point exact, and then the second-order test can be applied: the Hessian of the Lagrangian on the directions that keep
-the active margins, without rotations. Where it is positive, the point is a strict local minimum, and every one found
-has the least value found for its size. The others have a negative eigenvalue −κ: they are saddles, and a flow is beside
-them because it leaves them like (log t)^{κ/2}, which for κ = 0.3 takes from log t = 10 to 10⁷ to grow tenfold. That law
-is checked by a flow started beside the saddle. A flow near a minimum and one near a saddle cannot be told apart by
-looking at them; the eigenvalue tells.
+Mostly they are not. A state at log t = 10⁶ is so near a KKT point of the margin problem that Newton's method can make
+the point exact, and then the second-order test applies: the Hessian of the Lagrangian on the directions that keep the
+active margins, without rotations. Where it is positive, the point is a strict local minimum, and every one found has
+the least value found for its size. Where it has a negative eigenvalue −κ the point is a saddle, and a flow is beside it
+because it leaves it like (log t)^{κ/2}, which for κ = 0.3 means eightfold growth from log t = 10 to 10⁷. That law is
+checked by a flow started beside the saddle. A flow near a minimum and one near a saddle cannot be told apart by looking
+at them; the eigenvalue tells. Some flows with K = 6, d = 4 are undecided: still on their way between such points, or
+beside one whose multipliers are not unique. (The figure counts all kinds.)
 
 With d = K − 1 all proven minima are neural collapse. Below, the best values are K for K = 2d (the block point with
 blocks of two, an orthoplex: a saddle where there is room for more dimensions, a strict minimum where there is not), and
