@@ -5,11 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 DOCS   := $(VENV)/.docs
 
-<<<<<<< HEAD
-.PHONY: help demo docs floors bench test test-all lint types format wheel clean
-=======
-.PHONY: help demo theory floors bench test test-all lint types format wheel clean
->>>>>>> 1ce9130 (Test the runner, give the exact limit of a loss-scaled rate, and verify all by make theory)
+.PHONY: help demo theory docs floors bench test test-all lint types format wheel clean
 
 help:
 	@echo "make demo      a page to play, simulated collapse, a small network beside it; results in runs/demo"
@@ -37,18 +33,16 @@ demo: $(STAMP)
 	    --batch-size 32 --epochs 60 --out runs/demo/network --overwrite
 	$(BIN)/python -m real_experiments compare runs/demo/network --out runs/demo/comparison
 
-<<<<<<< HEAD
 $(DOCS): $(STAMP)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[docs]"
 	touch $(DOCS)
 
 docs: $(DOCS)
 	$(BIN)/python -m sphinx -W --keep-going --fresh-env -b html -c docs . docs/_build/html
-=======
+
 theory: $(STAMP)
 	$(BIN)/python -m theory_experiments --out theory_experiments/results
 	$(BIN)/python -m theory_experiments --out theory_experiments/results --theorems-page docs/theorems.md
->>>>>>> 1ce9130 (Test the runner, give the exact limit of a loss-scaled rate, and verify all by make theory)
 
 floors: $(STAMP)
 	$(BIN)/python docs/measure_floors.py
