@@ -21,7 +21,7 @@ from torch import Tensor
 
 import ulpm
 from real_experiments.training_directory import TrainingDirectory
-from ulpm.demo.view import closest_rotation, principal_axes
+from ulpm.demo import closest_rotation, principal_axes
 from ulpm.support import files
 
 __all__ = ["DemoNetwork", "main"]

@@ -14,6 +14,8 @@ from ulpm.support import checks, parse_class_counts
 
 __all__ = ["Recipe"]
 
+_FEWEST_CHANNELS_LAST = 8
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Recipe:
@@ -61,7 +63,7 @@ class Recipe:
     tf32: bool = False
     """Let a GPU round the inputs of float32 convolutions to 10 bits."""
     channels_last: bool = True
-    """Keep the channels of a pixel together in memory, which is faster."""
+    """Keep the channels of a pixel together in memory, which is faster; not done below a width of 8."""
     reestimate: bool = True
     """Measure a second time with the batch-norm statistics of the training set (columns reestimated_...)."""
     measurement_batch: int = 500
@@ -131,7 +133,9 @@ class Recipe:
     @property
     def memory_format(self) -> torch.memory_format:
         """The order of numbers in images and convolutions."""
-        return torch.channels_last if self.channels_last else torch.contiguous_format
+        # On processors with AVX2 alone, torch 2.13 crashes in the backward pass of ResNet18 with fewer channels.
+        wide_enough = self.width >= _FEWEST_CHANNELS_LAST
+        return torch.channels_last if self.channels_last and wide_enough else torch.contiguous_format
 
 
 def _names() -> list[str]:

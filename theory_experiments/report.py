@@ -5,12 +5,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from theory_experiments._core import files
 from theory_experiments.claim import Claim
 from theory_experiments.experiments import Experiment, name_of
 from theory_experiments.results import Outcome
+from ulpm.support import files
 
-__all__ = ["REPORT", "docstring_parts", "table", "verdict", "write_report"]
+__all__ = ["REPORT", "docstring_parts", "render", "table", "verdict", "write_report"]
 
 REPORT = "report.md"
 
@@ -26,14 +26,19 @@ A measured number is evidence at the listed sizes and starts, not a proof. Every
 
 
 def write_report(path: Path, experiments: Sequence[Experiment], outcomes: Mapping[str, Outcome]) -> None:
-    """Replace ``path`` by the report on those of ``experiments`` that have outcomes. Raises: OSError if it cannot."""
+    """Replace ``path`` by the report. Raises: OSError with one sentence if it cannot be written."""
+    files.write_text(path, render(experiments, outcomes))
+
+
+def render(experiments: Sequence[Experiment], outcomes: Mapping[str, Outcome]) -> str:
+    """The report on those of ``experiments`` that have outcomes, in Markdown."""
     ran = [(experiment, outcomes[name_of(experiment)]) for experiment in experiments if name_of(experiment) in outcomes]
     rows = [
         (f"[{experiment.TITLE}](#{_anchor(experiment.TITLE)})", *verdict(outcome), outcome.facts["settings"])
         for experiment, outcome in ran
     ]
     summary = table(("experiment", "claims that hold", "falsified variants found out", "verdict", "settings"), rows)
-    files.write_text(path, "\n".join([_HEAD, summary, "", *(_section(*each) for each in ran)]))
+    return "\n".join([_HEAD, summary, "", *(_section(*each) for each in ran)])
 
 
 def verdict(outcome: Outcome) -> tuple[str, str, str]:

@@ -13,8 +13,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from theory_experiments._core import files
 from theory_experiments.claim import Claim
+from ulpm.support import files
 
 __all__ = ["CLAIMS", "Outcome", "read", "write"]
 

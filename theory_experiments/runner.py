@@ -13,11 +13,12 @@ from rich.console import Console
 from rich.markup import escape
 
 from theory_experiments import results
-from theory_experiments._core import checks, save_figure, versions
 from theory_experiments.claim import Claim
 from theory_experiments.experiments import EXPERIMENTS, Experiment, name_of
 from theory_experiments.report import REPORT, write_report
 from theory_experiments.results import CLAIMS, Outcome
+from ulpm.plotting import save_figure
+from ulpm.support import checks, versions
 
 __all__ = ["run", "run_experiment"]
 

@@ -5,18 +5,23 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from theory_experiments import results
-from theory_experiments._core import files
 from theory_experiments.experiments import EXPERIMENTS, Experiment, name_of
 from theory_experiments.report import REPORT, docstring_parts, table, verdict, write_report
 from theory_experiments.results import CLAIMS, Outcome
+from ulpm.support import files
 
-__all__ = ["rewrite"]
+__all__ = ["render", "rewrite"]
 
 _HEAD = """# Theorems, and where each is verified
 
-Written by `python -m theory_experiments --out {out} --theorems-page {page}`, which computes nothing: verdicts are those
-of [claims.json]({claims}), and the [report]({report}) explains them, bound by bound. `python -m theory_experiments NAME
---out {out}` runs an experiment again.
+Written by
+
+    python -m theory_experiments --out {out} --theorems-page {page}
+
+which computes nothing: verdicts are those of [claims.json]({claims}), and the [report]({report}) explains them bound by
+bound. An experiment is run again by
+
+    python -m theory_experiments NAME --out {out}
 """
 
 
@@ -29,11 +34,16 @@ def rewrite(page: Path, out: Path) -> None:
     if not outcomes:
         raise ValueError(f"there are no results in {out}: run the experiments with --out {out} first.")
     write_report(out / REPORT, EXPERIMENTS, outcomes)
+    files.write_text(page, render(page, out, outcomes))
+
+
+def render(page: Path, out: Path, outcomes: Mapping[str, Outcome]) -> str:
+    """The page, with links from its place to those of the results in ``out`` and of the experiments."""
     here = os.path.relpath(out, page.parent)
     head = _HEAD.format(out=out, page=page, claims=f"{here}/{CLAIMS}", report=f"{here}/{REPORT}")
     rows = [_row(experiment, outcomes, page, here) for experiment in EXPERIMENTS]
     header = ("theorem", "file", "figure", "claims that hold", "falsified variants found out", "verdict")
-    files.write_text(page, f"{head}\n{table(header, rows)}\n")
+    return f"{head}\n{table(header, rows)}\n"
 
 
 def _row(experiment: Experiment, outcomes: Mapping[str, Outcome], page: Path, here: str) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ import pytest
 
 import real_experiments
 import ulpm
+import ulpm.demo
 import ulpm.plotting
 import ulpm.support
 
@@ -16,7 +17,11 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 FORBIDDEN = {"pickle", "dill", "joblib", "shelve", "marshal", "torchvision", "theory_experiments"}
 
 
-PUBLIC_MODULES = {"plotting": [*ulpm.plotting.__all__], "support": [*ulpm.support.__all__]}
+PUBLIC_MODULES = {
+    "demo": [*ulpm.demo.__all__],
+    "plotting": [*ulpm.plotting.__all__],
+    "support": [*ulpm.support.__all__],
+}
 
 
 def unsafe(source: str) -> list[str]:

@@ -16,7 +16,7 @@ def test_the_quick_claims_hold_and_falsified_variants_fail(tmp_path: Path) -> No
     failing = {
         "a step with momentum is counted as η of flow time, not η/(1−β)": "the same with momentum 0.3",
         "the rate is beyond stability": "Order in η of the distance from the flow",
-        "the loss-scaled rate is stable up to four times the norm": "ρ² at which the rate 0.1/L departs from the flow",
+        "the loss-scaled rate is stable up to four times the norm": "ρ² at which the rate 0.2/L departs from the flow",
     }
     check_quick_run("descent_against_flow", tmp_path, failing)
 

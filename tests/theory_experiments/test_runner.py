@@ -10,9 +10,12 @@ from typing import Any
 import pytest
 from matplotlib.figure import Figure
 
+import theory_experiments
 from theory_experiments import experiments, report, results, runner, theorems_page
 from theory_experiments.__main__ import main
 from theory_experiments.claim import Claim
+
+RESULTS = Path(theory_experiments.__file__).parent / "results"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -184,6 +187,25 @@ def test_every_experiment_offers_what_the_report_needs(each: Any) -> None:
     assert each.EXPLANATION.strip()
     own_test = Path(__file__).with_name(f"test_{experiments.name_of(each)}.py")
     assert own_test.exists()
+
+
+def test_the_committed_report_and_page_are_those_of_the_committed_results(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(Path(__file__).parents[2])
+    out, page = Path("theory_experiments/results"), Path("docs/theorems.md")
+    outcomes = results.read(out / "claims.json")
+    # If not: python -m theory_experiments --out theory_experiments/results --theorems-page docs/theorems.md
+    assert (out / "report.md").read_text(encoding="utf-8") == report.render(experiments.EXPERIMENTS, outcomes)
+    assert page.read_text(encoding="utf-8") == theorems_page.render(page, out, outcomes)
+
+
+@pytest.mark.parametrize("name", results.read(RESULTS / "claims.json"))
+def test_committed_results_are_full_runs_that_pass_with_their_figures(name: str) -> None:
+    outcome = results.read(RESULTS / "claims.json")[name]
+    assert outcome.passes
+    assert outcome.facts["settings"] == "FULL"
+    assert outcome.facts["config"]["starts"] >= 32
+    for ending in ("png", "svg"):
+        assert (RESULTS / f"{name}.{ending}").exists()
 
 
 def test_a_docstring_without_hypotheses_is_refused() -> None:
