@@ -11,6 +11,7 @@ PACKAGE = Path(ulpm.__file__).parent
 # A part is a module or a subpackage of ulpm. It may import parts of earlier layers, and of its own layer only itself.
 LAYERS = (
     {"_files", "_versions", "_threads", "_checks", "logdomain", "sample"},
+    {"distributed"},  # sums over samples, wherever they are taken
     {"problem"},
     {"geometry"},
     {"field"},
@@ -18,7 +19,6 @@ LAYERS = (
     {"trajectory"},
     {"recorder"},
     {"flow", "descent"},
-    {"distributed"},
     {"plotting", "summary", "starts", "demo"},
     {"runs"},
     {"cli", "support"},

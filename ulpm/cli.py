@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import os
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -15,6 +16,7 @@ from rich.console import Console
 from rich.markdown import Markdown
 
 from ulpm import _checks, _files, demo
+from ulpm.distributed import Shard, torchrun_shard
 from ulpm.flow import FlowRun, resume_flow
 from ulpm.plotting import plot_certificate, save_figures
 from ulpm.plotting.files import save_figure
@@ -80,9 +82,13 @@ class Flow:
     """Write the result here in JSON."""
 
     def run(self) -> int:
+        with torchrun_shard(self.device) as shard:
+            return self._run(shard)
+
+    def _run(self, shard: Shard) -> int:
         directory = RunDirectory(self.out)
         _checks.real("--checkpoint-seconds", self.checkpoint_seconds, above=0)
-        problem, state = self._start()
+        problem, state = self._start(shard.device)
         began = time.monotonic()
         run = FlowRun.prepare(
             problem,
@@ -95,10 +101,14 @@ class Flow:
             snapshots=self.snapshots,
             max_steps=self.max_steps,
             config={"arguments": self._arguments()},
+            shard=shard,
         )
         # Only now, when every argument has been accepted, may anything be written.
-        directory.begin(self._arguments(), self.overwrite)
+        if shard.leads:
+            directory.begin(self._arguments(), self.overwrite)
         path = run.finish(self.progress, directory.checkpoint, self.checkpoint_seconds)
+        if not shard.leads:
+            return 0 if path.finished else 1
         return _report(directory, path, time.monotonic() - began, self.figures, self.json)
 
     def _arguments(self) -> dict[str, Any]:
@@ -110,9 +120,8 @@ class Flow:
             arguments["features"] = str(Path(str(self.features)).resolve())
         return arguments
 
-    def _start(self) -> tuple[Problem, State]:
+    def _start(self, device: torch.device) -> tuple[Problem, State]:
         dtype = torch.float64 if self.dtype == "float64" else torch.float32
-        device = _checks.device(self.device)
         if self.scale is not None:
             _checks.real("--scale", self.scale, above=0)
         if self.features is not None:
@@ -146,8 +155,12 @@ class Resume:
     """Write the result here in JSON."""
 
     def run(self) -> int:
+        arguments = RunDirectory(self.run_directory).arguments()
+        with torchrun_shard(self.device or arguments.get("device", "cpu")) as shard:
+            return self._run(arguments, shard)
+
+    def _run(self, arguments: dict[str, Any], shard: Shard) -> int:
         directory = RunDirectory(self.run_directory)
-        arguments = directory.arguments()
         finished = directory.result()
         more = self.max_steps is not None and finished is not None and not finished.finished
         began = time.monotonic()
@@ -161,6 +174,7 @@ class Resume:
                 checkpoint_seconds=self.checkpoint_seconds,
                 device=self.device,
                 max_steps=self.max_steps,
+                shard=shard,
             )
         else:
             _say("There is no checkpoint yet: starting again from config.json.")
@@ -175,7 +189,9 @@ class Resume:
                 again = Flow(out=self.run_directory, overwrite=True, **(arguments | own))
             except TypeError as error:
                 raise OSError(f"{directory.config} is damaged: it is not the configuration of a run.") from error
-            return again.run()
+            return again._run(shard)
+        if not shard.leads:
+            return 0 if path.finished else 1
         return _report(directory, path, time.monotonic() - began, arguments["figures"], self.json)
 
 
@@ -327,7 +343,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return int(command.run())
     except (ValueError, TypeError, OSError) as error:
-        print(f"ulpm: {error}", file=sys.stderr)
+        # What is wrong with the arguments, every process sees.
+        if _leads() or isinstance(error, ConnectionError):
+            print(f"ulpm: {error}", file=sys.stderr)
         return 1
     except (MemoryError, RuntimeError) as error:
         # torch has no class of its own for what does not fit.
@@ -376,5 +394,10 @@ def _show(table: str) -> None:
     console.print(Markdown(table)) if console.is_terminal else _say(table)
 
 
+def _leads() -> bool:
+    return os.environ.get("RANK", "0") == "0"
+
+
 def _say(text: str) -> None:
-    Console(soft_wrap=True, highlight=False).print(text, markup=False)
+    if _leads():
+        Console(soft_wrap=True, highlight=False).print(text, markup=False)

@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ulpm.distributed import ALONE, Shard
 from ulpm.logdomain import clamped_exp_, log_loss_and_shares
 from ulpm.problem import Problem, State
 
@@ -24,7 +25,8 @@ class Loss:
     """The loss at a point, split so that neither log L nor any ratio to L can overflow.
 
     ``log_loss`` [...] is log L; ``residual`` [..., K, N] is (Y − P)/L, whose columns sum to 0; ``largest_gaps``
-    [..., 1, N] has max_{j≠y_i} (Z_{j,i} − Z_{y_i,i}) of each sample.
+    [..., 1, N] has max_{j≠y_i} (Z_{j,i} − Z_{y_i,i}) of each sample; where samples are shared out over processes, the
+    largest of all.
     """
 
     log_loss: Float[Tensor, "*batch"]
@@ -38,14 +40,24 @@ class Loss:
 
 
 class LogLossField:
-    """F(W, H) = −∇ log L(W, H) = ((R/L) Hᵀ, Wᵀ (R/L)) for one Problem on one device, batched over leading axes."""
+    """F(W, H) = −∇ log L(W, H) = ((R/L) Hᵀ, Wᵀ (R/L)) for one Problem on one device, batched over leading axes.
 
-    def __init__(self, problem: Problem, device: torch.device | str = "cpu") -> None:
+    With a ``shard`` H and R hold the samples of this process alone; L, the margin and the part of F that belongs to W
+    are those of all samples, by one message an evaluation, of K·d + 2 numbers.
+    """
+
+    def __init__(self, problem: Problem, device: torch.device | str = "cpu", shard: Shard = ALONE) -> None:
         self.problem = problem
-        self._labels = problem.labels.to(device)
+        self.shard = shard
+        self.labels = problem.labels[shard.part(problem.num_samples)].to(device)
 
     def loss(self, W: Float[Tensor, "*batch K d"], H: Float[Tensor, "*batch d N"]) -> Loss:
         """log L, the scaled residual and the smallest margin at (W, H)."""
+        loss = self._own_loss(W, H)
+        return loss if self.shard.count == 1 else self._of_all(loss, W[..., :0])[0]
+
+    def _own_loss(self, W: Float[Tensor, "*batch K d"], H: Float[Tensor, "*batch d N"]) -> Loss:
+        """That of the samples that are here."""
         Z = W @ H
         rows = self._label_rows(Z)
         label = Z.gather(-2, rows)
@@ -65,9 +77,12 @@ class LogLossField:
         out: tuple[Tensor, Tensor] | None = None,
     ) -> tuple[Loss, Float[Tensor, "*batch K d"], Float[Tensor, "*batch d N"]]:
         """The loss at (W, H) and the two parts of F there, written into ``out`` if it is given."""
-        loss = self.loss(W, H)
+        loss = self._own_loss(W, H)
         W_out, H_out = out if out is not None else (None, None)
         W_dot = _matmul(loss.residual, H.mT, W_out)
+        if self.shard.count > 1:
+            loss, W_sum = self._of_all(loss, W_dot)
+            W_dot = W_dot.copy_(W_sum)
         H_dot = _matmul(W.mT, loss.residual, H_out)
         return loss, W_dot, H_dot
 
@@ -94,16 +109,34 @@ class LogLossField:
         # R is −Q off the label row, and dA vanishes on it: this is −c.
         c = c.sub_(c.gather(-2, rows)).mul_(R)
         per_sample = c.sum(-2, keepdim=True)
-        total = per_sample.sum(-1, keepdim=True)
+        total = self.shard.sum(per_sample.sum(-1, keepdim=True))
         dR = c.addcmul_(R, loss.log_loss.exp()[..., None, None] * per_sample + total).scatter_(-2, rows, 0.0)
         dR.scatter_(-2, rows, dR.sum(-2, keepdim=True).neg_())
         W_out, H_out = out if out is not None else (None, None)
         W_image = _two_products((dR, H.mT), (R, H_tangent.mT), W_out)
+        if self.shard.count > 1:
+            W_image.copy_(self.shard.sum(W_image))
         H_image = _two_products((W_tangent.mT, R), (W.mT, dR), H_out)
         return W_image, H_image
 
+    def _of_all(self, loss: Loss, W_dot: Tensor) -> tuple[Loss, Tensor]:
+        """The loss and R Hᵀ/L of all samples from those L_p and R Hᵀ/L_p of each process: Σ_p (L_p/L) (R Hᵀ/L_p).
+
+        The parts are gathered, not summed on the way: until log L is known they have no common scale.
+        """
+        batch = loss.log_loss.shape
+        parts = torch.cat([loss.log_loss[..., None], -loss.margin[..., None], W_dot.reshape(*batch, -1)], -1)
+        gathered = self.shard.gather(parts)
+        log_losses = gathered[..., 0]
+        log_loss = log_losses.logsumexp(0)
+        shares = (log_losses - log_loss)[..., None]
+        W_sum = (gathered[..., 2:] * shares.exp()).sum(0).view_as(W_dot)
+        residual = loss.residual.mul_(clamped_exp_((loss.log_loss - log_loss)[..., None, None]))
+        gaps = gathered[..., 1].amax(0)[..., None, None].expand_as(loss.largest_gaps)
+        return Loss(log_loss, residual, gaps), W_sum
+
     def _label_rows(self, Z: Tensor) -> Tensor:
-        return self._labels.expand(*Z.shape[:-2], 1, Z.shape[-1])
+        return self.labels.expand(*Z.shape[:-2], 1, Z.shape[-1])
 
 
 def log_loss(problem: Problem, state: State) -> Float[Tensor, "*batch"]:

@@ -11,6 +11,7 @@ from torch.linalg import vector_norm
 
 from ulpm import _checks
 from ulpm._versions import versions
+from ulpm.distributed import ALONE, Shard
 from ulpm.field import LogLossField
 from ulpm.metrics.collapse import collapse_at
 from ulpm.optimality.certificate import Certificate, certificate_at
@@ -33,18 +34,25 @@ class Recorder:
         snapshots: Snapshots,
         shape: tuple[int, int],
         device: torch.device,
+        shard: Shard = ALONE,
     ) -> None:
         """``shape`` is [records, replicas]; see ``for_start`` for a new run."""
         self.table: dict[str, Float[Tensor, "R B"]] = {}
         self.invariants = invariants
         self.snapshots = snapshots
         self._shape = shape
-        self._labels = problem.labels.to(device)
-        self._field = LogLossField(problem, device)
+        self._field = LogLossField(problem, device, shard)
+        self._shard = shard
 
     @classmethod
     def for_start(
-        cls, problem: Problem, W: Float[Tensor, "B K d"], H: Float[Tensor, "B d N"], records: int, snapshots: int
+        cls,
+        problem: Problem,
+        W: Float[Tensor, "B K d"],
+        H: Float[Tensor, "B d N"],
+        records: int,
+        snapshots: int,
+        shard: Shard = ALONE,
     ) -> "Recorder":
         """An empty table for a run from (W, H), with room for ``snapshots`` states evenly spread over its records."""
         kept = Snapshots(
@@ -52,8 +60,8 @@ class Recorder:
             W.new_full((snapshots, *W.shape), torch.nan),
             H.new_full((snapshots, *H.shape), torch.nan),
         )
-        invariants = {"balancedness": _balancedness(W, H), "classifier_sum": W.double().sum(-2)}
-        return cls(problem, invariants, kept, (records, W.shape[0]), W.device)
+        invariants = {"balancedness": _balancedness(W, H, shard), "classifier_sum": W.double().sum(-2)}
+        return cls(problem, invariants, kept, (records, W.shape[0]), W.device, shard)
 
     def record(
         self,
@@ -66,14 +74,17 @@ class Recorder:
         """Measure states of ``replicas`` as their records ``rows``; ``known`` holds log_time, log_loss and margin."""
         rows, replicas = rows.cpu(), replicas.cpu()  # the table is on the host, and what is not takes such indices
         W64, H64 = W.double(), H.double()
-        squared_norm = W64.square().sum((-2, -1)) + H64.square().sum((-2, -1))
+        squared_norm = W64.square().sum((-2, -1)) + self._shard.sum(H64.square().sum((-2, -1)))
         # The origin, a critical point, has no scale to compare with; its drift is 0.
         rho = squared_norm.sqrt().clamp(min=1e-150)
-        change = _balancedness(W64, H64) - self.invariants["balancedness"][replicas]
+        change = _balancedness(W64, H64, self._shard) - self.invariants["balancedness"][replicas]
         classifier_sum = vector_norm(W64.sum(-2) - self.invariants["classifier_sum"][replicas], dim=1)
         values = {
             "squared_norm": squared_norm,
-            **{f"metrics.{key}": value for key, value in collapse_at(W64, H64, self._labels).items()},
+            **{
+                f"metrics.{key}": value
+                for key, value in collapse_at(W64, H64, self._field.labels, shard=self._shard).items()
+            },
             "invariant_drift.balancedness": vector_norm(change.flatten(1), dim=1) / rho.square(),
             "invariant_drift.classifier_sum": classifier_sum / rho,
             **{f"certificate.{key}": value for key, value in certificate_at(self._field, W64, H64).columns().items()},
@@ -118,7 +129,9 @@ class Recorder:
         def shown(table: Mapping[str, Tensor]) -> dict[str, Tensor]:
             return {name: column[reached][:, 0] if single else column[reached] for name, column in table.items()}
 
-        kept = self.snapshots
+        N = problem.num_samples
+        H = self._shard.join(H, N)
+        kept = Snapshots(self.snapshots.records, self.snapshots.W, self._shard.join(self.snapshots.H, N))
         if single:
             kept = Snapshots(kept.records, kept.W[:, 0], kept.H[:, 0])
         return Trajectory(
@@ -162,7 +175,9 @@ def describe_run(
     }
 
 
-def _balancedness(W: Float[Tensor, "*batch K d"], H: Float[Tensor, "*batch d N"]) -> Float[Tensor, "*batch d d"]:
+def _balancedness(
+    W: Float[Tensor, "*batch K d"], H: Float[Tensor, "*batch d N"], shard: Shard
+) -> Float[Tensor, "*batch d d"]:
     """WᵀW − HHᵀ in float64."""
     W, H = W.double(), H.double()
-    return W.mT @ W - H @ H.mT
+    return W.mT @ W - shard.sum(H @ H.mT)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from report import Goal, Section, goals_table
 
-NAME = "benchmarks.md"
+TITLES = {"benchmarks.md": "Benchmarks", "scaling.md": "Scaling"}
 PACKAGES = ("ulpm", "torch", "numpy", "scipy", "torchdiffeq")
 # A machine this idle does not slow a single thread down.
 IDLE = 0.5
@@ -30,10 +30,13 @@ def load() -> float:
 
 
 def compose(sections: Sequence[Section], command: str, load_before: float, quick: bool) -> str:
-    """The page as Markdown."""
+    """The page of these sections as Markdown."""
     packages = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
     busy = BUSY.format(load=load_before) if load_before > IDLE else ""
-    parts = [HEAD.format(command=command, cpu=cpu_name(), cores=os.cpu_count(), packages=packages, busy=busy)]
+    title = TITLES[sections[0].page]
+    parts = [
+        HEAD.format(title=title, command=command, cpu=cpu_name(), cores=os.cpu_count(), packages=packages, busy=busy)
+    ]
     if quick:
         parts.append("This was a quick run: its sizes only show that the program works, and no number means anything.")
     goals = [goal for section in sections for goal in section.goals]
@@ -57,12 +60,12 @@ def write(sections: Sequence[Section], text: str, folder: Path) -> Path:
     for section in sections:
         for name, figure in section.figures.items():
             figure.savefig(folder / name, dpi=130)
-    page = folder / NAME
+    page = folder / sections[0].page
     page.write_text(text, encoding="utf-8")
     return page
 
 
-HEAD = """# Benchmarks
+HEAD = """# {title}
 
 Written by `{command}`; nothing here is edited by hand.
 

@@ -31,12 +31,13 @@ class Goal:
 
 @dataclasses.dataclass(frozen=True)
 class Section:
-    """A part of the page. ``figures`` maps file names to what is drawn there."""
+    """A part of a page, which ``page`` names. ``figures`` maps file names to what is drawn there."""
 
     title: str
     text: str
     goals: Sequence[Goal] = ()
     figures: dict[str, Figure] = dataclasses.field(default_factory=dict)
+    page: str = "benchmarks.md"
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

@@ -1,4 +1,4 @@
-"""Run the benchmarks and write docs/benchmarks.md: `make bench`, or `python tests/benchmarks/run.py --help`."""
+"""Run the benchmarks and write their pages in docs/: `make bench`, or `python tests/benchmarks/run.py --help`."""
 
 import argparse
 import os
@@ -17,6 +17,7 @@ import large
 import page
 import reach
 import replicas
+import scaling
 import torch
 import work_precision
 from report import Section, Tell
@@ -29,6 +30,7 @@ BENCHMARKS: dict[str, Callable[[bool, Tell], Section]] = {
     "replicas": replicas.run,
     "evaluation_cost": evaluation_cost.run,
     "large": large.run,
+    "scaling": scaling.run,
 }
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -66,12 +68,11 @@ def main() -> None:
     whole = not options.quick and options.only is None
     flags = [f"--only {name}" for name in options.only or ()] + ["--quick"] * options.quick
     command = "make bench" if whole else " ".join(["python tests/benchmarks/run.py", *flags])
-    text = page.compose(sections, command, load_before, options.quick)
     folder = options.out or (DOCS if whole else None)
-    if folder is None:
-        sys.stdout.write(text)
-    else:
-        sys.stdout.write(f"{page.write(sections, text, folder)}\n")
+    for name in dict.fromkeys(section.page for section in sections):
+        part = [section for section in sections if section.page == name]
+        text = page.compose(part, command, load_before, options.quick)
+        sys.stdout.write(text if folder is None else f"{page.write(part, text, folder)}\n")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ulpm import _checks, _files
+from ulpm.distributed import ALONE, Shard
 from ulpm.flow.cohort import Cohort
 from ulpm.flow.loop import FlowLoop
 from ulpm.flow.milestones import Milestones
@@ -21,15 +22,25 @@ __all__ = ["read_checkpoint", "write_checkpoint"]
 
 
 def write_checkpoint(path: Path, loop: FlowLoop, config: Mapping[str, Any]) -> None:
-    """Replace ``path`` by the present state of ``loop``. Raises: OSError with one sentence if that is not possible."""
-    recorder, milestones = loop.recorder, loop.milestones
+    """Replace ``path`` by the present state of ``loop``, whole, whatever process holds it; the leading one writes.
+
+    Raises: OSError with one sentence if that is not possible.
+    """
+    recorder, milestones, system = loop.recorder, loop.milestones, loop.system
     cohorts = {"cohort": loop.cohort, "waiting": loop.waiting}
     names = [field.name for field in dataclasses.fields(Cohort)]
     tensors = {f"{which}.{name}": getattr(cohort, name) for which, cohort in cohorts.items() for name in names}
     tensors |= {f"table.{name}": column for name, column in recorder.table.items()}
     tensors |= {f"snapshots.{f.name}": getattr(recorder.snapshots, f.name) for f in dataclasses.fields(Snapshots)}
     tensors |= {f"invariant.{name}": value for name, value in recorder.invariants.items()}
-    tensors |= {"final": loop.final, "marks": milestones.marks, "start_log_loss": milestones.start_log_loss}
+    for name in [f"{which}.{vector}" for which in cohorts for vector in ("y", "rate")]:
+        tensors[name] = system.whole(tensors[name])
+    tensors["snapshots.H"] = system.shard.join(tensors["snapshots.H"], system.problem.num_samples)
+    tensors |= {
+        "final": system.whole(loop.final),
+        "marks": milestones.marks,
+        "start_log_loss": milestones.start_log_loss,
+    }
     metadata = {
         "kind": "checkpoint",
         "class_counts": loop.system.problem.class_counts,
@@ -41,11 +52,14 @@ def write_checkpoint(path: Path, loop: FlowLoop, config: Mapping[str, Any]) -> N
         "status": [status.name for status in loop.status],
         "config": dict(config),
     }
-    _files.write_tensors(path, tensors, metadata)
+    if system.shard.leads:
+        _files.write_tensors(path, tensors, metadata)
 
 
-def read_checkpoint(path: Path, device: str | None = None) -> tuple[FlowLoop, dict[str, Any]]:
+def read_checkpoint(path: Path, device: str | None = None, shard: Shard = ALONE) -> tuple[FlowLoop, dict[str, Any]]:
     """The loop and config of a file written by ``write_checkpoint``, on ``device`` or the one that they were on.
+
+    By however many processes it was written, each now takes its share.
 
     Raises: OSError with one sentence if the file cannot be read, is damaged, or is no checkpoint; ValueError if its
     device is not here.
@@ -54,31 +68,32 @@ def read_checkpoint(path: Path, device: str | None = None) -> tuple[FlowLoop, di
     if metadata.get("kind") != "checkpoint":
         raise OSError(f"{path} holds a {metadata.get('kind')}, not a checkpoint.")
     config = metadata["config"]
-    where = _checks.device(device or config["device"])
+    where = shard.device if shard.count > 1 else _checks.device(device or config["device"])
     config["device"] = str(where)
     try:
-        return _restored(tensors, metadata, where), config
+        return _restored(tensors, metadata, where, shard), config
     except (KeyError, TypeError, AttributeError) as error:
         raise OSError(f"{path} is a checkpoint of another version of ulpm ({error}).") from error
 
 
-def _restored(tensors: dict[str, Tensor], metadata: dict[str, Any], where: torch.device) -> FlowLoop:
+def _restored(tensors: dict[str, Tensor], metadata: dict[str, Any], where: torch.device, shard: Shard) -> FlowLoop:
 
     def group(prefix: str) -> dict[str, Tensor]:
         return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
     problem = Problem(metadata["class_counts"], metadata["feature_dim"])
-    system = FlowSystem(problem, where)
+    system = FlowSystem(problem, where, shard)
     milestones = Milestones(metadata["milestones"], tensors["marks"], tensors["start_log_loss"])
 
     def cohort(which: str) -> Cohort:
         fields = group(f"{which}.")
-        return Cohort(**fields | {name: fields[name].to(where) for name in ("y", "rate")})
+        return Cohort(**fields | {name: system.own(fields[name]).to(where) for name in ("y", "rate")})
 
-    snapshots, final = group("snapshots."), tensors["final"].to(where)
+    snapshots, final = group("snapshots."), system.own(tensors["final"]).to(where)
+    snapshots["H"] = snapshots["H"][..., shard.part(problem.num_samples)]
     snapshots |= {name: snapshots[name].to(where) for name in ("W", "H")}
     invariants = {name: value.to(where) for name, value in group("invariant.").items()}
-    recorder = Recorder(problem, invariants, Snapshots(**snapshots), (len(milestones.marks), len(final)), where)
+    recorder = Recorder(problem, invariants, Snapshots(**snapshots), (len(milestones.marks), len(final)), where, shard)
     recorder.table = {name: tensors[f"table.{name}"] for name in metadata["columns"]}
     loop = FlowLoop(system, milestones, recorder, cohort("cohort"), cohort("waiting"), final, metadata["rtol"])
     loop.counts = metadata["counts"]

@@ -6,7 +6,8 @@ from collections.abc import Callable
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from torch.linalg import vecdot, vector_norm
+
+from ulpm.flow.inner_product import InnerProduct
 
 __all__ = ["ConjugateGradients", "KrylovSolution"]
 
@@ -27,7 +28,8 @@ class KrylovSolution:
 class ConjugateGradients:
     """Solves systems of one shape after another in the same working memory of three vectors."""
 
-    def __init__(self) -> None:
+    def __init__(self, inner: InnerProduct | None = None) -> None:
+        self._inner = inner or InnerProduct()
         self._work: Tensor | None = None
 
     def solve(
@@ -51,7 +53,7 @@ class ConjugateGradients:
         residual.copy_(rhs)
         direction.copy_(rhs)
         x.zero_()
-        squared = vector_norm(residual, dim=1).square()
+        squared = self._inner.norms(residual)[0].square()
         goal = torch.maximum(tolerance.square(), squared * (64 * torch.finfo(rhs.dtype).eps) ** 2)
         positive = torch.isfinite(squared)
         iterations = torch.zeros_like(shift, dtype=torch.int64)
@@ -63,14 +65,14 @@ class ConjugateGradients:
                 break
             product(direction, image)
             image.neg_().addcmul_(direction, shift[:, None])
-            curvature = vecdot(direction, image)
+            curvature = self._inner.dot(direction, image)
             positive &= ~going | (curvature > 0)
             going &= positive
             iterations += going
             step = torch.where(going, squared / curvature, 0.0)
             x.addcmul_(direction, step[:, None])
             residual.addcmul_(image, -step[:, None])
-            before, squared = squared, torch.where(going, vector_norm(residual, dim=1).square(), squared)
+            before, squared = squared, torch.where(going, self._inner.norms(residual)[0].square(), squared)
             inverse = torch.where(going, curvature / before, 0.0)
             largest = torch.where(going, torch.maximum(largest, inverse + carried), largest)
             ratio = torch.where(going, squared / before, 0.0)

@@ -6,7 +6,6 @@ from typing import Protocol, runtime_checkable
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from torch.linalg import vector_norm
 
 from ulpm.field import Loss
 from ulpm.flow.clock import LossInside, clock_inside_step, clock_through_step, log_time
@@ -76,7 +75,7 @@ class FlowLoop:
         self.final = final
         self.rtol = rtol
         work = Workspace()
-        self.stepper = ExplicitRungeKutta(DORMAND_PRINCE, final.dtype, final.device, work)
+        self.stepper = ExplicitRungeKutta(DORMAND_PRINCE, final.dtype, final.device, work, system.inner)
         self.stiff_stepper = RosenbrockKrylov(RODAS4, final.dtype, final.device, work)
         self.controller = StepSizeController(self.stepper.order, integral=0.3, proportional=0.4)
         self.stiff_controller = StepSizeController(self.stiff_stepper.order, integral=1.0, proportional=0.0)
@@ -92,9 +91,9 @@ class FlowLoop:
         """A loop whose replicas all stand at their start ``y``, recorded as record 0."""
         rate = torch.empty_like(y)
         # A cohort at a time, which is as much as memory was asked for.
-        parts = torch.split(torch.arange(len(y)), largest_cohort(len(y), y.shape[1], y.device))
+        parts = torch.split(torch.arange(len(y)), largest_cohort(len(y), system.numbers, y.device))
         log_loss = torch.cat([system.rate(y[rows[0] : rows[-1] + 1], rate[rows[0] : rows[-1] + 1]) for rows in parts])
-        size, speed, log_loss = _to_host(vector_norm(y, dim=1), vector_norm(rate, dim=1), log_loss)
+        size, speed, log_loss = _to_host(*system.inner.norms(y, rate), log_loss)
         # Cautious; the controller soon finds the right size.
         first = 0.5 * rtol ** (1 / DORMAND_PRINCE.order) * size / speed
         replicas = torch.arange(len(y))
@@ -133,7 +132,7 @@ class FlowLoop:
     @property
     def cohorts(self) -> int:
         """How many cohorts the replicas make: they run about one after the other."""
-        return -(-len(self.status) // largest_cohort(len(self.final), self.final.shape[1], self.final.device))
+        return -(-len(self.status) // largest_cohort(len(self.final), self.system.numbers, self.final.device))
 
     @property
     def running(self) -> bool:
@@ -150,7 +149,7 @@ class FlowLoop:
     def _refill(self) -> None:
         """Let waiting replicas in, once there is room for a good many."""
         c, waiting = self.cohort, self.waiting
-        most = largest_cohort(len(self.final), self.final.shape[1], self.final.device)
+        most = largest_cohort(len(self.final), self.system.numbers, self.final.device)
         if not len(waiting.replicas) or len(c.replicas) > most - most // 8:
             return
         rows = torch.arange(len(waiting.replicas))
@@ -193,9 +192,7 @@ class FlowLoop:
         middle = self.system.loss(step.middle).log_loss
         # The one time that a step without records waits for the device.
         error, size, speed, log_loss, middle, stiffness, form, products = _to_host(
-            vector_norm(step.error, dim=1),
-            vector_norm(step.end, dim=1),
-            vector_norm(step.end_rate, dim=1),
+            *self.system.inner.norms(step.error, step.end, step.end_rate),
             step.end_monitor,
             middle,
             step.stiffness,
@@ -258,7 +255,7 @@ class FlowLoop:
         records = c.next_record[rows] + nth
         # The end on its own, so that no bit of it depends on how many records came before.
         for group in ((records < last).nonzero()[:, 0], (records == last).nonzero()[:, 0]):
-            for part in torch.split(group, max(1, _LANDING_ELEMENTS // c.y.shape[1])):
+            for part in torch.split(group, max(1, _LANDING_ELEMENTS // self.system.numbers)):
                 if len(part):
                     self._record_inside(c, method, step, inside, rows[part], records[part], end)
         c.next_record = c.next_record + count

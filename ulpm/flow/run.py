@@ -12,6 +12,7 @@ import torch
 
 from ulpm import _checks
 from ulpm._threads import suitable_threads
+from ulpm.distributed import ALONE, Shard
 from ulpm.flow.checkpoint import read_checkpoint, write_checkpoint
 from ulpm.flow.cohort import largest_cohort
 from ulpm.flow.interrupt import deferred_interrupt
@@ -19,6 +20,7 @@ from ulpm.flow.loop import FlowLoop
 from ulpm.flow.memory import check_memory
 from ulpm.flow.milestones import Milestones
 from ulpm.flow.progress import ProgressBar, progress_bar
+from ulpm.flow.sweep import gather_replicas
 from ulpm.flow.system import FlowSystem
 from ulpm.problem import Problem, State
 from ulpm.recorder import Recorder, describe_run
@@ -44,6 +46,7 @@ def gradient_flow(
     checkpoint: str | os.PathLike[str] | None = None,
     checkpoint_seconds: float = 30.0,
     config: Mapping[str, Any] | None = None,
+    shard: Shard = ALONE,
 ) -> Trajectory:
     """Follow dW/dt = −∂L/∂W, dH/dt = −∂L/∂H from ``state`` at t = 0 to a time or loss that no float could hold.
 
@@ -60,7 +63,9 @@ def gradient_flow(
     status.
 
     With ``checkpoint`` the whole run is written there every ``checkpoint_seconds`` and can be continued from by
-    ``resume_flow``. ``config`` holds JSON-able facts to keep with the result, such as the seed.
+    ``resume_flow``. ``config`` holds JSON-able facts to keep with the result, such as the seed. With the ``shard`` of
+    one of several processes (``ulpm.distributed``), all of which call this with the same arguments, each follows its
+    own columns of H, or its own replicas if there are several, and all return the whole.
 
     Returns: a Trajectory; a replica that could not reach the end says why in its status instead of raising.
     Raises: TypeError or ValueError for arguments that make no sense or a run that does not fit into memory, OSError if
@@ -85,6 +90,7 @@ def gradient_flow(
         snapshots=snapshots,
         max_steps=max_steps,
         config=config,
+        shard=shard,
     )
     return run.finish(progress, checkpoint, checkpoint_seconds)
 
@@ -96,10 +102,12 @@ def resume_flow(
     checkpoint_seconds: float = 30.0,
     device: str | None = None,
     max_steps: int | None = None,
+    shard: Shard = ALONE,
 ) -> Trajectory:
     """Go on from a checkpoint that ``gradient_flow`` wrote; on the same machine the result is the same bit for bit.
 
     ``device`` moves the run to another device than the one it was on, and ``max_steps`` sets another limit of steps.
+    Any number of processes may go on with what another number began.
 
     Raises: OSError with one sentence if the file cannot be read, ValueError if its device is not here.
 
@@ -112,7 +120,7 @@ def resume_flow(
     >>> part.status.name, whole.status.name
     ('STEP_LIMIT', 'LOG_TIME_REACHED')
     """
-    loop, config = read_checkpoint(Path(checkpoint), device)
+    loop, config = read_checkpoint(Path(checkpoint), device, shard)
     if max_steps is not None:
         config["max_steps"] = _checks.integer("max_steps", max_steps, minimum=1)
     return FlowRun(loop, config).finish(progress, checkpoint, checkpoint_seconds)
@@ -120,10 +128,14 @@ def resume_flow(
 
 @dataclasses.dataclass
 class FlowRun:
-    """A flow that is ready to go: its loop, at the start or at a checkpoint, and the facts kept with its result."""
+    """A flow that is ready to go: its loop, at the start or at a checkpoint, and the facts kept with its result.
+
+    ``sweep`` says of which processes this is one, if they share the replicas out; such a run has no checkpoints.
+    """
 
     loop: FlowLoop
     config: Mapping[str, Any]
+    sweep: Shard = ALONE
 
     @classmethod
     def prepare(
@@ -139,6 +151,7 @@ class FlowRun:
         snapshots: int,
         max_steps: int,
         config: Mapping[str, Any] | None,
+        shard: Shard = ALONE,
     ) -> "FlowRun":
         """Check the arguments of ``gradient_flow`` and record the start. Nothing is written anywhere."""
         facts = describe_run(problem, state, records, snapshots, config)
@@ -149,12 +162,20 @@ class FlowRun:
             raise ValueError(f"rtol must be at least {resolution:.1g} for {state.W.dtype}, but {rtol!r} was given.")
         _checks.integer("max_steps", max_steps, minimum=1)
         check_memory(problem, state, records, snapshots)
+        replicas = facts["replicas"] or 1
+        things, total = ("replicas", replicas) if replicas > 1 else ("samples", problem.num_samples)
+        if shard.count > total:
+            raise ValueError(f"{shard.count} processes cannot share {total} {things}: start fewer.")
+        sweep = ALONE
+        if shard.count > 1 and replicas > 1:
+            rows, sweep, shard = shard.part(replicas), shard, ALONE
+            state = State(state.W[rows], state.H[rows])
         facts |= {"method": "gradient flow", kind: end, "rtol": rtol, "max_steps": max_steps}
         with torch.no_grad():
-            system = FlowSystem(problem, state.W.device)
-            y = system.pack(state)
+            system = FlowSystem(problem, state.W.device, shard)
+            y = system.own(system.pack(state))
             W, H = system.unpack(y)
-            parts = torch.split(y, largest_cohort(len(y), y.shape[1], y.device))
+            parts = torch.split(y, largest_cohort(len(y), system.numbers, y.device))
             log_loss_at_start = torch.cat([system.loss(part).log_loss for part in parts])
             if not bool((torch.isfinite(log_loss_at_start) & torch.isfinite(state.squared_norm)).all()):
                 raise ValueError("the start is so large that its logits or its norm overflow: scale it down.")
@@ -163,19 +184,26 @@ class FlowRun:
                 if bool((nonzero & (state.squared_norm < _SMALLEST_SQUARED_NORM)).any()):
                     raise ValueError("the start is so small that its norm underflows: scale it up.")
             milestones = Milestones.until(kind, end, records, log_loss_at_start)
-            recorder = Recorder.for_start(problem, W, H, records, snapshots)
-            return cls(FlowLoop.from_start(system, milestones, recorder, y, rtol), facts)
+            recorder = Recorder.for_start(problem, W, H, records, snapshots, shard)
+            return cls(FlowLoop.from_start(system, milestones, recorder, y, rtol), facts, sweep)
 
     def finish(
         self, progress: bool, checkpoint: str | os.PathLike[str] | None, checkpoint_seconds: float
     ) -> Trajectory:
         """Run to the end, with checkpoints by the wall clock, and one when interrupted or out of steps."""
         seconds = _checks.real("checkpoint_seconds", checkpoint_seconds, above=0)
-        file = None if checkpoint is None else Path(checkpoint)
-        threads = suitable_threads(self.loop.final)
+        file = None if checkpoint is None or self.sweep.count > 1 else Path(checkpoint)
+        threads, leads = suitable_threads(self.loop.final), self.sweep.leads and self.loop.system.shard.leads
         # Inference mode saves a seventh of the time of a small problem; what leaves it must be ordinary tensors.
-        with torch.inference_mode(), threads, progress_bar(progress) as bar, deferred_interrupt() as interrupted:
+        with (
+            torch.inference_mode(),
+            threads,
+            progress_bar(progress and leads) as bar,
+            deferred_interrupt() as interrupted,
+        ):
             self._go(bar, file, seconds, interrupted)
+        if self.sweep.count > 1:
+            gather_replicas(self.loop, self.sweep, self.config["replicas"])
         W, H = self.loop.system.unpack(self.loop.final)
         stats = {name: count for name, count in self.loop.counts.items() if name != "attempts"}
         return self.loop.recorder.trajectory(self.loop.system.problem, W, H, self.loop.status, stats, self.config)
@@ -187,10 +215,12 @@ class FlowRun:
         due = time.monotonic() + seconds
         while loop.running:
             out_of_steps = loop.counts["attempts"] >= self.config["max_steps"] * loop.cohorts
-            if checkpoint is not None and (out_of_steps or interrupted() or time.monotonic() >= due):
+            # What a clock or a person says, all processes must be told.
+            stop, late = loop.system.shard.any(interrupted(), time.monotonic() >= due)
+            if checkpoint is not None and (out_of_steps or stop or late):
                 write_checkpoint(checkpoint, loop, self.config)
                 due = time.monotonic() + seconds
-            if interrupted():
+            if stop:
                 raise KeyboardInterrupt
             if out_of_steps:
                 loop.stop()

@@ -6,8 +6,8 @@ from collections.abc import Callable
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.linalg import vector_norm
 
+from ulpm.flow.inner_product import InnerProduct
 from ulpm.flow.methods import Tableau
 
 __all__ = ["ExplicitRungeKutta", "RateFunction", "Trial", "Workspace"]
@@ -75,7 +75,14 @@ class ExplicitRungeKutta:
     workspace, and ``end`` while steps start there.
     """
 
-    def __init__(self, tableau: Tableau, dtype: torch.dtype, device: torch.device, work: Workspace) -> None:
+    def __init__(
+        self,
+        tableau: Tableau,
+        dtype: torch.dtype,
+        device: torch.device,
+        work: Workspace,
+        inner: InnerProduct | None = None,
+    ) -> None:
         def tensor(values: object) -> Tensor:
             return torch.tensor(values, dtype=dtype, device=device)
 
@@ -86,6 +93,7 @@ class ExplicitRungeKutta:
         self._dense = tensor(tableau.dense)
         self._middle = self._dense @ tensor([0.5**p for p in range(1, self._dense.shape[1] + 1)])
         self._work = work
+        self._inner = inner or InnerProduct()
 
     def step(
         self,
@@ -106,11 +114,12 @@ class ExplicitRungeKutta:
             monitor = rate_function(point, stages[i])
         end, before = point, other
         # The last two stages are at the same time: the states differ in what is stiff (Hairer and Wanner, 1996, IV.2).
-        stiffness = vector_norm(torch.sub(stages[-1], stages[-2], out=scratch), dim=1)
-        stiffness = stiffness / vector_norm(torch.sub(end, before, out=scratch), dim=1)
+        apart, moved = self._inner.norms(
+            torch.sub(stages[-1], stages[-2], out=scratch), torch.sub(end, before, out=before)
+        )
         middle = torch.addcmul(y, h, combine(self._middle, stages, before), out=before)
         error = combine(self._error, stages, scratch).mul_(h)
-        return Trial(y, middle, end, stages[-1], monitor, error, step_size, stages, stiffness)
+        return Trial(y, middle, end, stages[-1], monitor, error, step_size, stages, apart / moved)
 
     def interpolate(self, trial: Trial, theta: Float[Tensor, " S"], rows: Int[Tensor, " S"]) -> Float[Tensor, "S D"]:
         """The states at fractions of the steps of some replicas, by the interpolant."""

@@ -4,7 +4,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ulpm.distributed import ALONE, Shard
 from ulpm.field import LogLossField, Loss
+from ulpm.flow.inner_product import InnerProduct
 from ulpm.flow.krylov import ConjugateGradients
 from ulpm.problem import Problem, State
 
@@ -12,13 +14,20 @@ __all__ = ["FlowLinearisation", "FlowSystem"]
 
 
 class FlowSystem:
-    """d(W, H)/ds = −∇ log L in rescaled time ds = L dt, on vectors y [B, Kd + dN], one row a replica."""
+    """d(W, H)/ds = −∇ log L in rescaled time ds = L dt, on vectors y [B, Kd + dN], one row a replica.
 
-    def __init__(self, problem: Problem, device: torch.device) -> None:
+    With a ``shard`` the vectors of this process hold the columns of H that are its own. ``numbers`` is Kd + dN of the
+    whole, by which processes take the same decisions.
+    """
+
+    def __init__(self, problem: Problem, device: torch.device, shard: Shard = ALONE) -> None:
         self.problem = problem
-        self.field = LogLossField(problem, device)
+        self.shard = shard
+        self.field = LogLossField(problem, device, shard)
         self.split = problem.num_classes * problem.feature_dim
-        self._solver = ConjugateGradients()
+        self.numbers = self.split + problem.feature_dim * problem.num_samples
+        self.inner = InnerProduct(self.split, shard)
+        self._solver = ConjugateGradients(self.inner)
 
     def pack(self, state: State) -> Float[Tensor, "B D"]:
         """The vectors of a state with at most one replica axis."""
@@ -29,7 +38,22 @@ class FlowSystem:
         """Views W and H of vectors."""
         p = self.problem
         W = y[:, : self.split].view(-1, p.num_classes, p.feature_dim)
-        return W, y[:, self.split :].view(-1, p.feature_dim, p.num_samples)
+        return W, y[:, self.split :].view(-1, p.feature_dim, len(self.field.labels))
+
+    def whole(self, y: Float[Tensor, "B D"]) -> Float[Tensor, "B all"]:
+        """Vectors with all columns of H, from those of each process."""
+        if self.shard.count == 1:
+            return y
+        W, H = self.unpack(y)
+        return self.pack(State(W, self.shard.join(H, self.problem.num_samples)))
+
+    def own(self, y: Float[Tensor, "B all"]) -> Float[Tensor, "B D"]:
+        """Of vectors with all columns of H what is this process's."""
+        if self.shard.count == 1:
+            return y
+        p = self.problem
+        H = y[:, self.split :].view(-1, p.feature_dim, p.num_samples)[..., self.shard.part(p.num_samples)]
+        return torch.cat([y[:, : self.split], H.flatten(1)], 1)
 
     def rate(self, y: Float[Tensor, "B D"], out: Float[Tensor, "B D"]) -> Float[Tensor, " B"]:
         """Write dy/ds into ``out`` and return log L."""
@@ -71,8 +95,7 @@ class FlowLinearisation:
         """vᵀ J v; ``work`` is overwritten by J v."""
         self.product(v, work)
         self.products += 1
-        form: Tensor = torch.linalg.vecdot(v, work)
-        return form
+        return self._system.inner.dot(v, work)
 
     def product(self, v: Float[Tensor, "B D"], out: Float[Tensor, "B D"]) -> None:
         """Write J v into ``out``."""

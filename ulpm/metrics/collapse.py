@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ulpm import _checks
+from ulpm.distributed import ALONE, Shard
 from ulpm.metrics.moments import ClassMoments, ClassStatistics, require_every_class
 
 METRICS = (
@@ -94,12 +95,18 @@ def collapse_at(
     labels: Int[Tensor, " N"],
     bias: Float[Tensor, "*#batch K"] | None = None,
     center: Center = "classes",
+    shard: Shard = ALONE,
 ) -> dict[str, Float[Tensor, "*batch"]]:
-    """``neural_collapse`` of float64 tensors that are known to fit, as the records of a run are."""
-    statistics = _statistics(H, labels, W.shape[-2])
+    """``neural_collapse`` of float64 tensors that are known to fit, as the records of a run are.
+
+    With a ``shard``, H and labels are those of this process, the metrics those of all samples.
+    """
+    statistics = _statistics(H, labels, W.shape[-2], shard)
     logits = W @ H if bias is None else W @ H + bias[..., None]
     mismatched = nearest_class(statistics, H) != logits.max(-2).indices
-    return _metrics(statistics, W, center) | {"nc4_mismatch": mismatched.double().mean(-1)}
+    return _metrics(statistics, W, center) | {
+        "nc4_mismatch": shard.sum(mismatched.double().sum(-1)) / statistics.counts.sum()
+    }
 
 
 def neural_collapse_from_moments(
@@ -143,22 +150,23 @@ def nearest_class(statistics: ClassStatistics, H: Float[Tensor, "*batch d N"]) -
     return scores.sub_(statistics.means.square().sum(-2)[..., None] / 2).max(-2).indices
 
 
-def _statistics(H: Tensor, labels: Tensor, num_classes: int) -> ClassStatistics:
+def _statistics(H: Tensor, labels: Tensor, num_classes: int, shard: Shard) -> ClassStatistics:
     """Class statistics of samples that are all there: deviations are centred twice, about a sample, then the mean."""
     members = torch.nn.functional.one_hot(labels, num_classes).double()  # [N, K]
-    counts = members.sum(0)
+    own_counts = members.sum(0)
+    counts = shard.sum(own_counts)
     require_every_class(counts)
-    references = H.index_select(-1, members.max(0).indices)
+    references = shard.first(H.index_select(-1, members.max(0).indices), own_counts)
     deviations = H - references.index_select(-1, labels)
-    mean_shifts = deviations @ members / counts
+    mean_shifts = shard.sum(deviations @ members) / counts
     deviations -= mean_shifts.index_select(-1, labels)
-    origin = references[..., :1]
+    origin, num_samples = references[..., :1], counts.sum()
     return ClassStatistics(
         counts=counts,
         origin=origin,
         means=(references - origin) + mean_shifts,
-        within_traces=deviations.square().sum(-2) @ members / counts,
-        variance_along=lambda U: (U.mT @ deviations).square().mean(-1),
+        within_traces=shard.sum(deviations.square().sum(-2) @ members) / counts,
+        variance_along=lambda U: shard.sum((U.mT @ deviations).square().sum(-1)) / num_samples,
     )
 
 

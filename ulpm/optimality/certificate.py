@@ -112,7 +112,7 @@ def certify(problem: Problem, state: State) -> Certificate:
 
 def certificate_at(field: LogLossField, W: Float[Tensor, "*batch K d"], H: Float[Tensor, "*batch d N"]) -> Certificate:
     """``certify`` of float64 tensors that are known to fit, as the records of a run are."""
-    problem = field.problem
+    problem, shard = field.problem, field.shard
     loss, W_dot, H_dot = field(W, H)
     Z = W @ H
 
@@ -122,9 +122,9 @@ def certificate_at(field: LogLossField, W: Float[Tensor, "*batch K d"], H: Float
     return Certificate.of(
         problem,
         # Columns of R sum to 0, so that half the sum of absolute values is the sum of the label entries.
-        lower_bound=loss.residual.abs().sum((-2, -1)) / 2 / operator_norm(loss.residual),
-        upper_bound=where_separating(euclidean_norm(W, H).square() / 2 / loss.margin),
-        nuclear_upper_bound=where_separating(nuclear_norm(Z) / loss.margin),
-        stationarity=where_separating(kkt.stationarity(W, H, loss, W_dot, H_dot)),
-        complementarity=kkt.complementarity(problem, Z, loss),
+        lower_bound=shard.sum(loss.residual.abs().sum((-2, -1))) / 2 / operator_norm(loss.residual, shard),
+        upper_bound=where_separating(euclidean_norm(W, H, shard=shard).square() / 2 / loss.margin),
+        nuclear_upper_bound=where_separating(nuclear_norm(Z, shard) / loss.margin),
+        stationarity=where_separating(kkt.stationarity(W, H, loss, W_dot, H_dot, shard)),
+        complementarity=kkt.complementarity(problem, Z, loss, shard),
     )

@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ulpm.distributed import ALONE, Shard
 from ulpm.field import Loss
 from ulpm.optimality.norms import euclidean_norm
 from ulpm.problem import Problem
@@ -27,31 +28,37 @@ def stationarity(
     loss: Loss,
     W_dot: Float[Tensor, "*batch K d"],
     H_dot: Float[Tensor, "*batch d N"],
+    shard: Shard = ALONE,
 ) -> Float[Tensor, "*batch"]:
     """min_c ‖Θ − cF‖/‖Θ‖ = sin ∠(Θ, F) with the field F = −∇ log L: the relative residual of Θ̂ = Σ λ ∇q(Θ̂).
 
     It is also ‖F − mΘ‖/‖F‖ with m = ⟨F, Θ⟩/ρ², the share of the gradient that is tangential to the sphere of radius ρ.
     Where F vanishes but for rounding, Θ is critical: 0.
     """
-    squared_norm = euclidean_norm(W, H).square()
+    squared_norm = euclidean_norm(W, H, shard=shard).square()
     # ⟨W, RHᵀ⟩ = ⟨R, WH⟩ = ⟨H, WᵀR⟩: the smaller factor gives both halves of ⟨F, Θ⟩.
     m = 2 * (W * W_dot).sum((-2, -1)) / squared_norm
     m = torch.where(squared_norm > 0, m, 0.0)[..., None, None]
     # The residual itself, not √(1 − cos²), which would end at 1e-8.
-    tangential = euclidean_norm(torch.addcmul(W_dot, m, W, value=-1), torch.addcmul(H_dot, m, H, value=-1))
-    total = euclidean_norm(W_dot, H_dot)
-    rounding = 32 * torch.finfo(W.dtype).eps * squared_norm.sqrt() * euclidean_norm(loss.residual)
+    W_part, H_part = torch.addcmul(W_dot, m, W, value=-1), torch.addcmul(H_dot, m, H, value=-1)
+    tangential = euclidean_norm(W_part, H_part, shard=shard)
+    total = euclidean_norm(W_dot, H_dot, shard=shard)
+    scale = squared_norm.sqrt() * euclidean_norm(loss.residual, shard=shard)
+    rounding = 32 * torch.finfo(W.dtype).eps * scale
     return torch.where(total > rounding, tangential / total, 0.0)
 
 
-def complementarity(problem: Problem, Z: Float[Tensor, "*batch K N"], loss: Loss) -> Float[Tensor, "*batch"]:
+def complementarity(
+    problem: Problem, Z: Float[Tensor, "*batch K N"], loss: Loss, shard: Shard = ALONE
+) -> Float[Tensor, "*batch"]:
     """Σ p_{ij}(q_{ij} − q_min) / (q_min Σ p_{ij}): the mean of q̂_{ij} − 1 that the multipliers weight.
 
     inf where nothing separates, q_min ≤ 0, so that no multiple of the point is feasible.
     """
-    rows = problem.labels.to(Z.device).expand(*Z.shape[:-2], 1, Z.shape[-1])
+    labels = problem.labels[shard.part(problem.num_samples)].to(Z.device)
+    rows = labels.expand(*Z.shape[:-2], 1, Z.shape[-1])
     # −p_{ij}/L off the label row; on it the slack is set to 0.
     slack = (Z.gather(-2, rows) - Z).sub_(loss.margin[..., None, None]).scatter_(-2, rows, 0.0)
-    weighted = -slack.mul_(loss.residual).sum((-2, -1))
-    total = loss.residual.gather(-2, rows).sum((-2, -1))
+    weighted = shard.sum(-slack.mul_(loss.residual).sum((-2, -1)))
+    total = shard.sum(loss.residual.gather(-2, rows).sum((-2, -1)))
     return torch.where(loss.margin > 0, weighted / (loss.margin * total), torch.inf)

@@ -1,0 +1,129 @@
+"""Several processes give the run that one gives."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+import ulpm
+from ulpm.distributed import ALONE, Shard
+
+ROOT = Path(__file__).parents[2]
+COUNTS, DIM = [3, 2, 4], 5  # unequal classes, which 2, 3 and 4 processes share unevenly
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
+ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+
+WORKER = """
+import sys, torch, ulpm
+from ulpm.distributed import torchrun_shard
+
+torch.set_num_threads(1)
+problem = ulpm.Problem({counts}, {dim})
+with torchrun_shard("cpu") as shard:
+    for name, replicas in (("flow", None), ("sweep", 5)):
+        start = problem.random_state(replicas=replicas)
+        path = ulpm.gradient_flow(problem, start, log10_time={log10_time}, records=5, snapshots=2, shard=shard)
+        states = shard.gather(torch.cat([path.final_state.W.flatten(), path.final_state.H.flatten()]))
+        if not all(torch.equal(states[0], state) for state in states):
+            sys.exit("the processes ended in different states")
+        if shard.leads:
+            path.save(f"{{sys.argv[1]}}/{{name}}.safetensors")
+"""
+
+
+def run_on(processes, folder, log10_time):
+    script = folder / "worker.py"
+    script.write_text(WORKER.format(counts=COUNTS, dim=DIM, log10_time=log10_time))
+    done = subprocess.run(
+        [*TORCHRUN, str(processes), str(script), str(folder)], env=ENVIRONMENT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return {name: ulpm.Trajectory.load(folder / f"{name}.safetensors") for name in ("flow", "sweep")}
+
+
+def assert_the_same(path, alone):
+    assert path.status == alone.status
+    steps = ("steps", "rejected_steps", "field_evaluations", "jacobian_products")
+    assert {name: path.stats[name] for name in steps} == {name: alone.stats[name] for name in steps}
+    for name, values in alone.columns().items():
+        # Drifts are round-off, or a difference that ends in it: of them no digit need agree.
+        floor = 1e-13 if name.endswith("drift") else 1e-15
+        # Its weights e^−q magnify the relative rounding of margins q, 230 at the end.
+        rtol = 1e-9 if name == "complementarity" else 1e-10
+        torch.testing.assert_close(path.columns()[name], values, rtol=rtol, atol=floor, equal_nan=True, msg=name)
+    for a, b in ((path.final_state, alone.final_state), (path.snapshots, alone.snapshots)):
+        torch.testing.assert_close(a.W, b.W, rtol=1e-10, atol=1e-11)
+        torch.testing.assert_close(a.H, b.H, rtol=1e-10, atol=1e-11)
+
+
+def test_parts_are_as_even_as_possible_and_cover_everything():
+    for count in (1, 2, 3, 4, 7):
+        shards = [Shard(rank, count) for rank in range(count)]
+        parts = [list(range(10))[shard.part(10)] for shard in shards]
+        assert [thing for part in parts for thing in part] == list(range(10))
+        assert [len(part) for part in parts] == shards[0].sizes(10)
+        assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+def test_one_process_alone_exchanges_nothing():
+    x = torch.arange(3.0)
+    assert ALONE.sum(x) is x
+    assert ALONE.join(x, 3) is x
+    assert ALONE.gather(x).data_ptr() == x.data_ptr()
+    assert ALONE.any(True, False) == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("processes", "log10_time"),
+    [(2, 8.0), *(pytest.param(n, 100.0, marks=pytest.mark.slow) for n in (2, 3, 4))],
+)
+def test_any_number_of_processes_takes_the_same_steps_and_makes_the_same_records(processes, log10_time, tmp_path):
+    problem = ulpm.Problem(COUNTS, DIM)
+    together = run_on(processes, tmp_path, log10_time)
+    for name, replicas in (("flow", None), ("sweep", 5)):
+        start = problem.random_state(replicas=replicas)
+        alone = ulpm.gradient_flow(problem, start, log10_time=log10_time, records=5, snapshots=2)
+        assert_the_same(together[name], alone)
+
+
+def flow_command(out):
+    sizes = ["--class-counts", "3,2,4", "--feature-dim", str(DIM), "--log10-time", "1000", "--rtol", "1e-9"]
+    return ["flow", *sizes, "--checkpoint-seconds", "0.5", "--no-figures", "--no-progress", "--out", str(out)]
+
+
+@pytest.mark.slow
+def test_killing_one_process_ends_the_others_with_a_sentence_and_the_run_resumes(tmp_path):
+    out = tmp_path / "run"
+    run = subprocess.Popen(
+        [*TORCHRUN, "2", "-m", "ulpm", *flow_command(out)], env=ENVIRONMENT, stderr=subprocess.PIPE, text=True
+    )
+    checkpoint = out / "checkpoint.safetensors"
+    deadline = time.monotonic() + 300
+    while not checkpoint.exists():
+        assert time.monotonic() < deadline
+        assert run.poll() is None
+        time.sleep(0.05)
+    workers = Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split()
+    os.kill(int(workers[-1]), signal.SIGKILL)
+    killed = time.monotonic()
+    _, errors = run.communicate(timeout=60)
+    assert time.monotonic() - killed < 60
+    assert run.returncode != 0
+    assert "ulpm: another process of this run has ended" in errors
+    resumed = subprocess.run(
+        [*TORCHRUN, "3", "-m", "ulpm", "resume", str(out), "--no-progress"],
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+    )
+    assert resumed.returncode == 0, resumed.stderr
+    problem = ulpm.Problem(COUNTS, DIM)
+    alone = ulpm.gradient_flow(problem, problem.random_state(), log10_time=1000.0, rtol=1e-9, snapshots=9)
+    path = ulpm.Trajectory.load(out / "trajectory.safetensors")
+    torch.testing.assert_close(path.log_loss, alone.log_loss, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(path.final_state.H, alone.final_state.H, rtol=1e-8, atol=1e-9)

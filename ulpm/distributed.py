@@ -1,0 +1,116 @@
+"""One flow on several processes: each holds its own columns of H, all hold the same W, and sums run over all.
+
+A sum over samples is taken by each process over its own and then over the processes. What comes out is the same on
+every one of them bit for bit, so that all take the same decisions, and with one process nothing is done at all.
+"""
+
+import contextlib
+import dataclasses
+import os
+from collections.abc import Iterator
+
+import torch
+import torch.distributed as dist
+from jaxtyping import Float, Shaped
+from torch import Tensor
+
+from ulpm import _checks
+
+__all__ = ["ALONE", "Shard", "torchrun_shard"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Shard:
+    """The share of process number ``rank`` of ``count``."""
+
+    rank: int = 0
+    count: int = 1
+    device: torch.device = dataclasses.field(default_factory=lambda: torch.device("cpu"))
+
+    @property
+    def leads(self) -> bool:
+        """Whether this is the process that writes files and speaks."""
+        return self.rank == 0
+
+    def sizes(self, total: int) -> list[int]:
+        """How many of ``total`` things each process has: as even as possible, the first ones may have one more."""
+        return [total // self.count + (rank < total % self.count) for rank in range(self.count)]
+
+    def part(self, total: int) -> slice:
+        """Which of ``total`` things this process has."""
+        sizes = self.sizes(total)
+        first = sum(sizes[: self.rank])
+        return slice(first, first + sizes[self.rank])
+
+    def sum(self, part: Shaped[Tensor, "*any"]) -> Shaped[Tensor, "*any"]:
+        """The sum over processes, of one shape on all."""
+        if self.count == 1:
+            return part
+        total = part.clone(memory_format=torch.contiguous_format)
+        with _one_sentence():
+            dist.all_reduce(total)
+        return total
+
+    def gather(self, part: Shaped[Tensor, "*any"]) -> Shaped[Tensor, "..."]:
+        """What each process has, of one shape on all."""
+        if self.count == 1:
+            return part[None]
+        parts = [torch.empty_like(part, memory_format=torch.contiguous_format) for _ in range(self.count)]
+        with _one_sentence():
+            dist.all_gather(parts, part.contiguous())
+        return torch.stack(parts)
+
+    def join(self, part: Shaped[Tensor, "*any n"], total: int) -> Shaped[Tensor, "*any total"]:
+        """The ``total`` columns of which each process has its ``part``."""
+        if self.count == 1:
+            return part
+        sizes = self.sizes(total)
+        padded = part.new_zeros(*part.shape[:-1], max(sizes))
+        padded[..., : part.shape[-1]] = part
+        return torch.cat([columns[..., :n] for columns, n in zip(self.gather(padded), sizes, strict=True)], -1)
+
+    def first(self, values: Float[Tensor, "*batch d K"], there: Shaped[Tensor, " K"]) -> Float[Tensor, "*batch d K"]:
+        """Column k of the first process where ``there[k]`` is not 0."""
+        if self.count == 1:
+            return values
+        owner = (self.gather(there) != 0).int().argmax(0)
+        return self.sum(torch.where(owner == self.rank, values, 0.0))
+
+    def any(self, *flags: bool) -> list[bool]:
+        """Of each flag, whether it is set on any process."""
+        if self.count == 1:
+            return list(flags)
+        return [bool(n) for n in self.sum(torch.tensor(flags, dtype=torch.int64, device=self.device)).tolist()]
+
+
+ALONE = Shard()
+
+
+@contextlib.contextmanager
+def _one_sentence() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        raise ConnectionError(
+            "another process of this run has ended: `ulpm resume` goes on with the run from its last checkpoint."
+        ) from error
+
+
+@contextlib.contextmanager
+def torchrun_shard(device: str) -> Iterator[Shard]:
+    """The processes that torchrun started, with gloo on the CPU and NCCL with one GPU a process; else one alone.
+
+    Raises: ValueError if the device is not there.
+    """
+    count = int(os.environ.get("WORLD_SIZE", "1"))
+    if count == 1:
+        yield Shard(device=_checks.device(device))
+        return
+    where = _checks.device(f"cuda:{os.environ['LOCAL_RANK']}" if device == "cuda" else device)
+    if where.type == "cuda":
+        torch.cuda.set_device(where)
+    dist.init_process_group("nccl" if where.type == "cuda" else "gloo")
+    try:
+        yield Shard(dist.get_rank(), count, where)
+    finally:
+        dist.destroy_process_group()

@@ -1,0 +1,41 @@
+"""Inner products and norms of flat vectors y = (W, H), the one place where a step adds up whole vectors."""
+
+import dataclasses
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.linalg import vecdot, vector_norm
+
+from ulpm.distributed import ALONE, Shard
+
+__all__ = ["InnerProduct"]
+
+
+@dataclasses.dataclass(frozen=True)
+class InnerProduct:
+    """⟨a, b⟩ = Σ_i a_i b_i, a row a replica.
+
+    With a ``shard`` the entries from ``split`` on are those of this process alone, and the others the same everywhere.
+    """
+
+    split: int = 0
+    shard: Shard = ALONE
+
+    def dot(self, a: Float[Tensor, "B D"], b: Float[Tensor, "B D"]) -> Float[Tensor, " B"]:
+        """⟨a, b⟩."""
+        if self.shard.count == 1:
+            value: Tensor = vecdot(a, b)
+            return value
+        shared = vecdot(a[:, : self.split], b[:, : self.split])
+        total: Tensor = shared + self.shard.sum(vecdot(a[:, self.split :], b[:, self.split :]))
+        return total
+
+    def norms(self, *vectors: Float[Tensor, "B D"]) -> tuple[Float[Tensor, " B"], ...]:
+        """‖a‖ of each, by one message."""
+        if self.shard.count == 1:
+            return tuple(vector_norm(vector, dim=1) for vector in vectors)
+        own = torch.stack([vector_norm(vector[:, self.split :], dim=1) for vector in vectors])
+        shared = torch.stack([vector_norm(vector[:, : self.split], dim=1) for vector in vectors])
+        parts = torch.cat([shared[None], self.shard.gather(own)])
+        return tuple(vector_norm(parts, dim=0))
