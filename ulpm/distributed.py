@@ -7,6 +7,8 @@ every one of them bit for bit, so that all take the same decisions, and with one
 import contextlib
 import dataclasses
 import os
+import signal
+import threading
 from collections.abc import Iterator
 
 import torch
@@ -91,9 +93,21 @@ def _one_sentence() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        raise ConnectionError(
-            "another process of this run has ended: `ulpm resume` goes on with the run from its last checkpoint."
-        ) from error
+        raise _end() from error
+
+
+def _end() -> ConnectionError:
+    """What to say when the others are gone; torchrun's SIGTERM, which may come any moment, must not come before it."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    return ConnectionError(
+        "another process of this run has ended, or torchrun was stopped: "
+        "`ulpm resume` goes on with the run from its last checkpoint."
+    )
+
+
+def _terminated(*received: object) -> None:
+    raise _end()
 
 
 @contextlib.contextmanager
@@ -109,6 +123,9 @@ def torchrun_shard(device: str) -> Iterator[Shard]:
     where = _checks.device(f"cuda:{os.environ['LOCAL_RANK']}" if device == "cuda" else device)
     if where.type == "cuda":
         torch.cuda.set_device(where)
+    if threading.current_thread() is threading.main_thread():
+        # When one process dies, torchrun terminates the others, often before they miss it.
+        signal.signal(signal.SIGTERM, _terminated)
     dist.init_process_group("nccl" if where.type == "cuda" else "gloo")
     try:
         yield Shard(dist.get_rank(), count, where)

@@ -43,7 +43,7 @@ class LogLossField:
     """F(W, H) = −∇ log L(W, H) = ((R/L) Hᵀ, Wᵀ (R/L)) for one Problem on one device, batched over leading axes.
 
     With a ``shard`` H and R hold the samples of this process alone; L, the margin and the part of F that belongs to W
-    are those of all samples, by one message an evaluation, of K·d + 2 numbers.
+    are those of all samples, by two messages an evaluation: 2 numbers of each process, and a sum of K·d.
     """
 
     def __init__(self, problem: Problem, device: torch.device | str = "cpu", shard: Shard = ALONE) -> None:
@@ -54,7 +54,7 @@ class LogLossField:
     def loss(self, W: Float[Tensor, "*batch K d"], H: Float[Tensor, "*batch d N"]) -> Loss:
         """log L, the scaled residual and the smallest margin at (W, H)."""
         loss = self._own_loss(W, H)
-        return loss if self.shard.count == 1 else self._of_all(loss, W[..., :0])[0]
+        return loss if self.shard.count == 1 else self._of_all(loss)
 
     def _own_loss(self, W: Float[Tensor, "*batch K d"], H: Float[Tensor, "*batch d N"]) -> Loss:
         """That of the samples that are here."""
@@ -77,12 +77,11 @@ class LogLossField:
         out: tuple[Tensor, Tensor] | None = None,
     ) -> tuple[Loss, Float[Tensor, "*batch K d"], Float[Tensor, "*batch d N"]]:
         """The loss at (W, H) and the two parts of F there, written into ``out`` if it is given."""
-        loss = self._own_loss(W, H)
+        loss = self.loss(W, H)
         W_out, H_out = out if out is not None else (None, None)
         W_dot = _matmul(loss.residual, H.mT, W_out)
         if self.shard.count > 1:
-            loss, W_sum = self._of_all(loss, W_dot)
-            W_dot = W_dot.copy_(W_sum)
+            W_dot.copy_(self.shard.sum(W_dot))
         H_dot = _matmul(W.mT, loss.residual, H_out)
         return loss, W_dot, H_dot
 
@@ -119,21 +118,13 @@ class LogLossField:
         H_image = _two_products((W_tangent.mT, R), (W.mT, dR), H_out)
         return W_image, H_image
 
-    def _of_all(self, loss: Loss, W_dot: Tensor) -> tuple[Loss, Tensor]:
-        """The loss and R Hᵀ/L of all samples from those L_p and R Hᵀ/L_p of each process: Σ_p (L_p/L) (R Hᵀ/L_p).
-
-        The parts are gathered, not summed on the way: until log L is known they have no common scale.
-        """
-        batch = loss.log_loss.shape
-        parts = torch.cat([loss.log_loss[..., None], -loss.margin[..., None], W_dot.reshape(*batch, -1)], -1)
-        gathered = self.shard.gather(parts)
-        log_losses = gathered[..., 0]
+    def _of_all(self, loss: Loss) -> Loss:
+        """The loss of all samples from those L_p of each process: log L = logsumexp_p log L_p, R/L = (L_p/L) R/L_p."""
+        largest = -loss.margin
+        log_losses, gaps = self.shard.gather(torch.stack([loss.log_loss, largest])).unbind(1)
         log_loss = log_losses.logsumexp(0)
-        shares = (log_losses - log_loss)[..., None]
-        W_sum = (gathered[..., 2:] * shares.exp()).sum(0).view_as(W_dot)
         residual = loss.residual.mul_(clamped_exp_((loss.log_loss - log_loss)[..., None, None]))
-        gaps = gathered[..., 1].amax(0)[..., None, None].expand_as(loss.largest_gaps)
-        return Loss(log_loss, residual, gaps), W_sum
+        return Loss(log_loss, residual, gaps.amax(0)[..., None, None].expand_as(loss.largest_gaps))
 
     def _label_rows(self, Z: Tensor) -> Tensor:
         return self.labels.expand(*Z.shape[:-2], 1, Z.shape[-1])

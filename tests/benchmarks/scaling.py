@@ -29,7 +29,7 @@ class Setting:
     seconds: float
 
 
-FULL = Setting(((10, 1_000, 64), (10, 60_000, 64), (10, 60_000, 512)), ((10, 30_000, 64), (10, 30_000, 512)), 3.0)
+FULL = Setting(((10, 1_000, 64), (10, 60_000, 64), (10, 60_000, 512)), ((10, 30_000, 64), (10, 30_000, 512)), 1.0)
 QUICK = Setting(((3, 30, 4),), ((3, 30, 4),), 0.02)
 LAYOUTS = ((1, 1), (1, 2), (2, 1))  # processes, threads of each
 
@@ -162,7 +162,7 @@ def extrapolation(a: Accelerator) -> str:
         times = []
         for processes, latency, bandwidth in a.links:
             work = max(6 * K * d * N / a.flops, 8 * (3 * d + 10 * K) * N / a.memory) / processes
-            exchange = 8 * (K * d + 2) * (processes - 1) / bandwidth + latency
+            exchange = 2 * latency + 2 * 8 * K * d * (processes - 1) / processes / bandwidth  # a ring's share
             times.append(a.launches + work + exchange)
         shown = [seconds_text(seconds) for seconds in times]
         efficiency = [f"{times[0] / (seconds * n[0]):.2f}" for seconds, n in zip(times, a.links, strict=True)]
@@ -178,15 +178,15 @@ all hold W. `--replicas` are spread whole, a share to each process, and exchange
 
 | | operations | memory traffic, at least | messages |
 |---|---|---|---|
-| field evaluation | 6·K·d·N/P | (3·d·N + 10·K·N)/P | one gather of K·d + 2: the gradient of W, log L and the margin |
+| field evaluation | 6·K·d·N/P | (3·d·N + 10·K·N)/P | one gather of 2 (log L, margin), one sum of K·d |
 | loss at the middle of a step, or in search of a record | 2·K·d·N/P | (d·N + 8·K·N)/P | one gather of 2 |
 | Jacobian product | 12·K·d·N/P | (5·d·N + 10·K·N)/P | one sum of 1, one sum of K·d |
 | iteration of conjugate gradients besides | 10·d·N/P | 11·d·N/P | two of 1 |
 | step besides | | | one gather of 3 norms, one sum of 2 flags; explicit: one gather of 2 norms; stiff: one sum of 1 |
 | record | | | sums and gathers of K·d, K·K and d·d |
 
-Nothing depends on N. An evaluation gathers rather than sums because its parts have no common scale before log L is
-known: e^(log L_p − log L) is applied where all L_p are there. Every process computes the same sums in the same order
+Nothing depends on N. An evaluation takes two messages because the parts of the gradient have no common scale before
+log L is known. Every process computes the same sums in the same order
 and so takes the same decisions.
 
 **Messages**, in bytes that a process gives to each, counted on two processes:
