@@ -14,14 +14,9 @@ __all__ = ["render", "rewrite"]
 
 _HEAD = """# Theorems, and where each is verified
 
-Written by
-
-    python -m theory_experiments --out {out} --theorems-page {page}
-
+Written by `python -m theory_experiments --out {out} --theorems-page {page}`,
 which computes nothing: verdicts are those of [claims.json]({claims}), and the [report]({report}) explains them bound by
-bound. An experiment is run again by
-
-    python -m theory_experiments NAME --out {out}
+bound. `python -m theory_experiments NAME --out {out}` runs an experiment again.
 """
 
 
