@@ -43,7 +43,8 @@ class LogLossField:
     """F(W, H) = −∇ log L(W, H) = ((R/L) Hᵀ, Wᵀ (R/L)) for one Problem on one device, batched over leading axes.
 
     With a ``shard`` H and R hold the samples of this process alone; L, the margin and the part of F that belongs to W
-    are those of all samples, by two messages an evaluation: 2 numbers of each process, and a sum of K·d.
+    are those of all samples. That takes two messages, 2 numbers of each process and a sum of K·d, since parts of the
+    gradient have no common scale before log L is known; ``rate`` takes one.
     """
 
     def __init__(self, problem: Problem, device: torch.device | str = "cpu", shard: Shard = ALONE) -> None:
@@ -85,6 +86,28 @@ class LogLossField:
         H_dot = _matmul(W.mT, loss.residual, H_out)
         return loss, W_dot, H_dot
 
+    def rate(
+        self,
+        W: Float[Tensor, "*batch K d"],
+        H: Float[Tensor, "*batch d N"],
+        near: Float[Tensor, "*batch"],
+        out: tuple[Tensor, Tensor],
+    ) -> Float[Tensor, "*batch"]:
+        """Write F(W, H) into ``out`` and return log L, by one message of processes that know log L ``near`` (W, H).
+
+        Each scales its part of ∂L/∂W by e^{−near}, so that the parts and those of L are summed at once. Where log L is
+        too far from ``near`` for that, by 700, F is nan and log L is not finite.
+        """
+        own = self._own_loss(W, H)
+        weight = torch.exp(own.log_loss - near)
+        W_part = (own.residual @ H.mT).mul_(weight[..., None, None])
+        total = self.shard.sum(torch.cat([W_part.flatten(-2), weight[..., None]], -1))
+        L = total[..., -1]
+        W_out, H_out = out
+        torch.div(total[..., :-1].view_as(W_part), L[..., None, None], out=W_out)
+        _matmul(W.mT, own.residual.mul_((weight / L)[..., None, None]), H_out)
+        return L.log().add_(near)
+
     def jacobian_product(
         self,
         W: Float[Tensor, "*batch K d"],
@@ -93,10 +116,12 @@ class LogLossField:
         H_tangent: Float[Tensor, "*batch d N"],
         loss: Loss | None = None,
         out: tuple[Tensor, Tensor] | None = None,
+        W_dot: Float[Tensor, "*batch K d"] | None = None,
     ) -> tuple[Float[Tensor, "*batch K d"], Float[Tensor, "*batch d N"]]:
         """J(W, H) · (tangent), J = −∇² log L, a symmetric operator, written into ``out`` if it is given.
 
-        ``loss`` saves evaluating it at (W, H) again.
+        ``loss`` saves evaluating it at (W, H) again. Several processes need ``W_dot``, the first part of F there; one
+        alone has no use for it.
 
         With c = Q ∘ dA, where dA is the differential of the gaps: d log L = Σ c and
         dQ = c − Q ∘ (L·colsum(c) + Σ c); then dF = (dR Hᵀ + R dHᵀ, dWᵀ R + Wᵀ dR), all divided by L.
@@ -108,13 +133,18 @@ class LogLossField:
         # R is −Q off the label row, and dA vanishes on it: this is −c.
         c = c.sub_(c.gather(-2, rows)).mul_(R)
         per_sample = c.sum(-2, keepdim=True)
-        total = self.shard.sum(per_sample.sum(-1, keepdim=True))
-        dR = c.addcmul_(R, loss.log_loss.exp()[..., None, None] * per_sample + total).scatter_(-2, rows, 0.0)
+        total = per_sample.sum(-1, keepdim=True)
+        factor = loss.log_loss.exp()[..., None, None] * per_sample
+        dR = c.addcmul_(R, factor.add_(total) if W_dot is None else factor).scatter_(-2, rows, 0.0)
         dR.scatter_(-2, rows, dR.sum(-2, keepdim=True).neg_())
         W_out, H_out = out if out is not None else (None, None)
         W_image = _two_products((dR, H.mT), (R, H_tangent.mT), W_out)
-        if self.shard.count > 1:
-            W_image.copy_(self.shard.sum(W_image))
+        if W_dot is not None:
+            # dR still lacks R Σ c, and its product with Hᵀ, summed over processes, W_dot Σ c: one message will do.
+            sums = self.shard.sum(torch.cat([W_image.flatten(-2), total[..., 0]], -1))
+            total = sums[..., -1:, None]
+            torch.addcmul(sums[..., :-1].view_as(W_image), W_dot, total, out=W_image)
+            dR.addcmul_(R, total)
         H_image = _two_products((W_tangent.mT, R), (W.mT, dR), H_out)
         return W_image, H_image
 

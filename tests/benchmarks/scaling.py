@@ -52,11 +52,13 @@ def measure(K: int, N: int, d: int, seconds: float) -> dict[str, object]:
         system = FlowSystem(problem, shard.device, shard)
         y = system.own(system.pack(problem.random_state(seed=0)))
         out, linear = torch.empty_like(y), system.linearise(y)
+        log_loss = system.loss(y).log_loss
+        rate = system.rate_near(log_loss, torch.zeros_like(log_loss))
         result: dict[str, object] = {}
         # As often on every process: what they exchange has to match.
         often = max(5, min(100, int(seconds * 5e8 / (K * N * d))))
         works: dict[str, Callable[[], object]] = {
-            "evaluation": lambda: system.rate(y, out),
+            "evaluation": lambda: rate(y, out),
             "product": lambda: linear.product(y, out),
             "dot": lambda: system.inner.dot(y, y),
         }
@@ -162,7 +164,7 @@ def extrapolation(a: Accelerator) -> str:
         times = []
         for processes, latency, bandwidth in a.links:
             work = max(6 * K * d * N / a.flops, 8 * (3 * d + 10 * K) * N / a.memory) / processes
-            exchange = 2 * latency + 2 * 8 * K * d * (processes - 1) / processes / bandwidth  # a ring's share
+            exchange = latency + 2 * 8 * K * d * (processes - 1) / processes / bandwidth  # a ring's share
             times.append(a.launches + work + exchange)
         shown = [seconds_text(seconds) for seconds in times]
         efficiency = [f"{times[0] / (seconds * n[0]):.2f}" for seconds, n in zip(times, a.links, strict=True)]
@@ -172,21 +174,24 @@ def extrapolation(a: Accelerator) -> str:
 
 
 TEXT = """`torchrun --nproc-per-node 2 -m ulpm flow …` spreads one flow over processes: each holds its own columns of H,
-all hold W. `--replicas` are spread whole, a share to each process, and exchange nothing before their ends.
+all hold W. `--replicas` are spread whole, a share to each process, and exchange nothing but whether all go on, each
+second, and what a checkpoint or the end puts together. `torchrun … -m theory_experiments` shares the random starts of
+an experiment and then its falsified variants. Each process draws the whole start and has the whole result in the end.
 
 **Cost model.** On P processes, per process and replica, in numbers of 8 bytes:
 
 | | operations | memory traffic, at least | messages |
 |---|---|---|---|
-| field evaluation | 6·K·d·N/P | (3·d·N + 10·K·N)/P | one gather of 2 (log L, margin), one sum of K·d |
+| field evaluation | 6·K·d·N/P | (3·d·N + 10·K·N)/P | one sum of K·d + 1 |
 | loss at the middle of a step, or in search of a record | 2·K·d·N/P | (d·N + 8·K·N)/P | one gather of 2 |
-| Jacobian product | 12·K·d·N/P | (5·d·N + 10·K·N)/P | one sum of 1, one sum of K·d |
+| Jacobian product | 12·K·d·N/P | (5·d·N + 10·K·N)/P | one sum of K·d + 1 |
 | iteration of conjugate gradients besides | 10·d·N/P | 11·d·N/P | two of 1 |
-| step besides | | | one gather of 3 norms, one sum of 2 flags; explicit: one gather of 2 norms; stiff: one sum of 1 |
+| step besides | | | gather of 3, sum of 4; explicit: gather of 2; stiff: gather of 2, sums of K·d and of 1 |
 | record | | | sums and gathers of K·d, K·K and d·d |
 
-Nothing depends on N. An evaluation takes two messages because the parts of the gradient have no common scale before
-log L is known. Every process computes the same sums in the same order
+Nothing depends on N. The parts of the gradient that processes sum are scaled by a loss that all know, that at the
+start of the step. Where log L is to change by more than 40 within a step, as late in a run, an evaluation takes two
+messages: one gather of 2 (log L, margin), then one sum of K·d. Every process computes the same sums in the same order
 and so takes the same decisions.
 
 **Messages**, in bytes that a process gives to each, counted on two processes:

@@ -322,3 +322,42 @@ def test_a_vector_added_to_every_classifier_row_leaves_the_loss(seed, counts, d,
     shifted = W + np.random.default_rng(seed + 1).standard_normal(d)
     error = rounding(torch.tensor(np.abs(W) + np.abs(shifted)), torch.tensor(H))
     assert evaluate(counts, shifted, H)[0] == pytest.approx(evaluate(counts, W, H)[0], abs=2 * error)
+
+
+@small_shapes
+@pytest.mark.parametrize("gap", [1.0, 1e3])
+def test_a_rate_scaled_by_a_nearby_loss_is_the_field(counts, d, gap):
+    W, H, _ = states(counts, d, "random", gap, torch.float64)
+    field = LogLossField(Problem(counts, d))
+    loss, W_dot, H_dot = field(W, H)
+    for shift in (0.0, -30.0, 300.0):
+        out = torch.empty_like(W), torch.empty_like(H)
+        log_loss = field.rate(W, H, loss.log_loss + shift, out)
+        torch.testing.assert_close(log_loss, loss.log_loss, rtol=1e-13, atol=1e-13)
+        torch.testing.assert_close(out[0], W_dot, rtol=1e-12, atol=1e-12 * float(W_dot.abs().max()))
+        torch.testing.assert_close(out[1], H_dot, rtol=1e-12, atol=1e-12 * float(H_dot.abs().max()))
+
+
+@pytest.mark.parametrize("near", [1e3, -1e3])
+def test_a_rate_scaled_by_a_loss_too_far_away_is_no_number(near):
+    W, H, _ = states([3, 2], 3, "random", 1.0, torch.float64)
+    out = torch.empty_like(W), torch.empty_like(H)
+    log_loss = LogLossField(Problem([3, 2], 3)).rate(W, H, torch.tensor(near, dtype=torch.float64), out)
+    assert not log_loss.isfinite()
+    assert all(part.isnan().all() for part in out)
+
+
+@small_shapes
+@gaps
+def test_a_jacobian_product_that_is_given_the_field_is_the_one_that_is_not(counts, d, gap):
+    W, H, _ = states(counts, d, "random", gap, torch.float64)
+    field = LogLossField(Problem(counts, d))
+    tangent = torch.randn(2, *W.shape, dtype=torch.float64)[0], torch.randn(2, *H.shape, dtype=torch.float64)[1]
+    loss, W_dot, _ = field(W, H)
+    plain = field.jacobian_product(W, H, *tangent, loss=loss)
+    given = field.jacobian_product(W, H, *tangent, loss=loss, W_dot=W_dot)
+    size = max(float(part.abs().max()) for part in plain)
+    # Σ c and its counterpart nearly cancel where all logits grow alike.
+    scale = size + float((W_dot.abs().max() + loss.residual.abs().max()) * (W.abs().max() + H.abs().max()))
+    for a, b in zip(given, plain, strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-12 * scale)

@@ -183,12 +183,13 @@ class FlowLoop:
         method = self.stiff_stepper if stiff else self.stepper
         controller = self.stiff_controller if stiff else self.controller
         h = c.step_size.to(c.y)
+        rate = self.system.rate_near(c.log_loss, c.step_size * c.speed.square())
         if stiff:
             # What is recorded can be far smaller than the state: the solves are to be that much better than the step.
             tolerance = (_KRYLOV_SHARE * self.rtol * c.size).to(c.y)
-            step = self.stiff_stepper.step(self.system.rate, self.system.linearise, c.y, c.rate, h, tolerance)
+            step = self.stiff_stepper.step(rate, self.system.linearise, c.y, c.rate, h, tolerance)
         else:
-            step = self.stepper.step(self.system.rate, c.y, c.rate, h)
+            step = self.stepper.step(rate, c.y, c.rate, h)
         middle = self.system.loss(step.middle).log_loss
         # The one time that a step without records waits for the device.
         error, size, speed, log_loss, middle, stiffness, form, products = _to_host(
