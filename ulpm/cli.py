@@ -1,6 +1,7 @@
 """The command line: ``ulpm flow | resume | plot | table | certify | demo``."""
 
 import dataclasses
+import functools
 import json
 import math
 import os
@@ -104,8 +105,8 @@ class Flow:
             shard=shard,
         )
         # Only now, when every argument has been accepted, may anything be written.
-        if shard.leads:
-            directory.begin(self._arguments(), self.overwrite)
+        if not shard.agree(functools.partial(directory.begin, self._arguments(), self.overwrite)):
+            return 1
         path = run.finish(self.progress, directory.checkpoint, self.checkpoint_seconds)
         if not shard.leads:
             return 0 if path.finished else 1
@@ -342,9 +343,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     try:
         return int(command.run())
+    except ConnectionError as error:
+        print(f"ulpm: {error} `ulpm resume` goes on with a flow from its last checkpoint.", file=sys.stderr)
+        return 1
     except (ValueError, TypeError, OSError) as error:
         # What is wrong with the arguments, every process sees.
-        if _leads() or isinstance(error, ConnectionError):
+        if _leads():
             print(f"ulpm: {error}", file=sys.stderr)
         return 1
     except (MemoryError, RuntimeError) as error:

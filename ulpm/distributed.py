@@ -6,10 +6,12 @@ every one of them bit for bit, so that all take the same decisions, and with one
 
 import contextlib
 import dataclasses
+import itertools
+import math
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 import torch.distributed as dist
@@ -20,13 +22,16 @@ from ulpm import _checks
 
 __all__ = ["ALONE", "Shard", "torchrun_shard"]
 
+_SENT_AT_ONCE = 2**20
+
 
 @dataclasses.dataclass(frozen=True)
 class Shard:
-    """The share of process number ``rank`` of ``count``."""
+    """The share of process number ``rank`` of ``count``, of which ``neighbours`` are on the same machine."""
 
     rank: int = 0
     count: int = 1
+    neighbours: int = 1
     device: torch.device = dataclasses.field(default_factory=lambda: torch.device("cpu"))
 
     @property
@@ -62,14 +67,25 @@ class Shard:
             dist.all_gather(parts, part.contiguous())
         return torch.stack(parts)
 
-    def join(self, part: Shaped[Tensor, "*any n"], total: int) -> Shaped[Tensor, "*any total"]:
-        """The ``total`` columns of which each process has its ``part``."""
+    def join(self, part: Shaped[Tensor, "*any"], total: int, axis: int = -1) -> Shaped[Tensor, "..."]:
+        """The ``total`` things along an axis, of which each process has its ``part``."""
         if self.count == 1:
             return part
-        sizes = self.sizes(total)
-        padded = part.new_zeros(*part.shape[:-1], max(sizes))
-        padded[..., : part.shape[-1]] = part
-        return torch.cat([columns[..., :n] for columns, n in zip(self.gather(padded), sizes, strict=True)], -1)
+        sizes, n = self.sizes(total), part.shape[axis]
+        before, after = math.prod(part.shape[:axis]), math.prod(part.shape[axis:]) // n
+        own, whole = part.reshape(before, n, after), part.new_empty(before, total, after)
+        # Some at a time: what is sent and received must not take as much memory as the whole.
+        slices = max(1, _SENT_AT_ONCE // (sizes[0] * self.count))
+        columns = max(1, min(after, slices))
+        rows = max(1, slices // columns)
+        for row, column in itertools.product(range(0, before, rows), range(0, after, columns)):
+            here = slice(row, row + rows), slice(None), slice(column, column + columns)
+            received = self.gather(torch.nn.functional.pad(own[here], (0, 0, 0, sizes[0] - n)))
+            place = 0
+            for size, theirs in zip(sizes, received, strict=True):
+                whole[here][:, place : place + size] = theirs[:, :size]
+                place += size
+        return whole.view(*part.shape[:axis], total, *part.shape[axis:][1:])
 
     def first(self, values: Float[Tensor, "*batch d K"], there: Shaped[Tensor, " K"]) -> Float[Tensor, "*batch d K"]:
         """Column k of the first process where ``there[k]`` is not 0."""
@@ -78,11 +94,35 @@ class Shard:
         owner = (self.gather(there) != 0).int().argmax(0)
         return self.sum(torch.where(owner == self.rank, values, 0.0))
 
+    def texts(self, text: str) -> list[str]:
+        """What each process says."""
+        letters = torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8)
+        lengths = self.gather(torch.tensor(len(letters), device=self.device)).tolist()
+        padded = torch.nn.functional.pad(letters, (0, max(lengths) - len(letters))).to(self.device)
+        said = self.gather(padded).cpu()
+        return [bytes(row[:n].tolist()).decode() for row, n in zip(said, lengths, strict=True)]
+
     def any(self, *flags: bool) -> list[bool]:
         """Of each flag, whether it is set on any process."""
         if self.count == 1:
             return list(flags)
         return [bool(n) for n in self.sum(torch.tensor(flags, dtype=torch.int64, device=self.device)).tolist()]
+
+    def agree(self, work: Callable[[], object]) -> bool:
+        """Whether ``work``, which the leading process alone does, succeeded: so all know.
+
+        Raises: in the leading process, what ``work`` raised.
+        """
+        refusal: Exception | None = None
+        if self.leads:
+            try:
+                work()
+            except (ValueError, TypeError, OSError) as error:
+                refusal = error
+        (refused,) = self.any(refusal is not None)
+        if refusal is not None:
+            raise refusal
+        return not refused
 
 
 ALONE = Shard()
@@ -100,10 +140,7 @@ def _end() -> ConnectionError:
     """What to say when the others are gone; torchrun's SIGTERM, which may come any moment, must not come before it."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    return ConnectionError(
-        "another process of this run has ended, or torchrun was stopped: "
-        "`ulpm resume` goes on with the run from its last checkpoint."
-    )
+    return ConnectionError("another process of this run has ended, or torchrun was stopped.")
 
 
 def _terminated(*received: object) -> None:
@@ -128,6 +165,6 @@ def torchrun_shard(device: str) -> Iterator[Shard]:
         signal.signal(signal.SIGTERM, _terminated)
     dist.init_process_group("nccl" if where.type == "cuda" else "gloo")
     try:
-        yield Shard(dist.get_rank(), count, where)
+        yield Shard(dist.get_rank(), count, int(os.environ.get("LOCAL_WORLD_SIZE", "1")), where)
     finally:
         dist.destroy_process_group()

@@ -16,6 +16,7 @@ from ulpm.distributed import ALONE, Shard
 ROOT = Path(__file__).parents[2]
 COUNTS, DIM = [3, 2, 4], 5  # unequal classes, which 2, 3 and 4 processes share unevenly
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
+NAMES = ("flow", "sweep", "flow-resumed", "sweep-resumed")
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 
 WORKER = """
@@ -33,6 +34,12 @@ with torchrun_shard("cpu") as shard:
             sys.exit("the processes ended in different states")
         if shard.leads:
             path.save(f"{{sys.argv[1]}}/{{name}}.safetensors")
+        checkpoint = f"{{sys.argv[1]}}/{{name}}-checkpoint.safetensors"
+        ends = dict(log10_time={log10_time}, records=5, snapshots=2)
+        ulpm.gradient_flow(problem, start, **ends, max_steps=9, checkpoint=checkpoint, shard=shard)
+        resumed = ulpm.resume_flow(checkpoint, max_steps=1000, checkpoint_seconds=1e9, shard=shard)
+        if shard.leads:
+            resumed.save(f"{{sys.argv[1]}}/{{name}}-resumed.safetensors")
 """
 
 
@@ -43,7 +50,7 @@ def run_on(processes, folder, log10_time):
         [*TORCHRUN, str(processes), str(script), str(folder)], env=ENVIRONMENT, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    return {name: ulpm.Trajectory.load(folder / f"{name}.safetensors") for name in ("flow", "sweep")}
+    return {name: ulpm.Trajectory.load(folder / f"{name}.safetensors") for name in NAMES}
 
 
 def assert_the_same(path, alone):
@@ -89,18 +96,24 @@ def test_any_number_of_processes_takes_the_same_steps_and_makes_the_same_records
         start = problem.random_state(replicas=replicas)
         alone = ulpm.gradient_flow(problem, start, log10_time=log10_time, records=5, snapshots=2)
         assert_the_same(together[name], alone)
+        assert_the_same(together[f"{name}-resumed"], alone)
+        # And one process goes on with what several have begun.
+        checkpoint = tmp_path / f"{name}-checkpoint.safetensors"
+        assert_the_same(ulpm.resume_flow(checkpoint, max_steps=1000), alone)
 
 
-def flow_command(out):
+def flow_command(out, replicas):
     sizes = ["--class-counts", "3,2,4", "--feature-dim", str(DIM), "--log10-time", "1000", "--rtol", "1e-9"]
+    sizes += ["--replicas", str(replicas)] * (replicas > 1)
     return ["flow", *sizes, "--checkpoint-seconds", "0.5", "--no-figures", "--no-progress", "--out", str(out)]
 
 
 @pytest.mark.slow
-def test_killing_one_process_ends_the_others_with_a_sentence_and_the_run_resumes(tmp_path):
+@pytest.mark.parametrize("replicas", [1, 24])
+def test_killing_one_process_ends_the_others_with_a_sentence_and_the_run_resumes(replicas, tmp_path):
     out = tmp_path / "run"
     run = subprocess.Popen(
-        [*TORCHRUN, "2", "-m", "ulpm", *flow_command(out)], env=ENVIRONMENT, stderr=subprocess.PIPE, text=True
+        [*TORCHRUN, "2", "-m", "ulpm", *flow_command(out, replicas)], env=ENVIRONMENT, stderr=subprocess.PIPE, text=True
     )
     checkpoint = out / "checkpoint.safetensors"
     deadline = time.monotonic() + 300
@@ -123,7 +136,19 @@ def test_killing_one_process_ends_the_others_with_a_sentence_and_the_run_resumes
     )
     assert resumed.returncode == 0, resumed.stderr
     # Not in this process, whose run-time checks take longer than the run.
-    subprocess.run([sys.executable, "-m", "ulpm", *flow_command(tmp_path / "alone")], env=ENVIRONMENT, check=True)
+    subprocess.run(
+        [sys.executable, "-m", "ulpm", *flow_command(tmp_path / "alone", replicas)], env=ENVIRONMENT, check=True
+    )
     path, alone = (ulpm.Trajectory.load(folder / "trajectory.safetensors") for folder in (out, tmp_path / "alone"))
     torch.testing.assert_close(path.log_loss, alone.log_loss, rtol=1e-9, atol=1e-9)
     torch.testing.assert_close(path.final_state.H, alone.final_state.H, rtol=1e-8, atol=1e-9)
+
+
+def test_where_a_run_is_already_all_processes_end_and_one_says_why(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    command = ["flow", "--class-counts", "3,2,4", "--feature-dim", "5", "--log-time", "1", "--out", str(tmp_path)]
+    done = subprocess.run([*TORCHRUN, "2", "-m", "ulpm", *command], env=ENVIRONMENT, capture_output=True, text=True)
+    assert done.returncode != 0
+    said = [line for line in done.stderr.splitlines() if line.startswith("ulpm:")]
+    assert len(said) == 1
+    assert "already holds a run" in said[0]

@@ -13,6 +13,7 @@ from ulpm.distributed import ALONE, Shard
 from ulpm.flow.cohort import Cohort
 from ulpm.flow.loop import FlowLoop
 from ulpm.flow.milestones import Milestones
+from ulpm.flow.sweep import own_replicas, shared_out
 from ulpm.flow.system import FlowSystem
 from ulpm.problem import Problem
 from ulpm.recorder import Recorder
@@ -22,7 +23,9 @@ __all__ = ["read_checkpoint", "write_checkpoint"]
 
 
 def write_checkpoint(path: Path, loop: FlowLoop, config: Mapping[str, Any]) -> None:
-    """Replace ``path`` by the present state of ``loop``, whole, whatever process holds it; the leading one writes.
+    """Replace ``path`` by the present state of ``loop``, all columns of it, whatever process holds them.
+
+    The leading process writes.
 
     Raises: OSError with one sentence if that is not possible.
     """
@@ -56,13 +59,16 @@ def write_checkpoint(path: Path, loop: FlowLoop, config: Mapping[str, Any]) -> N
         _files.write_tensors(path, tensors, metadata)
 
 
-def read_checkpoint(path: Path, device: str | None = None, shard: Shard = ALONE) -> tuple[FlowLoop, dict[str, Any]]:
+def read_checkpoint(
+    path: Path, device: str | None = None, shard: Shard = ALONE
+) -> tuple[FlowLoop, dict[str, Any], Shard]:
     """The loop and config of a file written by ``write_checkpoint``, on ``device`` or the one that they were on.
 
-    By however many processes it was written, each now takes its share.
+    By however many processes it was written, each now takes its share, of the replicas if there are several: the last
+    result says of which processes this is one then.
 
     Raises: OSError with one sentence if the file cannot be read, is damaged, or is no checkpoint; ValueError if its
-    device is not here.
+    device is not here or there are more processes than it has work for.
     """
     tensors, metadata = _files.read_tensors(path)
     if metadata.get("kind") != "checkpoint":
@@ -71,7 +77,9 @@ def read_checkpoint(path: Path, device: str | None = None, shard: Shard = ALONE)
     where = shard.device if shard.count > 1 else _checks.device(device or config["device"])
     config["device"] = str(where)
     try:
-        return _restored(tensors, metadata, where, shard), config
+        sweep, columns = shared_out(shard, len(metadata["status"]), sum(metadata["class_counts"]))
+        loop = _restored(tensors, metadata, where, columns)
+        return own_replicas(loop, sweep) if sweep.count > 1 else loop, config, sweep
     except (KeyError, TypeError, AttributeError) as error:
         raise OSError(f"{path} is a checkpoint of another version of ulpm ({error}).") from error
 

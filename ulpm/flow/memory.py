@@ -4,7 +4,9 @@ from pathlib import Path
 
 import torch
 
+from ulpm.distributed import ALONE, Shard
 from ulpm.flow.cohort import largest_cohort
+from ulpm.flow.sweep import shared_out
 from ulpm.problem import Problem, State
 
 __all__ = ["KEPT_VECTORS", "RECORD_VECTORS", "WORKING_VECTORS", "available_bytes", "check_memory", "predicted_bytes"]
@@ -20,20 +22,24 @@ WORKING_VECTORS = 14
 RECORD_VECTORS = {8: 5, 4: 7}
 
 
-def predicted_bytes(problem: Problem, state: State, records: int, snapshots: int) -> int:
-    """The peak of ``gradient_flow`` from ``state``, its snapshots, tables and invariants included.
+def predicted_bytes(problem: Problem, state: State, records: int, snapshots: int, shard: Shard = ALONE) -> int:
+    """The peak of ``gradient_flow`` from ``state`` in this process, its snapshots, tables and invariants included.
 
     It is right to about a tenth for a run that comes to the stiff method, and a fifth too much for one that does not.
+    Several processes share the work out, but each has the whole start and, at the end, the whole result.
     """
     replicas = max(1, state.batch_shape.numel())
-    numbers = problem.num_classes * problem.feature_dim + problem.feature_dim * problem.num_samples
-    logits = 12 * problem.num_classes * problem.num_samples
-    item = state.W.element_size()
-    invariants = 4 * problem.feature_dim**2 * 8
-    under_way = largest_cohort(replicas, numbers, state.W.device)
-    working = under_way * ((WORKING_VECTORS * item + RECORD_VECTORS[item] * 8) * numbers + logits * item)
-    kept = KEPT_VECTORS + (WAITING_VECTORS if under_way < replicas else 0)
-    return working + replicas * ((kept + snapshots) * numbers * item + invariants + 30 * records * 8)
+    K, d, N, item = problem.num_classes, problem.feature_dim, problem.num_samples, state.W.element_size()
+    sweep, columns = shared_out(shard, replicas, N)
+    own_replicas, own_samples = -(-replicas // sweep.count), -(-N // columns.count)
+    numbers, own_numbers = (K + N) * d, (K + own_samples) * d
+    under_way = largest_cohort(own_replicas, numbers, state.W.device)
+    working = (WORKING_VECTORS * item + RECORD_VECTORS[item] * 8) * own_numbers + 12 * K * own_samples * item
+    kept = KEPT_VECTORS + (WAITING_VECTORS if under_way < own_replicas else 0) + snapshots
+    own = own_replicas * (kept * own_numbers * item + 4 * d**2 * 8 + 30 * records * 8)
+    # The start is among what is kept if nothing is shared out.
+    whole = 0 if shard.count == 1 else replicas * (2 + snapshots) * numbers * item
+    return under_way * working + own + whole
 
 
 def available_bytes(device: torch.device) -> int | None:
@@ -47,9 +53,11 @@ def available_bytes(device: torch.device) -> int | None:
     return int(entries["MemAvailable"].split()[0]) * 1024 if "MemAvailable" in entries else None
 
 
-def check_memory(problem: Problem, state: State, records: int, snapshots: int) -> None:
+def check_memory(problem: Problem, state: State, records: int, snapshots: int, shard: Shard = ALONE) -> None:
     """Refuse a run that would not fit. Raises: ValueError that says how much is needed and what would help."""
-    needed, free = predicted_bytes(problem, state, records, snapshots), available_bytes(state.W.device)
+    needed, free = predicted_bytes(problem, state, records, snapshots, shard), available_bytes(state.W.device)
+    if state.W.device.type == "cpu":
+        needed *= shard.neighbours
     if free is not None and needed > free:
         ways = ["float32"] if state.W.dtype == torch.float64 else []
         ways += ["fewer snapshots"] if snapshots else []

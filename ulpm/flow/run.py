@@ -20,13 +20,14 @@ from ulpm.flow.loop import FlowLoop
 from ulpm.flow.memory import check_memory
 from ulpm.flow.milestones import Milestones
 from ulpm.flow.progress import ProgressBar, progress_bar
-from ulpm.flow.sweep import gather_replicas
+from ulpm.flow.sweep import join_replicas, shared_out
 from ulpm.flow.system import FlowSystem
 from ulpm.problem import Problem, State
 from ulpm.recorder import Recorder, describe_run
 from ulpm.trajectory import Trajectory
 
 _SMALLEST_SQUARED_NORM = 1e-290
+_SECONDS_BETWEEN_MEETINGS = 1.0
 
 __all__ = ["FlowRun", "gradient_flow", "resume_flow"]
 
@@ -120,17 +121,17 @@ def resume_flow(
     >>> part.status.name, whole.status.name
     ('STEP_LIMIT', 'LOG_TIME_REACHED')
     """
-    loop, config = read_checkpoint(Path(checkpoint), device, shard)
+    loop, config, sweep = read_checkpoint(Path(checkpoint), device, shard)
     if max_steps is not None:
         config["max_steps"] = _checks.integer("max_steps", max_steps, minimum=1)
-    return FlowRun(loop, config).finish(progress, checkpoint, checkpoint_seconds)
+    return FlowRun(loop, config, sweep).finish(progress, checkpoint, checkpoint_seconds)
 
 
 @dataclasses.dataclass
 class FlowRun:
     """A flow that is ready to go: its loop, at the start or at a checkpoint, and the facts kept with its result.
 
-    ``sweep`` says of which processes this is one, if they share the replicas out; such a run has no checkpoints.
+    ``sweep`` says of which processes this is one, if they share the replicas out.
     """
 
     loop: FlowLoop
@@ -161,19 +162,16 @@ class FlowRun:
         if rtol < resolution:
             raise ValueError(f"rtol must be at least {resolution:.1g} for {state.W.dtype}, but {rtol!r} was given.")
         _checks.integer("max_steps", max_steps, minimum=1)
-        check_memory(problem, state, records, snapshots)
+        check_memory(problem, state, records, snapshots, shard)
         replicas = facts["replicas"] or 1
-        things, total = ("replicas", replicas) if replicas > 1 else ("samples", problem.num_samples)
-        if shard.count > total:
-            raise ValueError(f"{shard.count} processes cannot share {total} {things}: start fewer.")
-        sweep = ALONE
-        if shard.count > 1 and replicas > 1:
-            rows, sweep, shard = shard.part(replicas), shard, ALONE
+        sweep, shard = shared_out(shard, replicas, problem.num_samples)
+        if sweep.count > 1:
+            rows = sweep.part(replicas)
             state = State(state.W[rows], state.H[rows])
         facts |= {"method": "gradient flow", kind: end, "rtol": rtol, "max_steps": max_steps}
         with torch.no_grad():
             system = FlowSystem(problem, state.W.device, shard)
-            y = system.own(system.pack(state))
+            y = system.pack(State(state.W, state.H[..., shard.part(problem.num_samples)]))
             W, H = system.unpack(y)
             parts = torch.split(y, largest_cohort(len(y), system.numbers, y.device))
             log_loss_at_start = torch.cat([system.loss(part).log_loss for part in parts])
@@ -192,7 +190,7 @@ class FlowRun:
     ) -> Trajectory:
         """Run to the end, with checkpoints by the wall clock, and one when interrupted or out of steps."""
         seconds = _checks.real("checkpoint_seconds", checkpoint_seconds, above=0)
-        file = None if checkpoint is None or self.sweep.count > 1 else Path(checkpoint)
+        file = None if checkpoint is None else Path(checkpoint)
         threads, leads = suitable_threads(self.loop.final), self.sweep.leads and self.loop.system.shard.leads
         # Inference mode saves a seventh of the time of a small problem; what leaves it must be ordinary tensors.
         with (
@@ -202,32 +200,48 @@ class FlowRun:
             deferred_interrupt() as interrupted,
         ):
             self._go(bar, file, seconds, interrupted)
-        if self.sweep.count > 1:
-            gather_replicas(self.loop, self.sweep, self.config["replicas"])
-        W, H = self.loop.system.unpack(self.loop.final)
-        stats = {name: count for name, count in self.loop.counts.items() if name != "attempts"}
-        return self.loop.recorder.trajectory(self.loop.system.problem, W, H, self.loop.status, stats, self.config)
+        loop = self._whole()
+        W, H = loop.system.unpack(loop.final)
+        stats = {name: count for name, count in loop.counts.items() if name != "attempts"}
+        return loop.recorder.trajectory(loop.system.problem, W, H, loop.status, stats, self.config)
+
+    def _whole(self) -> FlowLoop:
+        """The loop with all replicas, wherever they are."""
+        return self.loop if self.sweep.count == 1 else join_replicas(self.loop, self.sweep)
+
+    @property
+    def _going(self) -> bool:
+        """Whether there is something left that may be done."""
+        return self.loop.running and self.loop.counts["attempts"] < self.config["max_steps"] * self.loop.cohorts
 
     def _go(
         self, bar: ProgressBar | None, checkpoint: Path | None, seconds: float, interrupted: Callable[[], bool]
     ) -> None:
-        loop = self.loop
+        together = self.sweep if self.sweep.count > 1 else self.loop.system.shard
         due = time.monotonic() + seconds
-        while loop.running:
-            out_of_steps = loop.counts["attempts"] >= self.config["max_steps"] * loop.cohorts
+        while True:
+            late, out_of_steps = time.monotonic() >= due, self.loop.running and not self._going
             # What a clock or a person says, all processes must be told.
-            stop, late = loop.system.shard.any(interrupted(), time.monotonic() >= due)
-            if checkpoint is not None and (out_of_steps or stop or late):
-                write_checkpoint(checkpoint, loop, self.config)
+            stop, late, going, out_of_steps = together.any(interrupted(), late, self._going, out_of_steps)
+            if checkpoint is not None and (stop or (late and going) or (out_of_steps and not going)):
+                whole = self._whole()
+                if self.sweep.leads:
+                    write_checkpoint(checkpoint, whole, self.config)
                 due = time.monotonic() + seconds
             if stop:
                 raise KeyboardInterrupt
-            if out_of_steps:
-                loop.stop()
+            if not going:
+                if self.loop.running:
+                    self.loop.stop()
                 return
-            loop.advance()
-            if bar is not None:
-                bar.update(loop)
+            # One step, and of replicas that nobody else waits for as many as are made until all meet again.
+            until = time.monotonic() + (_SECONDS_BETWEEN_MEETINGS if self.sweep.count > 1 else 0)
+            while self._going:
+                self.loop.advance()
+                if bar is not None:
+                    bar.update(self.loop)
+                if time.monotonic() >= until or interrupted():
+                    break
 
 
 def _end(

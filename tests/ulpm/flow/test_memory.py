@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import ulpm
+from ulpm.distributed import Shard
 from ulpm.flow import memory
 
 # Not getrusage: its peak includes that of the process that started this one.
@@ -29,6 +30,25 @@ peak = peak_bytes() - before
 print(peak / predicted_bytes(problem, state, 4, 2), path.stats["jacobian_products"])
 """
 
+SHARED_PEAK = """
+import pathlib, re, sys, torch, ulpm
+from ulpm.distributed import torchrun_shard
+from ulpm.flow.memory import predicted_bytes
+
+def peak_bytes():
+    return 1024 * int(re.search(r"VmHWM:\\s+(\\d+) kB", pathlib.Path("/proc/self/status").read_text())[1])
+
+torch.set_num_threads(1)
+replicas = None if sys.argv[1] == "None" else int(sys.argv[1])
+problem, small = ulpm.Problem(COUNTS, 400), ulpm.Problem([2] * 10, 400)
+with torchrun_shard("cpu") as shard:
+    ulpm.gradient_flow(small, small.random_state(), log_time=600, rtol=1e-5, records=3, shard=shard)
+    before = peak_bytes()
+    state = problem.random_state(replicas=replicas)
+    path = ulpm.gradient_flow(problem, state, log_time=600, rtol=1e-5, records=4, snapshots=2, shard=shard)
+    print((peak_bytes() - before) / predicted_bytes(problem, state, 4, 2, shard), path.stats["jacobian_products"])
+"""
+
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak of one process is read from Linux's /proc")
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
@@ -40,6 +60,32 @@ def test_the_prediction_is_what_a_process_takes(log_time: float, dtype: str) -> 
     # Never much more than was said, and not a fraction of it either: both would make the warning useless.
     assert 0.6 < ratio < 1.2
     assert (products > 0) == (log_time > 100)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("replicas", [None, 6])
+def test_the_prediction_is_what_each_of_several_processes_takes(replicas: int | None, tmp_path: Path) -> None:
+    script = tmp_path / "peak.py"
+    script.write_text(SHARED_PEAK.replace("COUNTS", "[1000] * 10" if replicas is None else "[200] * 10"))
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = [sys.executable, *launch, str(script), str(replicas)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    for line in done.stdout.splitlines():
+        ratio, products = map(float, line.split())
+        assert 0.6 < ratio < 1.2
+        assert products > 0
+    assert len(done.stdout.splitlines()) == 2
+
+
+def test_processes_on_one_machine_share_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = ulpm.Problem([50] * 4, 20)
+    state = problem.random_state()
+    alone, shared = (memory.predicted_bytes(problem, state, 200, 0, Shard(0, count)) for count in (1, 4))
+    assert alone / 4 < shared < alone
+    monkeypatch.setattr(memory, "available_bytes", lambda device: 4 * shared - 1)
+    memory.check_memory(problem, state, 200, 0, Shard(0, 4, neighbours=2))
+    with pytest.raises(ValueError, match="the run needs about"):
+        memory.check_memory(problem, state, 200, 0, Shard(0, 4, neighbours=4))
 
 
 def test_a_run_that_does_not_fit_is_refused_and_the_ways_out_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
