@@ -5,12 +5,14 @@ from collections.abc import Iterator
 
 import ulpm
 import ulpm.demo
+import ulpm.distributed
 import ulpm.plotting
 import ulpm.support
 
 FORBIDDEN = {"pickle", "dill", "joblib", "shelve", "marshal", "torchvision"}
 PUBLIC_MODULES = {
     "demo": [*ulpm.demo.__all__],
+    "distributed": [*ulpm.distributed.__all__],
     "plotting": [*ulpm.plotting.__all__],
     "support": [*ulpm.support.__all__],
 }

@@ -1,6 +1,7 @@
 """The command line: ``python -m theory_experiments [NAME ...]``."""
 
 import dataclasses
+import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from theory_experiments.report import REPORT
 from theory_experiments.results import CLAIMS
 from theory_experiments.runner import run
 from theory_experiments.theorems_page import rewrite
+from ulpm.distributed import torchrun_shard
 
 __all__ = ["main"]
 
@@ -24,7 +26,8 @@ __all__ = ["main"]
 class Verify:
     """Verify the theory numerically: every theorem as claims with bounds, and falsified variants that must fail.
 
-    The exit status is 0 if every claim holds and every falsified variant is found out, else 1.
+    The exit status is 0 if every claim holds and every falsified variant is found out, else 1. Started by torchrun,
+    the processes share the random starts and the falsified variants, and find what one alone finds.
     """
 
     names: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
@@ -51,7 +54,18 @@ class Verify:
             print(f"{self.theorems_page} and {self.out / REPORT} are written from {self.out / CLAIMS}.")
             return 0
         experiments = chosen([*self.names, *self.only])
-        outcomes = run(experiments, self.out, quick=self.quick, starts=self.seeds, device=self.device, command=command)
+        with torchrun_shard(self.device or "cpu") as shard:
+            outcomes = run(
+                experiments,
+                self.out,
+                quick=self.quick,
+                starts=self.seeds,
+                device=self.device,
+                command=command if shard.count == 1 else f"torchrun --nproc-per-node {shard.count} {command[7:]}",
+                shard=shard,
+            )
+            if not shard.leads:
+                return 0 if outcomes and all(outcome.passes for outcome in outcomes) else 1
         if self.json is not None:
             results.write(self.json, outcomes)
         passed = sum(outcome.passes for outcome in outcomes)
@@ -66,8 +80,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     torch.set_num_threads(1)  # the problems are small, and the results then the same however many cores there are
     try:
         return verify.run(shlex.join(["python", "-m", "theory_experiments", *given]))
+    except ConnectionError as error:
+        print(f"theory_experiments: {error} What had ended is in the results, name the rest.", file=sys.stderr)
+        return 1
     except (ValueError, TypeError, OSError) as error:
-        print(f"theory_experiments: {error}", file=sys.stderr)
+        # What is wrong with the arguments, every process sees.
+        if os.environ.get("RANK", "0") == "0":
+            print(f"theory_experiments: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("theory_experiments: interrupted; what had ended is in the results, name the rest.", file=sys.stderr)

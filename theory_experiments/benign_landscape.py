@@ -13,8 +13,8 @@ Not verified: that all critical points were found; each start finds one. At d = 
 
 import collections
 import dataclasses
+import functools
 import math
-from collections.abc import Callable
 
 import torch
 from matplotlib.figure import Figure
@@ -25,6 +25,7 @@ from theory_experiments.claim import Claim
 from theory_experiments.critical_points import critical_points, landscape, on_sphere
 from theory_experiments.summaries import greatest
 from theory_experiments.vectors import flat, unflat
+from theory_experiments.work import Work
 from ulpm.plotting import style
 
 TITLE = "Benign landscape"
@@ -97,7 +98,7 @@ class Found:
         return self.problem.feature_dim - self.problem.num_classes
 
 
-def simulate(config: Config, tell: Callable[[str], None]) -> tuple[Found, ...]:
+def simulate(config: Config, work: Work) -> tuple[Found, ...]:
     """Classify block points, then search for critical points and classify what was found."""
     found = []
     generator = torch.Generator().manual_seed(config.seed)
@@ -112,15 +113,20 @@ def simulate(config: Config, tell: Callable[[str], None]) -> tuple[Found, ...]:
         for d in sorted({K + more for more in config.dims if K + more >= 2}):
             problem = ulpm.Problem([n] * K, d)
             for norm in config.norms:
-                tell(f"{config.starts} searches, K = {K}, n = {n}, d = {d}, norm {norm:g}")
+                work.tell(f"{config.starts} searches, K = {K}, n = {n}, d = {d}, norm {norm:g}")
                 start = problem.random_state(seed=config.seed, replicas=config.starts)
                 # Every second start follows the flow for a while: points of high and of low loss are found alike.
-                later = ulpm.gradient_flow(problem, start, log_time=3.0, records=2).final_state
+                later = work.flow(problem, start, log_time=3.0, records=2).final_state
                 mixed = torch.where(torch.arange(config.starts)[:, None] % 2 == 0, flat(start), flat(later))
-                ends = critical_points(problem, on_sphere(mixed, norm), config.iterations)
+                search = functools.partial(_search, config, problem)
+                (ends,) = work.replicas(search, on_sphere(mixed, norm))
                 ends = ends + config.displacement * norm * noise_like(ends, generator)
                 found.append(examined(problem, ends, of_blocks=False))
     return tuple(found)
+
+
+def _search(config: Config, problem: ulpm.Problem, points: Tensor) -> tuple[Tensor]:
+    return (critical_points(problem, points, config.iterations),)
 
 
 def noise_like(points: Tensor, generator: torch.Generator) -> Tensor:

@@ -12,7 +12,6 @@ Not verified: problems that are larger than those listed, and stochastic or adap
 """
 
 import dataclasses
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -24,6 +23,7 @@ from torch import Tensor
 import ulpm
 from theory_experiments.claim import Claim
 from theory_experiments.decayed_flow import plain_flow
+from theory_experiments.work import Work
 from ulpm.plotting import style
 
 TITLE = "Conserved quantities"
@@ -71,21 +71,21 @@ class Data:
     decayed: dict[str, Float[Tensor, "R B"]]
 
 
-def simulate(config: Config, tell: Callable[[str], None]) -> Data:
+def simulate(config: Config, work: Work) -> Data:
     """Flows of every problem to late time, one of them at two tolerances, descent with momentum, and plain flows."""
     problems = [ulpm.Problem(counts, dim) for counts, dim in config.problems]
     paths = []
     for problem in problems:
-        tell(f"the flow of {problem}")
-        paths.append(_flow(config, problem, config.rtol, config.log10_time))
-    tell("the flow at two tolerances")
-    coarse, fine = (_largest(_flow(config, problems[0], config.rtol / factor, 30.0)) for factor in (1, 100))
-    tell("gradient descent with momentum")
+        work.tell(f"the flow of {problem}")
+        paths.append(_flow(config, work, problem, config.rtol, config.log10_time))
+    work.tell("the flow at two tolerances")
+    coarse, fine = (_largest(_flow(config, work, problems[0], config.rtol / factor, 30.0)) for factor in (1, 100))
+    work.tell("gradient descent with momentum")
     start = _start(config, problems[1])
     descent = ulpm.gradient_descent(
         problems[1], start, learning_rate=0.05, momentum=0.3, steps=config.descent_steps, records=50
     )
-    tell("the flow by a classical method")
+    work.tell("the flow by a classical method")
     times = torch.linspace(0, config.plain_time, 41, dtype=torch.float64)
     small = ulpm.Problem([4, 3, 2], 5)
     plain, decayed = (_plain_drift(config, small, times, decay) for decay in (config.weight_decay, _CONTRAST))
@@ -203,10 +203,8 @@ other sections, whose exponents come from what these quantities keep frozen, do 
 """
 
 
-def _flow(config: Config, problem: ulpm.Problem, rtol: float, log10_time: float) -> ulpm.Trajectory:
-    return ulpm.gradient_flow(
-        problem, _start(config, problem), log10_time=log10_time, rtol=rtol, records=config.records
-    )
+def _flow(config: Config, work: Work, problem: ulpm.Problem, rtol: float, log10_time: float) -> ulpm.Trajectory:
+    return work.flow(problem, _start(config, problem), log10_time=log10_time, rtol=rtol, records=config.records)
 
 
 def _start(config: Config, problem: ulpm.Problem) -> ulpm.State:

@@ -13,7 +13,7 @@ Not verified: stochastic gradients, and what a loss-scaled run does after its de
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -26,6 +26,7 @@ import ulpm
 from theory_experiments.claim import Claim
 from theory_experiments.exponents import confidence
 from theory_experiments.invariants import ROUNDING
+from theory_experiments.work import Work
 from ulpm.plotting import style
 
 TITLE = "Descent against flow"
@@ -73,26 +74,25 @@ class Data:
     flow: ulpm.Trajectory
 
 
-def simulate(config: Config, tell: Callable[[str], None]) -> Data:
+def simulate(config: Config, work: Work) -> Data:
     """The flow at the asked times, descent at every rate until each of them, and loss-scaled runs past their limits."""
     problem = ulpm.Problem(config.counts, config.dim)
     start = problem.random_state(config.seed, replicas=config.starts, device=config.device)
-    tell("the flow")
+    work.tell("the flow")
     targets = [
-        ulpm.gradient_flow(problem, start, log_time=math.log(time), rtol=1e-9, records=2).final_state
-        for time in config.times
+        work.flow(problem, start, log_time=math.log(time), rtol=1e-9, records=2).final_state for time in config.times
     ]
     runs: dict[float, list[list[ulpm.Trajectory]]] = {}
     for momentum in (0.0, config.momentum):
         step_time = (config.momentum_time if momentum else None) or 1 / (1 - momentum)
         runs[momentum] = []
         for rate in config.rates:
-            tell(f"descent with rate {rate:g} and momentum {momentum:g}")
+            work.tell(f"descent with rate {rate:g} and momentum {momentum:g}")
             steps = [max(1, int(time / (rate * step_time) + 0.5)) for time in config.times]
             runs[momentum].append([_descent(problem, start, rate, momentum, count) for count in steps])
     scaled = []
     for rate in config.scaled_rates:
-        tell(f"descent with rate {rate:g}/L")
+        work.tell(f"descent with rate {rate:g}/L")
         # In s = η·steps the flow has ρ² = 2v*·log t and log t ∝ e^(2s/v*), after an early phase of up to 7·v*/2.
         v = problem.minimum_norm_value
         norm = 1.3 * _latest_departure(rate, v) * _threshold(config, rate) / config.threshold
@@ -101,7 +101,7 @@ def simulate(config: Config, tell: Callable[[str], None]) -> Data:
             ulpm.gradient_descent(problem, start, learning_rate=rate, steps=count, loss_scaled=True, records=200)
         )
     end = max(float(path.log_time[-1].max()) for path in scaled)
-    flow = ulpm.gradient_flow(problem, start, log_time=end, records=config.flow_records)
+    flow = work.flow(problem, start, log_time=end, records=config.flow_records)
     every = [path for each in runs.values() for paths in each for path in paths]
     return Data(
         _distances(runs[0.0], targets),

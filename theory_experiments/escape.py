@@ -14,7 +14,6 @@ Not verified: ε below 1e-3, where the exit is later than double precision follo
 
 import dataclasses
 import math
-from collections.abc import Callable
 
 import torch
 from matplotlib.figure import Figure
@@ -24,6 +23,7 @@ import ulpm
 from theory_experiments.claim import Claim
 from theory_experiments.summaries import greatest, line
 from theory_experiments.vectors import flat, kept, unflat
+from theory_experiments.work import Work
 from ulpm.plotting import style
 
 TITLE = "Escape"
@@ -98,12 +98,12 @@ class Case:
         return growing if config.forget_growth else growing - 1 / (self.K * root)
 
 
-def simulate(config: Config, tell: Callable[[str], None]) -> tuple[Case, ...]:
+def simulate(config: Config, work: Work) -> tuple[Case, ...]:
     """Flows from the neighbourhood of each block point."""
     generator = torch.Generator().manual_seed(config.seed)
     cases = []
     for K, b, n in config.cases:
-        tell(f"{config.starts} flows, K = {K}, b = {b}, n = {n}")
+        work.tell(f"{config.starts} flows, K = {K}, b = {b}, n = {n}")
         problem = ulpm.Problem([n] * K, K)
         point = ulpm.block_state(problem, b, math.sqrt(2 * K * math.sqrt(n) * config.margin))
         directions = witnesses(problem, b)
@@ -112,7 +112,7 @@ def simulate(config: Config, tell: Callable[[str], None]) -> tuple[Case, ...]:
         )
         start = near(config, problem, point, directions, size, generator)
         start = ulpm.State(start.W.to(config.device), start.H.to(config.device))
-        path = ulpm.gradient_flow(
+        path = work.flow(
             problem, start, log_time=config.log_time, records=config.records, snapshots=config.records // 4
         )
         share = path.columns()["upper_bound"].cpu() / math.sqrt(n) - (K - 1)

@@ -1,6 +1,6 @@
 """The experiments in the order of the report, and what each module of them offers."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from matplotlib.figure import Figure
@@ -20,6 +20,7 @@ from theory_experiments import (
     suboptimal_kkt_points,
 )
 from theory_experiments.claim import Claim
+from theory_experiments.work import Work
 
 __all__ = ["EXPERIMENTS", "Experiment", "chosen", "name_of"]
 
@@ -40,8 +41,8 @@ class Experiment(Protocol):
     FALSIFIED: dict[str, Any]
     EXPLANATION: str
 
-    def simulate(self, config: Any, tell: Callable[[str], None]) -> Any:
-        """Run what the claims are about; ``tell`` says what is being done."""
+    def simulate(self, config: Any, work: Work) -> Any:
+        """Run what the claims are about."""
 
     def check(self, config: Any, data: Any) -> list[Claim]:
         """The claims about what ``simulate`` returned, invariants first."""

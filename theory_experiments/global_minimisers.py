@@ -13,7 +13,6 @@ Not verified: sizes beyond the grid. The flows are a sample of starts: none of t
 
 import dataclasses
 import math
-from collections.abc import Callable
 
 import torch
 from matplotlib.figure import Figure
@@ -21,6 +20,7 @@ from torch import Tensor
 
 import ulpm
 from theory_experiments.claim import Claim
+from theory_experiments.work import Work
 from ulpm.plotting import style
 
 TITLE = "Global minimisers"
@@ -75,12 +75,12 @@ class Data:
     paths: tuple[ulpm.Trajectory, ...]
 
 
-def simulate(config: Config, tell: Callable[[str], None]) -> Data:
+def simulate(config: Config, work: Work) -> Data:
     """Solve the relaxation of each problem of the grid, and follow flows from random starts."""
     optima, paths = [], []
     for counts, d in config.grid:
         problem = ulpm.Problem(counts, d)
-        tell(f"relaxation, K = {problem.num_classes}, N = {problem.num_samples}, d = {d}")
+        work.tell(f"relaxation, K = {problem.num_classes}, N = {problem.num_samples}, d = {d}")
         solution, expected = ulpm.minimum_norm_separation(problem), value(config, problem)
         worst = math.nan  # no factors of this dimension
         if solution.state is not None:
@@ -89,9 +89,9 @@ def simulate(config: Config, tell: Callable[[str], None]) -> Data:
         optima.append(Optimum(problem, solution.value / expected, solution.duality_gap / expected, worst))
     for counts, d in config.flows:
         problem = ulpm.Problem(counts, d)
-        tell(f"{config.starts} flows, K = {problem.num_classes}, N = {problem.num_samples}, d = {d}")
+        work.tell(f"{config.starts} flows, K = {problem.num_classes}, N = {problem.num_samples}, d = {d}")
         start = problem.random_state(seed=config.seed, replicas=config.starts, device=config.device)
-        paths.append(ulpm.gradient_flow(problem, start, log_time=config.log_time, records=120))
+        paths.append(work.flow(problem, start, log_time=config.log_time, records=120))
     return Data(tuple(optima), tuple(paths))
 
 

@@ -17,7 +17,6 @@ optimum, of which the listed ones are a sample.
 
 import dataclasses
 import math
-from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -29,6 +28,7 @@ from torch import Tensor
 import ulpm
 from theory_experiments import seli
 from theory_experiments.claim import Claim
+from theory_experiments.work import Work
 from ulpm.plotting import style
 
 TITLE = "Imbalance"
@@ -83,15 +83,15 @@ class Imbalance:
 Data = list[Imbalance]
 
 
-def simulate(config: Config, tell: Callable[[str], None]) -> Data:
+def simulate(config: Config, work: Work) -> Data:
     """The flow from random starts at each imbalance."""
     found = []
     for ratio in config.ratios:
-        tell(f"the flow at 1:{ratio} to log t = {config.log_time:g} from {config.starts} starts")
+        work.tell(f"the flow at 1:{ratio} to log t = {config.log_time:g} from {config.starts} starts")
         counts = [ratio * config.minority_count] * config.majority + [config.minority_count] * config.minority
         problem = ulpm.Problem(counts, config.feature_dim)
         start = problem.random_state(config.seed, replicas=config.starts, device=config.device)
-        path = ulpm.gradient_flow(
+        path = work.flow(
             problem, start, log_time=config.log_time, rtol=config.rtol, records=config.records, snapshots=config.records
         )
         found.append(_observed(config, ratio, path))

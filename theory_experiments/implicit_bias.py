@@ -13,7 +13,6 @@ not optimal, about which other sections speak.
 
 import dataclasses
 import math
-from collections.abc import Callable
 
 import torch
 from jaxtyping import Bool, Float
@@ -25,6 +24,7 @@ import ulpm
 from theory_experiments.claim import Claim
 from theory_experiments.decayed_flow import plain_trajectory
 from theory_experiments.invariants import invariant_claims
+from theory_experiments.work import Work
 from ulpm.plotting import style
 
 TITLE = "Implicit bias"
@@ -68,21 +68,19 @@ class Data:
     paths: list[ulpm.Trajectory]
 
 
-def simulate(config: Config, tell: Callable[[str], None]) -> Data:
+def simulate(config: Config, work: Work) -> Data:
     """The flow from random starts, by the plain method if there is weight decay."""
     paths = []
     for counts, dim in config.problems:
         problem = ulpm.Problem(counts, dim)
-        tell(f"{problem} to t = 10^{config.log10_time:g}")
+        work.tell(f"{problem} to t = 10^{config.log10_time:g}")
         start = problem.random_state(config.seed, replicas=config.starts, device=config.device)
         if config.weight_decay > 0:
             times = torch.cat([torch.zeros(1), torch.logspace(-1, config.log10_time, config.records - 1)]).double()
             paths.append(plain_trajectory(problem, start, times, step=0.1, weight_decay=config.weight_decay))
         else:
             paths.append(
-                ulpm.gradient_flow(
-                    problem, start, log10_time=config.log10_time, rtol=config.rtol, records=config.records
-                )
+                work.flow(problem, start, log10_time=config.log10_time, rtol=config.rtol, records=config.records)
             )
     return Data(paths)
 

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ulpm import Problem, State
+from ulpm import Problem
 
 __all__ = ["constrained_objective", "descend", "regularised_objective"]
 
@@ -40,13 +40,15 @@ def regularised_objective(problem: Problem, classifier_decay: float, feature_dec
     return objective
 
 
-def descend(objective: Objective, starts: State) -> tuple[Float[Tensor, " B"], Float[Tensor, "B K d"]]:
-    """The value where L-BFGS ends from each of the starts [B, …], all features of all samples free, and W there.
+def descend(
+    objective: Objective, W: Float[Tensor, "B K d"], H: Float[Tensor, "B d N"]
+) -> tuple[Float[Tensor, " B"], Float[Tensor, "B K d"]]:
+    """The value where L-BFGS ends from each of the starts, all features of all samples free, and W there.
 
     Source: Liu, Nocedal, "On the limited memory BFGS method for large scale optimization", 1989.
     """
     values, classifiers = [], []
-    for W_start, H_start in zip(starts.W, starts.H, strict=True):
+    for W_start, H_start in zip(W, H, strict=True):
         variables = W_start.clone().requires_grad_(), H_start.clone().requires_grad_()
         search = torch.optim.LBFGS(
             variables,
@@ -65,9 +67,9 @@ def descend(objective: Objective, starts: State) -> tuple[Float[Tensor, " B"], F
 
         search.step(closure)  # type: ignore[no-untyped-call]
         with torch.no_grad():
-            value, W, _ = objective(*variables)
+            value, W_end, _ = objective(*variables)
         values.append(value)
-        classifiers.append(W.detach())
+        classifiers.append(W_end.detach())
     return torch.stack(values), torch.stack(classifiers)
 
 

@@ -20,8 +20,8 @@ Not verified: other numbers of classes and energies than those listed, a bias, a
 """
 
 import dataclasses
+import functools
 import math
-from collections.abc import Callable
 
 import torch
 from jaxtyping import Float
@@ -33,6 +33,7 @@ import ulpm
 from theory_experiments.claim import Claim
 from theory_experiments.local_search import constrained_objective, descend, regularised_objective
 from theory_experiments.minority_curves import Curve, layer_peeled_curve, margin_curve, minority_cosine, seli_cosine
+from theory_experiments.work import Work
 from ulpm.plotting import style
 
 TITLE = "Minority collapse"
@@ -90,17 +91,17 @@ class Data:
     margin_problem: Curve
 
 
-def simulate(config: Config, tell: Callable[[str], None]) -> Data:
+def simulate(config: Config, work: Work) -> Data:
     """Solve the three models at every ratio, and search (a) and (b) from random starts at some."""
     optima: dict[str, list[ulpm.LayerPeeledOptimum]] = {name: [] for name in MODELS}
     separations = []
     for R in config.ratios:
-        tell(f"the optima at R = {R}")
+        work.tell(f"the optima at R = {R}")
         problem = _problem(config, R, config.majority + config.minority - 1)
         for name in MODELS:
             optima[name].append(_optimum(config, name, problem))
         separations.append(ulpm.minimum_norm_separation(problem))
-    searches = {name: _search(config, name, tell) for name in MODELS}
+    searches = {name: _search(config, name, work) for name in MODELS}
     samples = [config.minority_count * (config.majority * R + config.minority) for R in config.ratios]
     weights = {"a": config.minority_count, "b": math.sqrt(config.minority_count)}
     curves = {
@@ -203,11 +204,11 @@ def _optimum(config: Config, name: str, problem: ulpm.Problem) -> ulpm.LayerPeel
     return ulpm.regularised_optimum(problem, *config.decays)
 
 
-def _search(config: Config, name: str, tell: Callable[[str], None]) -> Search:
+def _search(config: Config, name: str, work: Work) -> Search:
     """Descent from the same random starts at each of the searched ratios."""
     excess, cosines = [], []
     for R in config.searched:
-        tell(f"{MODELS[name]}: descent from {config.starts} starts at R = {R}")
+        work.tell(f"{MODELS[name]}: descent from {config.starts} starts at R = {R}")
         problem = _problem(config, R, config.feature_dim)
         best = _optimum(config, name, problem)
         objective = (
@@ -215,7 +216,8 @@ def _search(config: Config, name: str, tell: Callable[[str], None]) -> Search:
             if name == "a"
             else regularised_objective(problem, *config.decays)
         )
-        values, W = descend(objective, problem.random_state(config.seed, replicas=config.starts, device=config.device))
+        start = problem.random_state(config.seed, replicas=config.starts, device=config.device)
+        values, W = work.replicas(functools.partial(descend, objective), start.W, start.H)
         excess.append(values.cpu() / best.value - 1)
         cosines.append(torch.stack([minority_cosine(one.cpu(), config.majority) for one in W]))
     return Search(torch.stack(excess), torch.stack(cosines))

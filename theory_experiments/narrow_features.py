@@ -16,7 +16,6 @@ Not verified: other sizes, and starts beyond those followed; that the best value
 import collections
 import dataclasses
 import math
-from collections.abc import Callable
 
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -26,6 +25,7 @@ from theory_experiments.claim import Claim
 from theory_experiments.kkt_points import Ending, classify
 from theory_experiments.summaries import greatest, line
 from theory_experiments.vectors import kept, unflat
+from theory_experiments.work import Work
 from ulpm.plotting import style
 
 TITLE = "Narrow features"
@@ -79,28 +79,28 @@ class Size:
         return min((ending.value for ending in self.endings if ending.kind == "minimum"), default=math.nan)
 
 
-def simulate(config: Config, tell: Callable[[str], None]) -> tuple[Size, ...]:
+def simulate(config: Config, work: Work) -> tuple[Size, ...]:
     """Follow the flows, find out what they end at, and leave a saddle of each size that has one."""
     sizes = []
     for K, d in config.sizes:
         problem = ulpm.Problem([1] * K, d)
-        tell(f"{config.starts} flows, K = {K}, d = {d}")
+        work.tell(f"{config.starts} flows, K = {K}, d = {d}")
         start = problem.random_state(seed=config.seed, replicas=config.starts, device=config.device)
-        path = ulpm.gradient_flow(problem, start, log_time=config.log_time, records=80)
+        path = work.flow(problem, start, log_time=config.log_time, records=80)
         end = path.final_state
-        tell(f"second-order tests, K = {K}, d = {d}")
+        work.tell(f"second-order tests, K = {K}, d = {d}")
         endings = tuple(classify(problem, ulpm.State(W, H)) for W, H in zip(end.W, end.H, strict=True))
         saddle = next((ending for ending in endings if ending.kind == "saddle"), None)
         leaves = config.departures and saddle is not None
-        sizes.append(Size(path, endings, departure(problem, saddle, config) if leaves and saddle else None))
+        sizes.append(Size(path, endings, departure(problem, saddle, config, work) if leaves and saddle else None))
     return tuple(sizes)
 
 
-def departure(problem: ulpm.Problem, saddle: Ending, config: Config) -> Departure:
+def departure(problem: ulpm.Problem, saddle: Ending, config: Config, work: Work) -> Departure:
     """Follow the flow from beside the saddle, with margins of 1e4, until ρ² has grown a hundredfold."""
     point = saddle.point * 1e2
     start = point + 1e-2 * point.norm() * saddle.direction
-    path = ulpm.gradient_flow(problem, unflat(problem, start), log_time=1e6, records=200, snapshots=200)
+    path = work.flow(problem, unflat(problem, start), log_time=1e6, records=200, snapshots=200)
     states = kept(path)
     component = (states @ saddle.direction).abs() / states.norm(dim=1)
     return Departure(saddle.curvature, component, path.squared_norm)

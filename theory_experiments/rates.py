@@ -15,7 +15,6 @@ complementary slackness for balanced counts, which is measured and drawn, has no
 
 import dataclasses
 import math
-from collections.abc import Callable
 
 import torch
 from matplotlib.figure import Figure
@@ -27,6 +26,7 @@ from theory_experiments.claim import Claim
 from theory_experiments.exponents import Interval, confidence, fitted_exponents
 from theory_experiments.invariants import invariant_claims
 from theory_experiments.late_laws import EXPONENTS, loss_correction, norm_correction, quantities
+from theory_experiments.work import Work
 
 TITLE = "Rates and sharp constants"
 
@@ -68,19 +68,17 @@ class Data:
     paths: dict[str, ulpm.Trajectory]
 
 
-def simulate(config: Config, tell: Callable[[str], None]) -> Data:
+def simulate(config: Config, work: Work) -> Data:
     """The flow from random starts; for "centred" the mean of the classifier's rows is taken off first."""
     paths = {}
     for kind in config.runs:
         unequal = kind == "unequal"
         problem = ulpm.Problem(config.unequal_counts if unequal else config.counts, 8 if unequal else config.dim)
-        tell(f"{kind}: {problem} to t = 10^{config.log10_time:g}")
+        work.tell(f"{kind}: {problem} to t = 10^{config.log10_time:g}")
         start = problem.random_state(config.seed, replicas=config.starts, device=config.device)
         if kind == "centred" or config.centred_as_generic:
             start = ulpm.State(start.W - start.W.mean(-2, keepdim=True), start.H)
-        paths[kind] = ulpm.gradient_flow(
-            problem, start, log10_time=config.log10_time, rtol=config.rtol, records=config.records
-        )
+        paths[kind] = work.flow(problem, start, log10_time=config.log10_time, rtol=config.rtol, records=config.records)
     return Data(paths)
 
 

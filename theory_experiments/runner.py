@@ -1,6 +1,7 @@
 """Runs experiments one after the other and keeps what each has shown as soon as it ends."""
 
 import dataclasses
+import json
 import os
 import platform
 import time
@@ -17,6 +18,8 @@ from theory_experiments.claim import Claim
 from theory_experiments.experiments import EXPERIMENTS, Experiment, name_of
 from theory_experiments.report import REPORT, write_report
 from theory_experiments.results import CLAIMS, Outcome
+from theory_experiments.work import Work
+from ulpm.distributed import ALONE, Shard
 from ulpm.plotting import save_figure
 from ulpm.support import checks, versions
 
@@ -31,11 +34,13 @@ def run(
     starts: int | None = None,
     device: str | None = None,
     command: str = "",
+    shard: Shard = ALONE,
 ) -> list[Outcome]:
     """Run ``experiments``, each with its falsified variants, and write claims.json, figures and report.md into ``out``.
 
     After each experiment NAME, NAME.png, NAME.svg, its entries in claims.json and the whole report are replaced; the
     entries of others stay. ``starts`` and ``device`` override the configurations. Progress goes to standard error.
+    The processes of the ``shard`` share the work out; the leading one writes and speaks.
 
     Returns: the outcomes, in order. Raises: ValueError or OSError for what makes no sense or cannot be written.
     """
@@ -44,9 +49,10 @@ def run(
     if device is not None:
         checks.device(device)
     # Read before anything is computed: a damaged file must not cost an hour.
-    results.read(out / CLAIMS)
-    console = Console(stderr=True)
-    done = []
+    if not shard.agree(lambda: results.read(out / CLAIMS)):
+        return []
+    console = Console(stderr=True, quiet=not shard.leads)
+    done: list[Outcome] = []
     for experiment in experiments:
         name = name_of(experiment)
         config = _adapted(experiment.QUICK if quick else experiment.FULL, starts, device)
@@ -56,11 +62,13 @@ def run(
             def tell(what: str, name: str = name, show: Callable[[str], object] = status.update) -> None:
                 show(escape(f"{name}: {what}"))
 
-            facts = {"settings": "QUICK" if quick else "FULL", "command": command, **_circumstances(config)}
-            outcome = run_experiment(experiment, config, device, facts, out, tell)
-        # Again, as another process may have added to it meanwhile.
-        kept = {**results.read(out / CLAIMS), name: outcome}
+            facts = {"settings": "QUICK" if quick else "FULL", "command": command, **_circumstances(config, shard)}
+            outcome = run_experiment(experiment, config, device, facts, out, Work(tell, shard))
         done.append(outcome)
+        if not shard.leads:
+            continue
+        # Again, as another run may have added to it meanwhile.
+        kept = {**results.read(out / CLAIMS), name: outcome}
         in_order = [kept[name_of(each)] for each in EXPERIMENTS if name_of(each) in kept]
         results.write(out / CLAIMS, in_order)
         write_report(out / REPORT, EXPERIMENTS, kept)
@@ -76,22 +84,29 @@ def run_experiment(
     device: str | None,
     facts: dict[str, Any],
     out: Path,
-    tell: Callable[[str], None],
+    work: Work,
 ) -> Outcome:
-    """One experiment and its falsified variants; its figure goes into ``out``."""
-    name = name_of(experiment)
-    tell("simulating")
-    data = experiment.simulate(config, tell)
+    """One experiment and its falsified variants; its figure goes into ``out``. The same outcome on every process.
+
+    Of the experiment the processes share the replicas, and then the variants, of which each does some on its own.
+    """
+    name, shard = name_of(experiment), work.shard
+    work.tell("simulating")
+    data = experiment.simulate(config, work)
     claims = tuple(experiment.check(config, data))
-    tell("drawing")
-    figure = experiment.plot(config, data)
-    for ending in ("png", "svg"):
-        save_figure(figure, out / f"{name}.{ending}", ending)
-    falsified: dict[str, tuple[Claim, ...]] = {}
+    if shard.leads:
+        work.tell("drawing")
+        figure = experiment.plot(config, data)
+        for ending in ("png", "svg"):
+            save_figure(figure, out / f"{name}.{ending}", ending)
     configs = {variant: _adapted(wrong, None, device) for variant, wrong in experiment.FALSIFIED.items()}
-    for variant, wrong in configs.items():
-        tell(f"falsified: {variant}")
-        falsified[variant] = tuple(experiment.check(wrong, experiment.simulate(wrong, tell)))
+    alone, found = Work(work.tell), {}
+    for variant, wrong in list(configs.items())[shard.rank :: shard.count]:
+        work.tell(f"falsified: {variant}")
+        found[variant] = [claim.to_json() for claim in experiment.check(wrong, experiment.simulate(wrong, alone))]
+    for others in shard.texts(json.dumps(found)):
+        found |= json.loads(others)
+    falsified = {variant: tuple(map(Claim.from_json, found[variant])) for variant in configs}
     knobs = {variant: dataclasses.asdict(wrong) for variant, wrong in configs.items()}
     return Outcome(name, claims, falsified, {**facts, "falsified_configs": knobs})
 
@@ -102,15 +117,16 @@ def _adapted(config: Any, starts: int | None, device: str | None) -> Any:
     return dataclasses.replace(config, **{name: value for name, value in changes.items() if value is not None})
 
 
-def _circumstances(config: Any) -> dict[str, Any]:
-    return {"config": dataclasses.asdict(config), "hardware": _hardware(config.device), "versions": versions()}
+def _circumstances(config: Any, shard: Shard) -> dict[str, Any]:
+    return {"config": dataclasses.asdict(config), "hardware": _hardware(config.device, shard), "versions": versions()}
 
 
-def _hardware(device: str) -> str:
+def _hardware(device: str, shard: Shard) -> str:
     """What computed, in words."""
     if device.startswith("cuda"):
-        return f"one {torch.cuda.get_device_name(device)}"
-    return f"{_processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} thread(s) used"
+        return f"{'one' if shard.count == 1 else shard.count} {torch.cuda.get_device_name(device)}"
+    processes = "" if shard.count == 1 else f" in each of {shard.count} processes"
+    return f"{_processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} thread(s) used{processes}"
 
 
 def _processor() -> str:

@@ -12,7 +12,6 @@ Not verified: the paper's own settings and curves; networks, which are the busin
 
 import dataclasses
 import math
-from collections.abc import Callable
 
 import torch
 from jaxtyping import Float
@@ -23,6 +22,7 @@ import ulpm
 from theory_experiments.claim import Claim
 from theory_experiments.invariants import invariant_claims
 from theory_experiments.late_laws import EXPONENTS
+from theory_experiments.work import Work
 from ulpm.plotting import style
 
 TITLE = "The simulated flow"
@@ -64,12 +64,12 @@ class Data:
     path: ulpm.Trajectory
 
 
-def simulate(config: Config, tell: Callable[[str], None]) -> Data:
+def simulate(config: Config, work: Work) -> Data:
     """The flow from random starts."""
     problem = ulpm.Problem(config.counts, config.dim)
-    tell(f"the flow to t = 10^{config.log10_time:g}")
+    work.tell(f"the flow to t = 10^{config.log10_time:g}")
     start = problem.random_state(config.seed, replicas=config.starts, device=config.device)
-    path = ulpm.gradient_flow(problem, start, log10_time=config.log10_time, rtol=config.rtol, records=config.records)
+    path = work.flow(problem, start, log10_time=config.log10_time, rtol=config.rtol, records=config.records)
     return Data(path)
 
 

@@ -15,7 +15,6 @@ Not verified: that these are all KKT points that are not optimal (they are not, 
 
 import dataclasses
 import math
-from collections.abc import Callable
 
 import torch
 from matplotlib.figure import Figure
@@ -25,6 +24,7 @@ import ulpm
 from theory_experiments.claim import Claim
 from theory_experiments.summaries import greatest
 from theory_experiments.vectors import kept
+from theory_experiments.work import Work
 from ulpm.plotting import style
 
 TITLE = "Suboptimal KKT points"
@@ -88,7 +88,7 @@ class Data:
     paths: tuple[ulpm.Trajectory, ...]
 
 
-def simulate(config: Config, tell: Callable[[str], None]) -> Data:
+def simulate(config: Config, work: Work) -> Data:
     """Examine the points, then start flows at the equal ones."""
     generator = torch.Generator().manual_seed(config.seed)
     points, certificates, paths = [], [], []
@@ -103,11 +103,11 @@ def simulate(config: Config, tell: Callable[[str], None]) -> Data:
         for norm in config.norms:
             state = perturbed(ulpm.block_state(problem, b, norm), config.perturbation, generator)
             certificates.append(ulpm.certify(problem, state))
-        tell(f"{config.starts} flows from block points, K = {K}, b = {b}, n = {n}")
+        work.tell(f"{config.starts} flows from block points, K = {K}, b = {b}, n = {n}")
         state = turned(ulpm.block_state(problem, b, 4.0), config.starts, generator)
         state = perturbed(state, config.perturbation, generator)
         state = ulpm.State(state.W.to(config.device), state.H.to(config.device))
-        paths.append(ulpm.gradient_flow(problem, state, log_time=config.log_time, records=60, snapshots=60))
+        paths.append(work.flow(problem, state, log_time=config.log_time, records=60, snapshots=60))
     return Data(tuple(points), tuple(certificates), tuple(paths))
 
 

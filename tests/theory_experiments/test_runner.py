@@ -14,6 +14,7 @@ import theory_experiments
 from theory_experiments import experiments, report, results, runner, theorems_page
 from theory_experiments.__main__ import main
 from theory_experiments.claim import Claim
+from theory_experiments.work import Work
 
 RESULTS = Path(theory_experiments.__file__).parent / "results"
 
@@ -35,8 +36,8 @@ def experiment(name: str, measured: float = 0.5, falsified: float = 9.0) -> Any:
     module.FALSIFIED = {"a larger number": Config(starts=2, size=-falsified)}
     module.EXPLANATION = "It is flat."
 
-    def simulate(config: Config, tell: Callable[[str], None]) -> float:
-        tell("[working]")
+    def simulate(config: Config, work: Work) -> float:
+        work.tell("[working]")
         return measured if config.size > 0 else -config.size
 
     def check(config: Config, data: float) -> list[Claim]:
