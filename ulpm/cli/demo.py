@@ -1,0 +1,61 @@
+"""``ulpm demo``: the page to play in a lecture."""
+
+import dataclasses
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from ulpm import demo
+from ulpm.cli.output import say, write_json
+from ulpm.starts import parse_class_counts
+
+__all__ = ["Demo"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Demo:
+    """Make a self-contained page that plays neural collapse, for a lecture: opened in any browser, it works offline.
+
+    Without --class-counts it has a handful of scenarios; with them, and --feature-dim, the reader's own setting.
+    """
+
+    out: Path
+    """The HTML file to write."""
+    class_counts: str | None = None
+    """Samples in each class of an own setting: 50x10 for 50 in each of 10 classes, or explicit ones such as 7,5,5,4."""
+    feature_dim: int | None = None
+    """Feature dimension d of an own setting."""
+    log10_time: float = demo.LOG10_TIME
+    """End an own setting at this log10 of flow time."""
+    seed: int = 0
+    """Seed of the random start of an own setting."""
+    json: Path | None = None
+    """Write the names of the scenarios and the size of the page here in JSON."""
+
+    def run(self) -> int:
+        made = []
+        began = time.monotonic()
+        for scenario in self._scenarios():
+            say(f"{scenario.title}: {time.monotonic() - began:.1f} s")
+            made.append(scenario)
+        demo.write_page(self.out, made, self._again())
+        size = self.out.stat().st_size
+        say(f"{self.out} ({size / 1e6:.1f} MB) works offline: open it in a browser.")
+        write_json(self.json, {"page": str(self.out), "bytes": size, "scenarios": [each.key for each in made]})
+        return 0
+
+    def _scenarios(self) -> Iterable[demo.Scenario]:
+        if self.class_counts is None and self.feature_dim is None:
+            return demo.lecture()
+        if self.class_counts is None or self.feature_dim is None:
+            raise ValueError("an own setting needs both --class-counts and --feature-dim.")
+        counts = parse_class_counts(self.class_counts)
+        return [demo.own_setting(counts, self.feature_dim, self.seed, self.log10_time)]
+
+    def _again(self) -> str:
+        """The command that makes this page."""
+        command = f"ulpm demo --out {self.out.name}"
+        if self.class_counts is None:
+            return command
+        sizes = f"--class-counts {self.class_counts} --feature-dim {self.feature_dim}"
+        return f"{command} {sizes} --log10-time {self.log10_time:g} --seed {self.seed}"

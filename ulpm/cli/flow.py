@@ -1,0 +1,202 @@
+"""``ulpm flow`` and ``ulpm resume``: simulate, save, and go on with what was interrupted."""
+
+import dataclasses
+import functools
+import math
+import time
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import torch
+import tyro
+
+from ulpm import _checks
+from ulpm.cli.output import say, write_json
+from ulpm.distributed import Shard, torchrun_shard
+from ulpm.flow import FlowRun, resume_flow
+from ulpm.problem import Problem, State
+from ulpm.runs import RunDirectory
+from ulpm.starts import SAMPLE, parse_class_counts, start_from_features
+from ulpm.summary import summarise
+from ulpm.trajectory import Trajectory
+
+__all__ = ["Flow", "Resume"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Flow:
+    """Simulate the gradient flow, and save and plot it.
+
+    Start from random features (--class-counts and --feature-dim) or from given ones (--features), and say where to end
+    with exactly one of --log10-time, --log-time and --log-loss.
+    """
+
+    out: Path
+    """Directory for trajectory.safetensors, records.csv, results.md and figures."""
+    class_counts: str | None = None
+    """Samples in each class: 50x10 for 50 in each of 10 classes, or explicit counts such as 7,5,5,4."""
+    feature_dim: int | None = None
+    """Feature dimension d."""
+    features: str | None = None
+    """A .npz or .safetensors file with features [N, d], labels [N] and perhaps classifier [K, d]; or the word
+    fashion-mnist-sample for 1,000 embedded images."""
+    log10_time: float | None = None
+    """End at this log10 of flow time; 1000 means t = 10^1000."""
+    log_time: float | None = None
+    """End at this natural log of flow time."""
+    log_loss: float | None = None
+    """End at this natural log of the summed cross-entropy."""
+    seed: int = 0
+    """Seed of the random start, or of the random classifier beside given features."""
+    scale: float | None = None
+    """Typical length of a feature at the start: 1 for random features; given ones are left as they are unless set."""
+    replicas: int | None = None
+    """Number of independent random starts, run side by side."""
+    rtol: float = 1e-6
+    """Relative tolerance of each step."""
+    records: int = 200
+    """Number of records, the start and the end included."""
+    snapshots: int = 9
+    """Number of whole states kept for the picture of the collapse."""
+    max_steps: int = 100_000
+    """Give up after this many steps; of replicas, after as many for each cohort that runs at once."""
+    dtype: Literal["float64", "float32"] = "float64"
+    """Number format."""
+    device: str = "cpu"
+    """Where to compute: cpu, cuda or cuda:1."""
+    checkpoint_seconds: float = 30.0
+    """Seconds between checkpoints."""
+    overwrite: bool = False
+    """Replace a run that is already in --out, once this one is complete."""
+    figures: bool = True
+    """Draw figures."""
+    progress: bool = True
+    """Show progress."""
+    json: Path | None = None
+    """Write the result here in JSON."""
+
+    def run(self) -> int:
+        with torchrun_shard(self.device) as shard:
+            return self._run(shard)
+
+    def _run(self, shard: Shard) -> int:
+        directory = RunDirectory(self.out)
+        _checks.real("--checkpoint-seconds", self.checkpoint_seconds, above=0)
+        problem, state = self._start(shard.device)
+        began = time.monotonic()
+        run = FlowRun.prepare(
+            problem,
+            state,
+            log_time=self.log_time,
+            log10_time=self.log10_time,
+            log_loss=self.log_loss,
+            rtol=self.rtol,
+            records=self.records,
+            snapshots=self.snapshots,
+            max_steps=self.max_steps,
+            config={"arguments": self._arguments()},
+            shard=shard,
+        )
+        # Only now, when every argument has been accepted, may anything be written.
+        if not shard.agree(functools.partial(directory.begin, self._arguments(), self.overwrite)):
+            return 1
+        path = run.finish(self.progress, directory.checkpoint, self.checkpoint_seconds)
+        if not shard.leads:
+            return 0 if path.finished else 1
+        return _report(directory, path, time.monotonic() - began, self.figures, self.json)
+
+    def _arguments(self) -> dict[str, Any]:
+        """What decides the numbers, as config.json keeps it."""
+        outside = {"out", "overwrite", "progress", "json", "checkpoint_seconds"}
+        arguments = {name: value for name, value in vars(self).items() if name not in outside}
+        if self.features not in (None, SAMPLE):
+            # The run may be resumed from another folder.
+            arguments["features"] = str(Path(str(self.features)).resolve())
+        return arguments
+
+    def _start(self, device: torch.device) -> tuple[Problem, State]:
+        dtype = torch.float64 if self.dtype == "float64" else torch.float32
+        if self.scale is not None:
+            _checks.real("--scale", self.scale, above=0)
+        if self.features is not None:
+            if self.class_counts is not None or self.feature_dim is not None or self.replicas is not None:
+                raise ValueError(
+                    "--features brings its own sizes: leave out --class-counts, --feature-dim, --replicas."
+                )
+            return start_from_features(self.features, self.scale, self.seed, dtype, device)
+        if self.class_counts is None or self.feature_dim is None:
+            raise ValueError("a start is needed: give --class-counts and --feature-dim, or --features.")
+        problem = Problem(parse_class_counts(self.class_counts), self.feature_dim)
+        scale = 1.0 if self.scale is None else self.scale
+        return problem, problem.random_state(self.seed, scale, self.replicas, dtype, device)
+
+
+@dataclasses.dataclass(frozen=True)
+class Resume:
+    """Go on with a run that was interrupted; on the same machine the result is the same bit for bit."""
+
+    run_directory: Annotated[Path, tyro.conf.Positional]
+    """The --out of the interrupted `ulpm flow`."""
+    device: str | None = None
+    """Where to compute, if not where the run was."""
+    max_steps: int | None = None
+    """Another limit of steps, for a run that came to the end of the first."""
+    checkpoint_seconds: float = 30.0
+    """Seconds between checkpoints."""
+    progress: bool = True
+    """Show progress."""
+    json: Path | None = None
+    """Write the result here in JSON."""
+
+    def run(self) -> int:
+        arguments = RunDirectory(self.run_directory).arguments()
+        with torchrun_shard(self.device or arguments.get("device", "cpu")) as shard:
+            return self._run(arguments, shard)
+
+    def _run(self, arguments: dict[str, Any], shard: Shard) -> int:
+        directory = RunDirectory(self.run_directory)
+        finished = directory.result()
+        more = self.max_steps is not None and finished is not None and not finished.finished
+        began = time.monotonic()
+        if finished is not None and not (more and directory.has_checkpoint()):
+            say(f"{self.run_directory} has ended: nothing to resume.")
+            path = finished
+        elif directory.has_checkpoint():
+            path = resume_flow(
+                directory.checkpoint,
+                progress=self.progress,
+                checkpoint_seconds=self.checkpoint_seconds,
+                device=self.device,
+                max_steps=self.max_steps,
+                shard=shard,
+            )
+        else:
+            say("There is no checkpoint yet: starting again from config.json.")
+            own: dict[str, Any] = {
+                "progress": self.progress,
+                "checkpoint_seconds": self.checkpoint_seconds,
+                "json": self.json,
+            }
+            own |= {"device": self.device} if self.device else {}
+            own |= {"max_steps": self.max_steps} if self.max_steps else {}
+            try:
+                again = Flow(out=self.run_directory, overwrite=True, **(arguments | own))
+            except TypeError as error:
+                raise OSError(f"{directory.config} is damaged: it is not the configuration of a run.") from error
+            return again._run(shard)
+        if not shard.leads:
+            return 0 if path.finished else 1
+        return _report(directory, path, time.monotonic() - began, arguments["figures"], self.json)
+
+
+def _report(directory: RunDirectory, path: Trajectory, seconds: float, figures: bool, json_file: Path | None) -> int:
+    """Save and print what came out. Exit status 1 if the requested end was not reached."""
+    files = directory.finish(path, figures)
+    result = summarise(path)
+    write_json(json_file, result | {"seconds": seconds, "files": [str(file) for file in files]})
+    for status in dict.fromkeys(result["status"]):
+        say(status)
+    end = float(path.log_time[-1].max()) / math.log(10)
+    say(f"log10 t = {end:.6g} after {path.stats['steps']} steps in {seconds:.1f} s.")
+    say(f"Results are in {directory.path}: " + ", ".join(file.name for file in files))
+    return 0 if path.finished else 1

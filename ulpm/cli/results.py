@@ -1,0 +1,106 @@
+"""``ulpm plot``, ``ulpm table`` and ``ulpm certify``: look at saved runs."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from ulpm import _checks, _files
+from ulpm.cli.output import say, show, write_json
+from ulpm.plotting import plot_certificate, save_figures
+from ulpm.plotting.files import save_figure
+from ulpm.summary import certificate_summary, certificate_table, markdown_table, summarise
+from ulpm.trajectory import Trajectory
+
+__all__ = ["Certify", "Plot", "Table"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Plot:
+    """Draw the figures of saved runs; the metrics, loss, margin and invariants of several are laid over each other."""
+
+    runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """Run directories or trajectory files."""
+    out: Path | None = None
+    """Directory for the figures; by default that of the first run."""
+    formats: tuple[Literal["png", "svg", "pdf"], ...] = ("png",)
+    """File formats."""
+    json: Path | None = None
+    """Write the list of figures here in JSON."""
+
+    def run(self) -> int:
+        paths = _load(self.runs)
+        first, *others = paths.values()
+        here = self.runs[0] if self.runs[0].is_dir() else self.runs[0].parent
+        drawn = save_figures(
+            first, self.out or here, self.formats, others=others, labels=list(paths) if others else None
+        )
+        for file in drawn:
+            say(str(file))
+        write_json(self.json, {"figures": [str(file) for file in drawn]})
+        return 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """Print the results of saved runs side by side, beside the limits that theory gives."""
+
+    runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """Run directories or trajectory files."""
+    out: Path | None = None
+    """Write the table here in Markdown."""
+    json: Path | None = None
+    """Write the numbers here in JSON."""
+
+    def run(self) -> int:
+        paths = _load(self.runs)
+        table = markdown_table(paths)
+        show(table)
+        if self.out is not None:
+            _files.write_text(self.out, table)
+        write_json(self.json, {name: summarise(path) for name, path in paths.items()})
+        return 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Certify:
+    """Show what the states of a saved run prove about the optimum: bounds that close as the run goes on.
+
+    Writes certificate.md and certificate.png beside the run.
+    """
+
+    run_directory: Annotated[Path, tyro.conf.Positional]
+    """A run directory or trajectory file."""
+    device: str = "cpu"
+    """Where to certify the snapshots of a file of an earlier version, which has no certificates."""
+    json: Path | None = None
+    """Write the bounds and residuals here in JSON."""
+
+    def run(self) -> int:
+        _checks.device(self.device)
+        ((name, saved),) = _load([self.run_directory]).items()
+        path = saved.certified(self.device)
+        if path is not saved:
+            say(f"{name} was saved without certificates: these are of its {len(path.log_time)} snapshots.")
+        table = certificate_table(path)
+        show(table)
+        here = self.run_directory if self.run_directory.is_dir() else self.run_directory.parent
+        _files.write_text(here / "certificate.md", table)
+        save_figure(plot_certificate(path), here / "certificate.png", "png")
+        say(f"Results are in {here}: certificate.md, certificate.png")
+        write_json(self.json, certificate_summary(path))
+        return 0
+
+
+def _load(runs: Sequence[Path]) -> dict[str, Trajectory]:
+    if not runs:
+        raise ValueError("at least one run directory must be given.")
+    files = [run / "trajectory.safetensors" if run.is_dir() else run for run in runs]
+    names = [run.resolve().name if run.is_dir() else run.stem for run in runs]
+    if len(set(names)) < len(names):
+        names = [str(run) for run in runs]
+    if len(set(names)) < len(names):
+        raise ValueError("every run must be given once only.")
+    return {name: Trajectory.load(file) for name, file in zip(names, files, strict=True)}
