@@ -1,5 +1,6 @@
 """Arithmetic that survives losses of any size: the only place that thinks about overflow, underflow and subnormals."""
 
+import functools
 import math
 
 import torch
@@ -13,12 +14,12 @@ def clamped_exp_(x: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
     The floor keeps the result, and the product of two such results, out of the subnormal range, whose arithmetic is
     slow on a CPU. It lies far below the rounding error of anything added to 1: 1e-154 in float64, 1e-19 in float32.
     """
-    return x.clamp_(min=math.log(_root_of_tiny(x))).exp_()
+    return x.clamp_(min=math.log(_root_of_tiny(x.dtype))).exp_()
 
 
 def softplus(x: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
     """log(1 + e^x) to full relative precision wherever e^x is a normal number."""
-    return torch.nn.functional.softplus(x, threshold=-_log_epsilon(x) + 4)
+    return torch.nn.functional.softplus(x, threshold=-_log_epsilon(x.dtype) + 4)
 
 
 def log_loss_and_shares(
@@ -31,16 +32,18 @@ def log_loss_and_shares(
     ``clamped_exp_``.
     """
     top = log_odds.amax(-1, keepdim=True)
-    raised = top.clamp(min=_log_epsilon(top) - 4)
+    raised = top.clamp(min=_log_epsilon(top.dtype) - 4)
     rise = raised - top
     x = log_odds + rise
     total = softplus(x).sum(-1, keepdim=True)
-    return total.log().sub_(rise), x.sigmoid_().div_(total).clamp_(min=1e4 * _root_of_tiny(x))
+    return total.log().sub_(rise), x.sigmoid_().div_(total).clamp_(min=1e4 * _root_of_tiny(x.dtype))
 
 
-def _root_of_tiny(x: Tensor) -> float:
-    return math.exp(0.5 * math.log(torch.finfo(x.dtype).tiny) + 1e-5)
+@functools.cache
+def _root_of_tiny(dtype: torch.dtype) -> float:
+    return math.exp(0.5 * math.log(torch.finfo(dtype).tiny) + 1e-5)
 
 
-def _log_epsilon(x: Tensor) -> float:
-    return math.log(torch.finfo(x.dtype).eps)
+@functools.cache
+def _log_epsilon(dtype: torch.dtype) -> float:
+    return math.log(torch.finfo(dtype).eps)

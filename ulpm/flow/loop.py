@@ -7,7 +7,6 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from ulpm.field import Loss
 from ulpm.flow.clock import LossInside, clock_inside_step, clock_through_step, log_time
 from ulpm.flow.cohort import Cohort, largest_cohort
 from ulpm.flow.controller import StepSizeController, error_ratio
@@ -92,7 +91,9 @@ class FlowLoop:
         rate = torch.empty_like(y)
         # A cohort at a time, which is as much as memory was asked for.
         parts = torch.split(torch.arange(len(y)), largest_cohort(len(y), system.numbers, y.device))
-        log_loss = torch.cat([system.rate(y[rows[0] : rows[-1] + 1], rate[rows[0] : rows[-1] + 1]) for rows in parts])
+        slices = [slice(int(rows[0]), int(rows[-1]) + 1) for rows in parts]
+        losses = [system.rate_and_margin(y[part], rate[part]) for part in slices]
+        log_loss = torch.cat([part_loss for part_loss, _ in losses])
         size, speed, log_loss = _to_host(*system.inner.norms(y, rate), log_loss)
         # Cautious; the controller soon finds the right size.
         first = 0.5 * rtol ** (1 / DORMAND_PRINCE.order) * size / speed
@@ -118,10 +119,8 @@ class FlowLoop:
         nobody = cohort.take(replicas[:0])
         loop = cls(system, milestones, recorder, nobody, cohort, y.clone(), rtol)
         loop.counts["field_evaluations"] += len(y)
-        for rows in parts:
-            part = y[rows[0] : rows[-1] + 1]
-            loop._record(rows, cohort.next_record[rows], part, _known(cohort.clock[rows], system.loss(part)))
-            loop.counts["loss_evaluations"] += len(rows)
+        for rows, part, loss in zip(parts, slices, losses, strict=True):
+            loop._record(rows, cohort.next_record[rows], y[part], _known(cohort.clock[rows], *loss))
         cohort.next_record += 1
         for replica in replicas[speed == 0].tolist():
             loop.status[replica] = Status.STATIONARY
@@ -292,7 +291,8 @@ class FlowLoop:
         for _ in range(_LANDING_ATTEMPTS):
             y = method.interpolate(step, theta.to(c.y), where)
             clock = clock_inside_step(start_clock, inside, theta)
-            known = _known(clock, self.system.loss(y))
+            loss = self.system.loss(y)
+            known = _known(clock, loss.log_loss, loss.margin)
             self.counts["loss_evaluations"] += len(mark)
             log_loss = known["log_loss"]
             miss = self.milestones.position(clock, log_loss, replicas) - mark
@@ -346,9 +346,11 @@ class FlowLoop:
         c.keep(~torch.stack(list(endings.values())).any(0))
 
 
-def _known(clock: Float[Tensor, " S"], loss: Loss) -> dict[str, Float[Tensor, " S"]]:
+def _known(
+    clock: Float[Tensor, " S"], log_loss: Float[Tensor, " S"], margin: Float[Tensor, " S"]
+) -> dict[str, Float[Tensor, " S"]]:
     """What a record says of the loss, from T = t·L."""
-    log_loss, margin = _to_host(loss.log_loss, loss.margin)
+    log_loss, margin = _to_host(log_loss, margin)
     return {"log_time": log_time(clock, log_loss), "log_loss": log_loss, "margin": margin}
 
 

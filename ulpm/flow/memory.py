@@ -1,5 +1,6 @@
 """What a run will need at its peak, said before it starts."""
 
+import re
 from pathlib import Path
 
 import torch
@@ -49,8 +50,8 @@ def available_bytes(device: torch.device) -> int | None:
     table = Path("/proc/meminfo")
     if not table.exists():
         return None
-    entries = dict(line.split(":", 1) for line in table.read_text().splitlines() if ":" in line)
-    return int(entries["MemAvailable"].split()[0]) * 1024 if "MemAvailable" in entries else None
+    found = re.search(r"^MemAvailable:\s+(\d+) kB", table.read_text(), re.MULTILINE)
+    return None if found is None else int(found[1]) * 1024
 
 
 def check_memory(problem: Problem, state: State, records: int, snapshots: int, shard: Shard = ALONE) -> None:

@@ -63,6 +63,13 @@ class FlowSystem:
         """Write dy/ds into ``out`` and return log L."""
         return self.field(*self.unpack(y), out=self.unpack(out))[0].log_loss
 
+    def rate_and_margin(
+        self, y: Float[Tensor, "B D"], out: Float[Tensor, "B D"]
+    ) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
+        """Write dy/ds into ``out`` and return log L and the margin."""
+        loss, _, _ = self.field(*self.unpack(y), out=self.unpack(out))
+        return loss.log_loss, loss.margin
+
     def rate_near(self, log_loss: Float[Tensor, " B"], change: Float[Tensor, " B"]) -> RateFunction:
         """``rate`` at points whose log L differs from ``log_loss`` by about ``change``, both on the host.
 
