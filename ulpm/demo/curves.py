@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from jaxtyping import Float
 from torch import Tensor
@@ -33,27 +33,32 @@ class Curve:
 
 @dataclasses.dataclass(frozen=True)
 class Panel:
-    """Curves over the common time axis on a vertical axis of their own; ``level`` is a dashed line with a name."""
+    """Curves over the common time axis on a vertical axis of their own.
+
+    ``level`` is a dashed line, with a name above its ``level_end``.
+    """
 
     title: str
     curves: list[Curve]
     range: tuple[float, float]
     ticks: list[tuple[float, str]]
     level: tuple[float, str] | None = None
+    level_end: Literal["left", "right"] = "right"
 
 
 def metrics_panel(metrics: Mapping[str, Float[Tensor, " F"]]) -> Panel:
-    """Three metrics that vanish at neural collapse, on a logarithmic axis."""
+    """Three metrics that vanish at neural collapse, on a logarithmic axis that holds 10 and all that is greater."""
     logs = {key: metrics[key].log10() for key in _METRICS}
-    lowest = min(float(value[value.isfinite()].min()) for value in logs.values() if bool(value.isfinite().any()))
-    bottom = max(_LEAST_METRIC, math.floor(lowest))
+    finite = [value[value.isfinite()] for value in logs.values() if bool(value.isfinite().any())]
+    bottom = max(_LEAST_METRIC, math.floor(min(float(value.min()) for value in finite)))
+    top = max(1.0, max(float(value.max()) for value in finite) + 0.3)
     step = 1 if bottom >= -3 else 2 if bottom >= -6 else 4
     ticks = [(float(y), "1" if y == 0 else power_of_ten(y)) for y in range(0, int(bottom) - 1, -step)]
     curves = [
         Curve(name, [max(y, bottom) for y in logs[key].tolist()], [scientific(y) for y in logs[key].tolist()])
         for key, name in _METRICS.items()
     ]
-    return Panel("Distance from neural collapse", curves, (bottom - 0.3, 1.0), ticks)
+    return Panel("Distance from neural collapse", curves, (bottom - 0.3, top), ticks)
 
 
 def loss_panel(log10_loss: Float[Tensor, " F"], title: str) -> Panel:
@@ -75,7 +80,11 @@ def loss_panel(log10_loss: Float[Tensor, " F"], title: str) -> Panel:
 def bounds_panel(
     lower: Float[Tensor, " F"], upper: Float[Tensor, " F"], level: tuple[float, str] | None, logarithmic: bool = False
 ) -> Panel:
-    """Lower and upper bound of the optimum v* that each moment proves, and v* where it is known."""
+    """Lower and upper bound of the optimum v* that each moment proves, and v* where it is known.
+
+    Its name is at the end, where the bounds of a flow have met it. Those of a network, on a logarithmic axis, stay
+    close to it on either side; at the start there is no upper bound yet, and room.
+    """
     place = math.log10 if logarithmic else float
     low = float(lower.min())
     found = upper[upper.isfinite()] if bool(upper.isfinite().any()) else lower
@@ -95,6 +104,7 @@ def bounds_panel(
         (place(bottom), place(top)),
         [(place(x), f"{x:g}") for x in marks],
         None if level is None else (place(level[0]), level[1]),
+        "left" if logarithmic else "right",
     )
 
 

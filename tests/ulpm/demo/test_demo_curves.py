@@ -19,6 +19,14 @@ def test_metrics_are_drawn_by_their_logarithm_down_to_the_edge() -> None:
     assert panel.range[0] < -14
 
 
+def test_a_metric_that_starts_large_stays_within_its_panel() -> None:
+    values = torch.tensor([71.0, 1.0], dtype=torch.float64)
+    small = torch.tensor([1.0, 0.1], dtype=torch.float64)
+    panel = metrics_panel({"nc1_pinv": values, "nc2_angle_means": small, "nc3_difference": small})
+    assert max(panel.curves[0].heights) < panel.range[1] < math.log10(71) + 0.5
+    assert metrics_panel(dict.fromkeys(KEYS, small)).range[1] == 1.0
+
+
 def test_a_metric_that_does_not_exist_is_not_drawn() -> None:
     values = torch.tensor([math.nan, 0.1], dtype=torch.float64)
     panel = metrics_panel(dict.fromkeys(KEYS, values))
@@ -58,6 +66,13 @@ def test_bounds_of_a_network_are_logarithmic() -> None:
     panel = bounds_panel(lower, upper, (math.log10(100), "v*"), logarithmic=True)
     assert panel.range == pytest.approx((1, 4))
     assert [label for _, label in panel.ticks] == ["10", "100", "1000", "10000"]
+
+
+def test_the_name_of_the_optimum_is_where_no_bound_runs_through_it() -> None:
+    lower = torch.tensor([120.0, 71.0], dtype=torch.float64)
+    upper = torch.tensor([math.inf, 226.0], dtype=torch.float64)
+    assert bounds_panel(lower, upper, (127.0, "v*"), logarithmic=True).level_end == "left"
+    assert bounds_panel(lower, upper, (127.0, "v*")).level_end == "right"
 
 
 def test_without_any_upper_bound_the_lower_one_is_drawn() -> None:

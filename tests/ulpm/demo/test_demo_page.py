@@ -2,6 +2,7 @@
 
 import base64
 import io
+import itertools
 import json
 import shutil
 import struct
@@ -16,6 +17,7 @@ from matplotlib.image import imread
 import ulpm
 from ulpm import demo
 from ulpm.cli import main
+from ulpm.demo.network import network_scenario
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium, which drives the browser, is not installed")
 
@@ -207,6 +209,38 @@ def test_scene_and_controls_are_on_the_first_screen(browser: Any, own_page: Path
         assert box["right"] <= size[0]
         assert box["bottom"] <= size[1]
     assert min(page.find("#play").size.values()) >= 44
+
+
+def test_in_a_frame_the_controls_do_not_cover_what_the_marks_mean(browser: Any, tmp_path: Path) -> None:
+    demo.write_page(tmp_path / "many.html", [network_scenario()] * 8, "ulpm demo")
+    page = Page(browser, tmp_path / "many.html", FRAME)
+    legend, controls = page.find("figcaption").rect, page.find(".controls").rect
+    assert legend["y"] + legend["height"] <= controls["y"]
+
+
+def test_no_label_of_the_time_axis_runs_into_another(browser: Any, tmp_path: Path) -> None:
+    demo.write_page(tmp_path / "late.html", [demo.own_setting([2, 2], 2, seed=0, log10_time=1000)], "ulpm demo")
+    for size in (DESKTOP, PHONE):
+        page = Page(browser, tmp_path / "late.html", size)
+        ticks = page.browser.find_elements("css selector", "#ticks span")
+        boxes = [tick.rect for tick in ticks if tick.is_displayed()]
+        assert len(boxes) >= 4
+        for left, right in itertools.pairwise(boxes):
+            assert left["x"] + left["width"] + 3 < right["x"]
+
+
+def test_the_name_of_the_optimum_is_at_the_end_that_its_panel_says(browser: Any, tmp_path: Path) -> None:
+    demo.write_page(tmp_path / "network.html", [network_scenario()], "ulpm demo")
+    page = Page(browser, tmp_path / "network.html")
+    word, plot = (page.find(f".panel:last-child {part}").rect for part in (".annotation-text", ".plot"))
+    assert page.find(".panel:last-child .annotation-text").text.startswith("v* = ")
+    assert word["x"] - plot["x"] < plot["width"] / 4
+
+
+def test_the_command_that_makes_the_page_is_shown_as_one(browser: Any, own_page: Path) -> None:
+    page = Page(browser, own_page)
+    assert page.find("#origin code").text.startswith("ulpm demo --out own.html --class-counts 6,6,6,3")
+    assert "`" not in page.find("#origin").text
 
 
 def test_everything_that_acts_has_a_name(browser: Any, own_page: Path) -> None:

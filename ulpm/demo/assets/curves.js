@@ -90,7 +90,7 @@ function traces(scenario, panel) {
 function layout(scenario, panel, margin) {
   const axis = { zeroline: false, fixedrange: true, gridcolor: "#e6e9ec", linecolor: "#888", ticks: "outside", ticklen: 4, showline: true };
   const ticked = (ticks) => ({ tickvals: ticks.map(([at]) => at), ticktext: ticks.map(([, label]) => label) });
-  const [level, last] = [panel.level, margin === LAST_MARGIN];
+  const [level, end, last] = [panel.level, panel.level_end, margin === LAST_MARGIN];
   return {
     margin,
     showlegend: false,
@@ -101,7 +101,7 @@ function layout(scenario, panel, margin) {
     yaxis: { ...axis, range: panel.range, ...ticked(panel.ticks) },
     shapes: level ? [{ type: "line", x0: 0, x1: 1, y0: level[0], y1: level[0], line: { color: "#1a1a1a", width: 1.4, dash: "4px,4px" } }] : [],
     annotations: level
-      ? [{ x: 0.995, y: level[0], xanchor: "right", yanchor: "bottom", text: level[1], showarrow: false, font: { size: 14, color: "#1a1a1a" } }]
+      ? [{ x: end === "left" ? 0.005 : 0.995, y: level[0], xanchor: end, yanchor: "bottom", text: level[1], showarrow: false, font: { size: 14, color: "#1a1a1a" } }]
       : [],
   };
 }

@@ -121,7 +121,9 @@ function start() {
   });
   if (DATA.scenarios.length === 1) byId("scenarios").hidden = true;
   const versions = Object.entries(DATA.versions).map(([name, version]) => `${name} ${version}`).join(", ");
-  byId("origin").textContent = `Made by \`${DATA.command}\` (${versions}).`;
+  byId("origin").append("Made by ");
+  make("code", "", byId("origin")).textContent = DATA.command;
+  byId("origin").append(` (${versions}).`);
   byId("play").addEventListener("click", () => setPlaying(!playing));
   byId("slider").addEventListener("input", (event) => { setPlaying(false); goTo(event.target.value / 1000); });
   document.addEventListener("keydown", onKey);
