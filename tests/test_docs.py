@@ -1,5 +1,6 @@
 """The site shows every public name, and neither a dead link nor code that nobody ran can get into it."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,8 @@ sys.path.insert(0, str(DOCS / "_extensions"))
 
 from plain_docstrings import convert  # noqa: E402
 
+# Characters of a line of code that the site shows without scrolling.
+_WIDEST = 100
 CONF = f"""
 import sys
 sys.path.insert(0, {str(DOCS / "_extensions")!r})
@@ -37,6 +40,23 @@ def test_the_api_has_every_public_name() -> None:
         assert f":: ulpm.{name}\n" in text, name
     for name in ulpm.plotting.__all__:
         assert f":: ulpm.plotting.{name}\n" in text, name
+
+
+def test_code_on_the_pages_fits_into_its_frame() -> None:
+    for page in DOCS.glob("*.md"):
+        for cell in re.findall(r"```\{code-cell\}.*?\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
+            for line in cell.splitlines():
+                assert len(line) <= _WIDEST, f"{page.name}: {line}"
+
+
+def test_results_have_titles_of_their_own_in_the_contents() -> None:
+    listed = re.findall(r"^(.+) <(/\w+_experiments/results/.+)>$", (DOCS / "index.md").read_text(), re.MULTILINE)
+    pages = {
+        f"/{page.relative_to(DOCS.parent).with_suffix('')}"
+        for page in DOCS.parent.glob("*_experiments/results/**/*.md")
+    }
+    assert {page for _, page in listed} == pages
+    assert len({title for title, _ in listed}) == len(pages)
 
 
 def test_dead_links_and_code_that_is_not_run_fail_the_build(tmp_path: Path) -> None:
