@@ -32,11 +32,11 @@ class Recipe:
     bias: bool = False
     """Give the last layer a bias, which the ULPM has not."""
     dataset: Literal["mnist", "kmnist", "fashion-mnist", "cifar10", "fashion-mnist-sample"] = "fashion-mnist"
-    """Data set."""
+    """Data set; fashion-mnist-sample, 1,000 images, is in the package and needs no download."""
     data: Path | None = None
-    """Folder with the files of the data set, if they are not to be searched for."""
+    """Folder with its published files; by default /usr/share/datasets and the cache, which ULPM_CACHE moves."""
     download: bool = True
-    """Download the data set if it is not on this machine."""
+    """Download the data set into the cache if it is not on this machine."""
     subset: int | None = None
     """Train on that many images, the same number of each class."""
     class_counts: str | None = None
@@ -54,8 +54,7 @@ class Recipe:
     weight_decay: float = 0.0
     """Weight decay of all parameters; with it Σ_k w_k is not conserved."""
     batch_size: int = 128
-    """Samples in a batch, over all processes. The last batch of an epoch is kept; a single sample left over joins the
-    batch before it."""
+    """Samples in a batch, over all processes; an epoch's last batch is kept, a lone sample joins the one before."""
     dtype: Literal["float32", "float64"] = "float32"
     """Number format of parameters."""
     bf16: bool = False

@@ -56,9 +56,9 @@ class Reproduce:
     control_weight_decay: float = 0.0
     """Train each network a second time with this weight decay, which the paper has not, to show what it changes."""
     data: Path | None = None
-    """Folder with a folder for each data set, if they are not to be searched for."""
+    """Folder with a folder for each data set; by default they are searched for as `train --help` says."""
     download: bool = True
-    """Download data sets that are not on this machine."""
+    """Download data sets that are not on this machine into the cache."""
     device: str = "cpu"
     """Where to compute: cpu, cuda or cuda:1."""
     progress: bool = True

@@ -14,6 +14,7 @@ import pytest
 import ulpm
 from real_experiments.__main__ import main
 from real_experiments.schedule import measured_epochs, snapshot_epochs
+from real_experiments.sources import CACHE_VARIABLE, PUBLISHED
 from real_experiments.training_directory import TrainingDirectory
 
 SIZES = "--model resnet18 --width 4 --dataset fashion-mnist-sample --class-counts 12,10,8 --batch-size 8"
@@ -169,6 +170,15 @@ def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixtu
         main([command, "--help"])
     assert ended.value.code == 0
     assert "--json" in capsys.readouterr().out
+
+
+def test_the_help_says_where_data_are_searched_for(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    words = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    data = words.split("--data {None}|PATH ")[1].split("--download")[0]
+    assert str(PUBLISHED["fashion-mnist"].package.parent) in data
+    assert CACHE_VARIABLE in data
 
 
 def process(out: Path, *more: str) -> subprocess.Popen[bytes]:
