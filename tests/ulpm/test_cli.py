@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +69,17 @@ def test_flow_starts_from_images_files_and_replicas(tmp_path: Path) -> None:
     assert load(tmp_path / "file" / "trajectory.safetensors").problem == ulpm.Problem([4, 4], 3)
     assert load(tmp_path / "images" / "trajectory.safetensors").problem.num_samples == 1000
     assert load(tmp_path / "batch" / "trajectory.safetensors").log_time.shape == (3, 4)
+
+
+def test_figures_of_several_runs_do_not_replace_those_of_one(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(run, tmp_path / "other")
+    assert main(["plot", str(run)]) == 0
+    before = (run / "metrics.png").read_bytes()
+    assert main(["plot", str(run), str(tmp_path / "other")]) == 1
+    assert "say where to draw with --out" in capsys.readouterr().err
+    assert (run / "metrics.png").read_bytes() == before
 
 
 def test_plot_and_table_take_several_runs(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -24,7 +24,7 @@ class Plot:
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
     """Run directories or trajectory files."""
     out: Path | None = None
-    """Directory for the figures; by default that of the first run."""
+    """Directory for the figures; by default that of the run, if there is only one."""
     formats: tuple[Literal["png", "svg", "pdf"], ...] = ("png",)
     """File formats."""
     json: Path | None = None
@@ -32,6 +32,8 @@ class Plot:
 
     def run(self) -> int:
         paths = _load(self.runs)
+        if len(paths) > 1 and self.out is None:
+            raise ValueError("figures of several runs would replace those of the first: say where to draw with --out.")
         first, *others = paths.values()
         here = self.runs[0] if self.runs[0].is_dir() else self.runs[0].parent
         drawn = save_figures(

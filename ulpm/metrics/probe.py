@@ -1,7 +1,8 @@
 """Read features and logits off any torch classifier, and measure its neural collapse in one pass over the data."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -99,7 +100,8 @@ def measure(
     Shapes: inputs whatever the model takes, labels [B]; the results are float64 scalars.
 
     Errors: those of :func:`probe`; ValueError for no batches, features that are not [B, d], a label outside 0 … K−1,
-    a class without samples, entries that are not finite; TypeError for labels that are not integers.
+    a class without samples, entries that are not finite; TypeError for batches that are no pairs and labels that are
+    not integers.
 
     >>> model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 3))
     >>> batches = [(torch.randn(6, 4), torch.tensor([0, 1, 2, 0, 1, 2])) for _ in range(5)]
@@ -112,7 +114,7 @@ def measure(
     predictions: list[Tensor] = []
     device = _device(model)
     with probe(model, layer) as seen, _evaluation(model), torch.no_grad():
-        for inputs, labels in batches:
+        for inputs, labels in map(_pair, batches):
             model(inputs.to(device))
             if seen.logits.ndim != 2:
                 raise ValueError(
@@ -120,6 +122,8 @@ def measure(
                 )
             if moments is None:
                 num_classes, feature_dim = seen.classifier.shape
+                if layer is None:
+                    _check_outputs(labels, num_classes)
                 # Apple's devices have no float64.
                 moments = ClassMoments(num_classes, feature_dim, "cpu" if device.type == "mps" else device)
             moments.update(_at_least_float32(seen.features), labels)
@@ -129,6 +133,27 @@ def measure(
             raise ValueError("batches must hold at least one (inputs, labels) pair, but it is empty.")
         metrics = neural_collapse_from_moments(moments, _at_least_float32(seen.classifier), center)
     return metrics | {"nc4_mismatch": _mismatch(moments, features, predictions)}
+
+
+def _pair(batch: object) -> tuple[Any, Tensor]:
+    """A batch, if it is (inputs, labels)."""
+    if not (isinstance(batch, Sequence) and len(batch) == 2 and hasattr(batch[0], "to")):
+        raise TypeError(f"batches must hold pairs (inputs, labels) of tensors, but one is {_named(batch)}.")
+    inputs, labels = batch
+    return inputs, labels
+
+
+def _check_outputs(labels: Tensor, outputs: int) -> None:
+    """The layer that ran last may be no classifier, as where there is a second head."""
+    if isinstance(labels, Tensor) and labels.numel() and int(labels.max()) >= outputs:
+        raise ValueError(
+            f"labels go up to {int(labels.max())}, but the linear layer that ran last has only {outputs} outputs: "
+            "name the classifier with layer=..."
+        )
+
+
+def _named(thing: object) -> str:
+    return f"a {type(thing).__name__} of {len(thing)}" if isinstance(thing, Sequence) else f"a {type(thing).__name__}"
 
 
 def _mismatch(moments: ClassMoments, features: list[Tensor], predictions: list[Tensor]) -> Float[Tensor, ""]:

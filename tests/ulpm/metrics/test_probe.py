@@ -95,7 +95,7 @@ def test_the_hooks_are_gone_after_the_block_and_after_an_exception():
     with pytest.raises(RuntimeError, match="interrupted"):
         interrupted()
     assert hook_count(model) == 0
-    with pytest.raises(ValueError, match="y must lie in"):
+    with pytest.raises(ValueError, match="labels go up to 5"):
         measure(model, [(x, y + 3)])
     assert hook_count(model) == 0
 
@@ -196,11 +196,18 @@ def test_wrong_models_layers_and_batches_are_refused_in_one_sentence():
     with without_shape_checker():
         with pytest.raises(TypeError, match="y must be a tensor of integers"):
             measure(model, [(x, y.double())])
+        with pytest.raises(TypeError, match=r"batches must hold pairs .* but one is a Tensor"):
+            measure(model, [x])
+        with pytest.raises(TypeError, match=r"batches must hold pairs .* but one is a tuple of 3"):
+            measure(model, [(x, y, y)])
         with pytest.raises(TypeError, match=r"model must be a torch\.nn\.Module"):
             measure(lambda x: x, batches)
     sequence = nn.Linear(4, 3)
     with pytest.raises(ValueError, match=r"logits must have shape \[B, K\]"):
         measure(sequence, [(torch.zeros(2, 5, 4), torch.zeros(2, 5, dtype=torch.int64))])
+
+    with pytest.raises(ValueError, match=r"only 2 outputs: name the classifier with layer="):
+        measure(nn.Sequential(model, nn.Linear(3, 2)), batches)
 
 
 class Reader(nn.Module):
