@@ -89,6 +89,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"theory_experiments: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
+        if os.environ.get("RANK", "0") != "0":
+            return 130
         print("theory_experiments: interrupted; what had ended is in the results, name the rest.", file=sys.stderr)
         return 130
 

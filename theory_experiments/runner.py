@@ -100,11 +100,16 @@ def run_experiment(
         for ending in ("png", "svg"):
             save_figure(figure, out / f"{name}.{ending}", ending)
     configs = {variant: _adapted(wrong, None, device) for variant, wrong in experiment.FALSIFIED.items()}
-    alone, found = Work(work.tell), {}
-    for variant, wrong in list(configs.items())[shard.rank :: shard.count]:
-        work.tell(f"falsified: {variant}")
-        found[variant] = [claim.to_json() for claim in experiment.check(wrong, experiment.simulate(wrong, alone))]
-    for others in shard.texts(json.dumps(found)):
+
+    def own_variants() -> str:
+        alone, own = Work(work.tell), {}
+        for variant, wrong in list(configs.items())[shard.rank :: shard.count]:
+            work.tell(f"falsified: {variant}")
+            own[variant] = [claim.to_json() for claim in experiment.check(wrong, experiment.simulate(wrong, alone))]
+        return json.dumps(own)
+
+    found: dict[str, Any] = {}
+    for others in shard.texts(shard.together(own_variants)):
         found |= json.loads(others)
     falsified = {variant: tuple(map(Claim.from_json, found[variant])) for variant in configs}
     knobs = {variant: dataclasses.asdict(wrong) for variant, wrong in configs.items()}

@@ -35,7 +35,7 @@ class Work:
         total = len(starts[0])
         shard = self._for(total)
         made = of(*(start[shard.part(total)] for start in starts))
-        return tuple(shard.join(part, total, axis=0) for part in made)
+        return tuple(shard.join(part.to(shard.device), total, axis=0).to(part.device) for part in made)
 
     def _for(self, replicas: int) -> Shard:
         """The processes, if there are enough replicas for them; what is small each does on its own."""

@@ -12,6 +12,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
@@ -21,6 +22,8 @@ from torch import Tensor
 from ulpm import _checks
 
 __all__ = ["ALONE", "Shard", "torchrun_shard"]
+
+Result = TypeVar("Result")
 
 _SENT_AT_ONCE = 2**20
 
@@ -96,7 +99,7 @@ class Shard:
 
     def texts(self, text: str) -> list[str]:
         """What each process says."""
-        letters = torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8)
+        letters = torch.tensor(list(text.encode()), dtype=torch.uint8)
         lengths = self.gather(torch.tensor(len(letters), device=self.device)).tolist()
         padded = torch.nn.functional.pad(letters, (0, max(lengths) - len(letters))).to(self.device)
         said = self.gather(padded).cpu()
@@ -107,6 +110,24 @@ class Shard:
         if self.count == 1:
             return list(flags)
         return [bool(n) for n in self.sum(torch.tensor(flags, dtype=torch.int64, device=self.device)).tolist()]
+
+    def together(self, work: Callable[[], Result]) -> Result:
+        """What ``work`` gives here, if it succeeds on every process; it may not speak to the others itself.
+
+        Raises: on all of them, what was raised here or else a ValueError with the sentence of the first that failed.
+        """
+        if self.count == 1:
+            return work()
+        done: list[Result] = []
+        refusal: Exception | None = None
+        try:
+            done.append(work())
+        except (ValueError, TypeError, OSError) as error:
+            refusal = error
+        sentences = [sentence for sentence in self.texts("" if refusal is None else str(refusal)) if sentence]
+        if sentences:
+            raise refusal or ValueError(sentences[0])
+        return done[0]
 
     def agree(self, work: Callable[[], object]) -> bool:
         """Whether ``work``, which the leading process alone does, succeeded: so all know.

@@ -199,9 +199,9 @@ TEXT = """K={K} n={n} d={d} from a random start to t = {end:g}, where other solv
 `solve_ivp` and torchdiffeq's `dopri5` integrate dΘ/dt = −∇L in flow time t with a field written for them (logits in a
 preallocated buffer, residuals summed rather than 1 − softmax) and `atol` = `rtol` × the root mean square of the start's
 entries; gradient descent takes {steps} steps of rate {rate:g}. A time is the median (least–greatest) of {repetitions}
-rounds, so that a disturbance of the machine is one of all methods: in a round each method, at each tolerance, runs three
-times in a row, and the fastest counts; for gradient descent it is the median of 3 runs. ulpm runs with `records=2`,
-recording included.
+rounds, so that a disturbance of the machine is one of all methods: in a round each method, at each tolerance, runs
+three times in a row, and the fastest counts; for gradient descent it is the median of 3 runs. ulpm runs with
+`records=2`, recording included.
 
 Errors are true ones, against scipy's DOP853 at rtol {reference:g}: ‖(W, H) − reference‖/ρ and abs(log L − reference).
 ulpm at its best differs from the reference by {agreement:.0e} in (W, H)/ρ. Times are compared at equal *measured*

@@ -6,12 +6,16 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import torch
 
 import ulpm
 from ulpm.distributed import ALONE, Shard
+from ulpm.flow.run import FlowRun
+from ulpm.flow.sweep import own_replicas
+from ulpm.flow.system import FlowSystem
 
 ROOT = Path(__file__).parents[2]
 COUNTS, DIM = [3, 2, 4], 5  # unequal classes, which 2, 3 and 4 processes share unevenly
@@ -26,6 +30,14 @@ from ulpm.distributed import torchrun_shard
 torch.set_num_threads(1)
 problem = ulpm.Problem({counts}, {dim})
 with torchrun_shard("cpu") as shard:
+    assert shard.together(lambda: shard.rank) == shard.rank
+    try:
+        # What only one process sees, all are told.
+        shard.together(lambda: ulpm.Problem([1] * (2 - shard.leads), 1))
+    except ValueError as error:
+        assert "at least 2 classes" in str(error)
+    else:
+        sys.exit("a process was refused alone")
     for name, replicas in (("flow", None), ("sweep", 5)):
         start = problem.random_state(replicas=replicas)
         path = ulpm.gradient_flow(problem, start, log10_time={log10_time}, records=5, snapshots=2, shard=shard)
@@ -100,6 +112,59 @@ def test_any_number_of_processes_takes_the_same_steps_and_makes_the_same_records
         # And one process goes on with what several have begun.
         checkpoint = tmp_path / f"{name}-checkpoint.safetensors"
         assert_the_same(ulpm.resume_flow(checkpoint, max_steps=1000), alone)
+
+
+class Counted(Shard):
+    """One of two processes whose other has nothing; what it sends is counted, in numbers."""
+
+    sent: ClassVar[list[int]] = []
+
+    def sum(self, part):
+        self.sent.append(part.numel())
+        return part.clone()
+
+    def gather(self, part):
+        self.sent.append(part.numel())
+        nothing = torch.full_like(part, -torch.inf)
+        return torch.stack([part, nothing])
+
+
+@pytest.mark.parametrize("samples", [10, 1000])
+def test_an_evaluation_and_a_product_are_one_message_whatever_the_number_of_samples(samples):
+    problem = ulpm.Problem([samples] * 4, 6)
+    shard = Counted(0, 2)
+    system = FlowSystem(problem, torch.device("cpu"), shard)
+    y = system.own(system.pack(problem.random_state()))
+    out = torch.empty_like(y)
+    linear, log_loss = system.linearise(y), system.loss(y).log_loss
+
+    def messages(work):
+        shard.sent.clear()
+        work()
+        return list(shard.sent)
+
+    near, far = (system.rate_near(log_loss, torch.full_like(log_loss, change)) for change in (1.0, 41.0))
+    assert messages(lambda: near(y, out)) == [4 * 6 + 1]
+    assert messages(lambda: far(y, out)) == [2, 4 * 6]
+    assert messages(lambda: linear.product(y, out)) == [4 * 6 + 1]
+    assert messages(lambda: system.inner.dot(y, y)) == [1]
+
+
+def test_replicas_that_wait_in_the_share_of_another_process_are_let_in():
+    problem = ulpm.Problem([500] * 10, 64)  # so large that a cohort on a CPU is one replica
+    arguments = {"log_time": 0.5, "log10_time": None, "log_loss": None, "config": None, "max_steps": 1000}
+    start = problem.random_state(replicas=3)
+    whole = FlowRun.prepare(problem, start, **arguments, rtol=1e-3, records=3, snapshots=0).loop
+    assert len(whole.waiting.replicas) == 2
+    with torch.inference_mode():
+        shares = [own_replicas(whole, Shard(rank, 2)) for rank in range(2)]
+        for share in shares:
+            while share.running:
+                share.advance()
+    assert [status for share in shares for status in share.status] == [ulpm.Status.LOG_TIME_REACHED] * 3
+    alone = ulpm.gradient_flow(problem, start, log_time=0.5, rtol=1e-3, records=3)
+    together = torch.cat([share.recorder.table["log_loss"] for share in shares], 1)
+    torch.testing.assert_close(together, alone.log_loss, rtol=1e-12, atol=1e-12)
 
 
 def flow_command(out, replicas):

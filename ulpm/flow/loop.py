@@ -125,7 +125,7 @@ class FlowLoop:
         for replica in replicas[speed == 0].tolist():
             loop.status[replica] = Status.STATIONARY
         cohort.keep(speed > 0)
-        loop._refill()
+        loop.refill()
         return loop
 
     @property
@@ -145,7 +145,7 @@ class FlowLoop:
         gone = (c.position / self.milestones.marks[-1, c.replicas]).sum()
         return 1 - (len(c.replicas) + len(self.waiting.replicas) - float(gone)) / len(self.status)
 
-    def _refill(self) -> None:
+    def refill(self) -> None:
         """Let waiting replicas in, once there is room for a good many."""
         c, waiting = self.cohort, self.waiting
         most = largest_cohort(len(self.final), self.system.numbers, self.final.device)
@@ -175,7 +175,7 @@ class FlowLoop:
         reached = c.next_record == len(self.milestones.marks)
         if bool((reached | c.failed).any()):
             self._end({self._success: reached, Status.STEP_TOO_SMALL: c.failed & ~reached})
-            self._refill()
+            self.refill()
 
     def _attempt(self, c: Cohort, stiff: bool) -> None:
         """Attempt one step of the replicas in ``c``, all with one method."""

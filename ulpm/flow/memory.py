@@ -38,9 +38,21 @@ def predicted_bytes(problem: Problem, state: State, records: int, snapshots: int
     working = (WORKING_VECTORS * item + RECORD_VECTORS[item] * 8) * own_numbers + 12 * K * own_samples * item
     kept = KEPT_VECTORS + (WAITING_VECTORS if under_way < own_replicas else 0) + snapshots
     own = own_replicas * (kept * own_numbers * item + 4 * d**2 * 8 + 30 * records * 8)
-    # The start is among what is kept if nothing is shared out.
-    whole = 0 if shard.count == 1 else replicas * (2 + snapshots) * numbers * item
-    return under_way * working + own + whole
+    return under_way * working + own + _whole_bytes(problem, replicas, records, snapshots, item, sweep, columns)
+
+
+def _whole_bytes(
+    problem: Problem, replicas: int, records: int, snapshots: int, item: int, sweep: Shard, columns: Shard
+) -> int:
+    """What each of several processes has besides its share: the start, the result, and of a sweep all its tables.
+
+    A checkpoint of a sweep also has the state and rate of each replica, and a copy of those of the ones under way.
+    """
+    if sweep.count == columns.count == 1:
+        return 0
+    numbers = (problem.num_classes + problem.num_samples) * problem.feature_dim
+    vectors, tables = (2 + snapshots, 0) if sweep.count == 1 else (6 + snapshots, 30 * records * 8)
+    return replicas * (vectors * numbers * item + tables + (problem.feature_dim**2 * 8 if tables else 0))
 
 
 def available_bytes(device: torch.device) -> int | None:

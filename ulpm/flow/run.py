@@ -155,35 +155,28 @@ class FlowRun:
         shard: Shard = ALONE,
     ) -> "FlowRun":
         """Check the arguments of ``gradient_flow`` and record the start. Nothing is written anywhere."""
-        facts = describe_run(problem, state, records, snapshots, config)
-        kind, end = _end(log_time, log10_time, log_loss)
-        _checks.real("rtol", rtol, above=0, below=1)
-        resolution = 8 * torch.finfo(state.W.dtype).eps
-        if rtol < resolution:
-            raise ValueError(f"rtol must be at least {resolution:.1g} for {state.W.dtype}, but {rtol!r} was given.")
-        _checks.integer("max_steps", max_steps, minimum=1)
-        check_memory(problem, state, records, snapshots, shard)
+
+        def accepted() -> tuple[dict[str, Any], Literal["log_time", "log_loss"], float]:
+            facts = describe_run(problem, state, records, snapshots, config)
+            kind, end = _end(log_time, log10_time, log_loss)
+            _checks.real("rtol", rtol, above=0, below=1)
+            resolution = 8 * torch.finfo(state.W.dtype).eps
+            if rtol < resolution:
+                raise ValueError(f"rtol must be at least {resolution:.1g} for {state.W.dtype}, but {rtol!r} was given.")
+            _checks.integer("max_steps", max_steps, minimum=1)
+            check_memory(problem, state, records, snapshots, shard)
+            facts |= {"method": "gradient flow", kind: end, "rtol": rtol, "max_steps": max_steps}
+            return facts, kind, end
+
+        # Memory that is free is not the same number everywhere.
+        facts, kind, end = shard.together(accepted)
         replicas = facts["replicas"] or 1
-        sweep, shard = shared_out(shard, replicas, problem.num_samples)
-        if sweep.count > 1:
-            rows = sweep.part(replicas)
-            state = State(state.W[rows], state.H[rows])
-        facts |= {"method": "gradient flow", kind: end, "rtol": rtol, "max_steps": max_steps}
-        with torch.no_grad():
-            system = FlowSystem(problem, state.W.device, shard)
-            y = system.pack(State(state.W, state.H[..., shard.part(problem.num_samples)]))
-            W, H = system.unpack(y)
-            parts = torch.split(y, largest_cohort(len(y), system.numbers, y.device))
-            log_loss_at_start = torch.cat([system.loss(part).log_loss for part in parts])
-            if not bool((torch.isfinite(log_loss_at_start) & torch.isfinite(state.squared_norm)).all()):
-                raise ValueError("the start is so large that its logits or its norm overflow: scale it down.")
-            if bool((state.squared_norm < _SMALLEST_SQUARED_NORM).any()):
-                nonzero = state.W.abs().amax((-2, -1)) + state.H.abs().amax((-2, -1)) > 0
-                if bool((nonzero & (state.squared_norm < _SMALLEST_SQUARED_NORM)).any()):
-                    raise ValueError("the start is so small that its norm underflows: scale it up.")
-            milestones = Milestones.until(kind, end, records, log_loss_at_start)
-            recorder = Recorder.for_start(problem, W, H, records, snapshots, shard)
-            return cls(FlowLoop.from_start(system, milestones, recorder, y, rtol), facts, sweep)
+        sweep, columns = shared_out(shard, replicas, problem.num_samples)
+        own = sweep.part(replicas)
+        start = State(state.W[own], state.H[own]) if sweep.count > 1 else state
+        # Of a sweep each process sees the starts of its own replicas only.
+        loop = sweep.together(lambda: _started(problem, start, kind, end, rtol, records, snapshots, columns))
+        return cls(loop, facts, sweep)
 
     def finish(
         self, progress: bool, checkpoint: str | os.PathLike[str] | None, checkpoint_seconds: float
@@ -242,6 +235,34 @@ class FlowRun:
                     bar.update(self.loop)
                 if time.monotonic() >= until or interrupted():
                     break
+
+
+def _started(
+    problem: Problem,
+    state: State,
+    kind: Literal["log_time", "log_loss"],
+    end: float,
+    rtol: float,
+    records: int,
+    snapshots: int,
+    shard: Shard,
+) -> FlowLoop:
+    """A loop at its start, which is recorded."""
+    with torch.no_grad():
+        system = FlowSystem(problem, state.W.device, shard)
+        y = system.pack(State(state.W, state.H[..., shard.part(problem.num_samples)]))
+        W, H = system.unpack(y)
+        parts = torch.split(y, largest_cohort(len(y), system.numbers, y.device))
+        log_loss = torch.cat([system.loss(part).log_loss for part in parts])
+        if not bool((torch.isfinite(log_loss) & torch.isfinite(state.squared_norm)).all()):
+            raise ValueError("the start is so large that its logits or its norm overflow: scale it down.")
+        if bool((state.squared_norm < _SMALLEST_SQUARED_NORM).any()):
+            nonzero = state.W.abs().amax((-2, -1)) + state.H.abs().amax((-2, -1)) > 0
+            if bool((nonzero & (state.squared_norm < _SMALLEST_SQUARED_NORM)).any()):
+                raise ValueError("the start is so small that its norm underflows: scale it up.")
+        milestones = Milestones.until(kind, end, records, log_loss)
+        recorder = Recorder.for_start(problem, W, H, records, snapshots, shard)
+        return FlowLoop.from_start(system, milestones, recorder, y, rtol)
 
 
 def _end(
