@@ -20,6 +20,7 @@ help:
 	@echo "make clean     remove the environment and everything built"
 
 $(STAMP): pyproject.toml constraints.txt
+	@echo "Setting up $(VENV): packages are downloaded and installed, which takes some minutes without a word."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[experiments,test,dev,bench,xarray]"
 	touch $(STAMP)
@@ -32,6 +33,7 @@ demo: $(STAMP)
 	$(BIN)/python -m real_experiments train --model vgg13 --width 8 --dataset fashion-mnist-sample --subset 500 \
 	    --batch-size 32 --epochs 60 --out runs/demo/network --overwrite
 	$(BIN)/python -m real_experiments compare runs/demo/network --out runs/demo/comparison
+	@echo "Now open runs/demo/demo.html, and see runs/demo/results.md and runs/demo/comparison/comparison.md."
 
 $(DOCS): $(STAMP)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[docs]"
