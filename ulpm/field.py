@@ -96,7 +96,7 @@ class LogLossField:
         """Write F(W, H) into ``out`` and return log L, by one message of processes that know log L ``near`` (W, H).
 
         Each scales its part of ∂L/∂W by e^{−near}, so that the parts and those of L are summed at once. Where log L is
-        too far from ``near`` for that, by 700 in float64 and 87 in float32, log L and the first part of F are not finite.
+        too far from ``near`` for that, by 700 in float64 and 87 in float32, it and the first part of F are not finite.
         """
         own = self._own_loss(W, H)
         weight = torch.exp(own.log_loss - near)
