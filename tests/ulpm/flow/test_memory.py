@@ -46,7 +46,10 @@ with torchrun_shard("cpu") as shard:
     before = peak_bytes()
     state = problem.random_state(replicas=replicas)
     path = ulpm.gradient_flow(problem, state, log_time=600, rtol=1e-5, records=4, snapshots=2, shard=shard)
-    print((peak_bytes() - before) / predicted_bytes(problem, state, 4, 2, shard), path.stats["jacobian_products"])
+    ratio = (peak_bytes() - before) / predicted_bytes(problem, state, 4, 2, shard)
+    said = shard.texts(f"{ratio} {path.stats['jacobian_products']}")
+    if shard.leads:
+        print(*said, sep="\\n")
 """
 
 
