@@ -57,6 +57,7 @@ def test_claims_do_not_depend_on_the_number_of_processes(processes: int, names: 
         assert (tmp_path / "several" / f"{name}.png").stat().st_size > 10_000
 
 
+@pytest.mark.slow
 def test_a_mistake_is_told_once(tmp_path: Path) -> None:
     done = run_on(2, ["nothing"], tmp_path)
     assert done.returncode != 0

@@ -72,8 +72,8 @@ def assert_the_same(path, alone):
     for name, values in alone.columns().items():
         # Drifts are round-off, or a difference that ends in it: of them no digit need agree.
         floor = 1e-13 if name.endswith("drift") else 1e-15
-        # Its weights e^−q magnify the relative rounding of margins q, 230 at the end.
-        rtol = 1e-9 if name == "complementarity" else 1e-10
+        # Batches of another size round differently, and its weights e^−q magnify that by the margins q, 230 at the end.
+        rtol = 1e-9 if name == "complementarity" and isinstance(alone.status, tuple) else 1e-10
         torch.testing.assert_close(path.columns()[name], values, rtol=rtol, atol=floor, equal_nan=True, msg=name)
     for a, b in ((path.final_state, alone.final_state), (path.snapshots, alone.snapshots)):
         torch.testing.assert_close(a.W, b.W, rtol=1e-10, atol=1e-11)
