@@ -49,8 +49,7 @@ def run(
     if device is not None:
         checks.device(device)
     # Read before anything is computed: a damaged file must not cost an hour.
-    if not shard.agree(lambda: results.read(out / CLAIMS)):
-        return []
+    shard.together(lambda: results.read(out / CLAIMS))
     console = Console(stderr=True, quiet=not shard.leads)
     done: list[Outcome] = []
     for experiment in experiments:

@@ -129,22 +129,6 @@ class Shard:
             raise refusal or ValueError(sentences[0])
         return done[0]
 
-    def agree(self, work: Callable[[], object]) -> bool:
-        """Whether ``work``, which the leading process alone does, succeeded: so all know.
-
-        Raises: in the leading process, what ``work`` raised.
-        """
-        refusal: Exception | None = None
-        if self.leads:
-            try:
-                work()
-            except (ValueError, TypeError, OSError) as error:
-                refusal = error
-        (refused,) = self.any(refusal is not None)
-        if refusal is not None:
-            raise refusal
-        return not refused
-
 
 ALONE = Shard()
 

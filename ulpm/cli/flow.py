@@ -1,7 +1,6 @@
 """``ulpm flow`` and ``ulpm resume``: simulate, save, and go on with what was interrupted."""
 
 import dataclasses
-import functools
 import math
 import time
 from pathlib import Path
@@ -98,8 +97,7 @@ class Flow:
             shard=shard,
         )
         # Only now, when every argument has been accepted, may anything be written.
-        if not shard.agree(functools.partial(directory.begin, self._arguments(), self.overwrite)):
-            return 1
+        shard.together(lambda: directory.begin(self._arguments(), self.overwrite) if shard.leads else None)
         path = run.finish(self.progress, directory.checkpoint, self.checkpoint_seconds)
         if not shard.leads:
             return 0 if path.finished else 1
