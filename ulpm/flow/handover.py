@@ -31,7 +31,7 @@ class HandOver:
     stiff_evaluations: int
     limited: float = 2.5
     patience: int = 8
-    trial_steps: int = 4
+    trial_steps: int = 3
     stability: float = 3.0
     product_cost: float = 1.5
     forgetting: float = 0.01

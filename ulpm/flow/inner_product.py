@@ -24,12 +24,15 @@ class InnerProduct:
 
     def dot(self, a: Float[Tensor, "B D"], b: Float[Tensor, "B D"]) -> Float[Tensor, " B"]:
         """⟨a, b⟩."""
+        return self.dots((a, b))[0]
+
+    def dots(self, *pairs: tuple[Float[Tensor, "B D"], Float[Tensor, "B D"]]) -> tuple[Float[Tensor, " B"], ...]:
+        """⟨a, b⟩ of each pair, by one message."""
         if self.shard.count == 1:
-            value: Tensor = vecdot(a, b)
-            return value
-        shared = vecdot(a[:, : self.split], b[:, : self.split])
-        total: Tensor = shared + self.shard.sum(vecdot(a[:, self.split :], b[:, self.split :]))
-        return total
+            return tuple(vecdot(a, b) for a, b in pairs)
+        split = self.split
+        own = self.shard.sum(torch.stack([vecdot(a[:, split:], b[:, split:]) for a, b in pairs]))
+        return tuple(vecdot(a[:, :split], b[:, :split]) + part for (a, b), part in zip(pairs, own, strict=True))
 
     def norms(self, *vectors: Float[Tensor, "B D"]) -> tuple[Float[Tensor, " B"], ...]:
         """‖a‖ of each, by one message."""

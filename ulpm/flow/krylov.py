@@ -1,7 +1,7 @@
 """Conjugate gradients for (σI − J) x = b with a symmetric J that is known by its products, a system a replica."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -9,7 +9,10 @@ from torch import Tensor
 
 from ulpm.flow.inner_product import InnerProduct
 
-__all__ = ["ConjugateGradients", "KrylovSolution"]
+__all__ = ["ConjugateGradients", "KnownImage", "KrylovSolution"]
+
+KnownImage = tuple[Tensor, Tensor]
+"""A vector x [B, D] and (σI − J)x."""
 
 _MOST_ITERATIONS = 500
 # On an accelerator it is cheaper to iterate in vain, which changes nothing, than to ask at every iteration.
@@ -39,10 +42,13 @@ class ConjugateGradients:
         rhs: Float[Tensor, "B D"],
         tolerance: Float[Tensor, " B"],
         x: Float[Tensor, "B D"],
+        known: Sequence[KnownImage] = (),
     ) -> KrylovSolution:
-        """Solve (σI − J) x = b from x = 0 until ‖b − (σI − J)x‖ ≤ ``tolerance``, or 64 ε‖b‖, and write it into ``x``.
+        """Solve (σI − J) x = b until ‖b − (σI − J)x‖ ≤ ``tolerance``, or 64 ε‖b‖, and write it into ``x``.
 
-        ``product(v, out)`` writes J v into ``out``. A replica that meets a direction of no positive curvature (σ below
+        ``product(v, out)`` writes J v into ``out``, and ``rhs`` becomes (σI − J)x, for its error is known. Systems with
+        the same matrix that were solved before, as pairs of x_j and (σI − J)x_j, save iterations: the first x is the
+        sum of the x_j whose image is closest to b. A replica that meets a direction of no positive curvature (σ below
         an eigenvalue of J), or runs out of iterations, is not converged. The stiffness is the largest diagonal entry of
         the Lanczos matrix that the coefficients of the iteration define, less σ. Source: Hestenes and Stiefel, 1952;
         Lanczos matrix: Saad, "Iterative Methods for Sparse Linear Systems", 2003, section 6.7.
@@ -51,11 +57,16 @@ class ConjugateGradients:
             self._work = rhs.new_empty(3, *rhs.shape)
         residual, direction, image = self._work
         residual.copy_(rhs)
-        direction.copy_(rhs)
         x.zero_()
         squared = self._inner.norms(residual)[0].square()
         goal = torch.maximum(tolerance.square(), squared * (64 * torch.finfo(rhs.dtype).eps) ** 2)
         positive = torch.isfinite(squared)
+        if known:
+            for (solution, its_image), weight in zip(known, self._weights(rhs, known, goal.sqrt()), strict=True):
+                x.addcmul_(solution, weight[:, None])
+                residual.addcmul_(its_image, -weight[:, None])
+            squared = self._inner.norms(residual)[0].square()
+        direction.copy_(residual)
         iterations = torch.zeros_like(shift, dtype=torch.int64)
         largest, carried = torch.zeros_like(shift), torch.zeros_like(shift)
         every = _ITERATIONS_BETWEEN_QUESTIONS.get(rhs.device.type, 8)
@@ -78,4 +89,26 @@ class ConjugateGradients:
             ratio = torch.where(going, squared / before, 0.0)
             carried = ratio * inverse
             direction.mul_(ratio[:, None]).add_(residual)
+        rhs.sub_(residual)
         return KrylovSolution(iterations, positive & (squared <= goal), largest - shift)
+
+    def _weights(
+        self, rhs: Float[Tensor, "B D"], known: Sequence[KnownImage], tolerance: Float[Tensor, " B"]
+    ) -> Float[Tensor, "j B"]:
+        """The α_j with the least ‖b − Σ α_j b_j‖, b_j the known images; 0 where their rounding would be seen."""
+        vectors = [image for _, image in known] + [rhs]
+        pairs = [(i, j) for j in range(len(vectors)) for i in range(j + 1) if i < len(known)]
+        products = self._inner.dots(*((vectors[i], vectors[j]) for i, j in pairs))
+        gram = rhs.new_zeros(len(rhs), len(known), len(vectors))
+        for (i, j), value in zip(pairs, products, strict=True):
+            gram[:, i, j] = value
+            if j < len(known):
+                gram[:, j, i] = value
+        numbers = torch.finfo(rhs.dtype)
+        sizes = gram.diagonal(dim1=1, dim2=2).clamp(min=numbers.tiny).sqrt()
+        matrix = gram[..., :-1] / (sizes[:, :, None] * sizes[:, None, :])
+        # Images may be parallel.
+        matrix.diagonal(dim1=1, dim2=2).add_(4 * numbers.eps)
+        shares = torch.linalg.solve_ex(matrix, gram[..., -1] / sizes).result
+        harmless = 16 * numbers.eps * shares.abs().sum(1, keepdim=True) <= tolerance[:, None]
+        return torch.where(harmless, shares / sizes, 0.0).mT

@@ -11,7 +11,7 @@ from ulpm.flow.clock import LossInside, clock_inside_step, clock_through_step, l
 from ulpm.flow.cohort import Cohort, largest_cohort
 from ulpm.flow.controller import StepSizeController, error_ratio
 from ulpm.flow.handover import HandOver
-from ulpm.flow.methods import DORMAND_PRINCE, RODAS4
+from ulpm.flow.methods import RODAS4, TSITOURAS
 from ulpm.flow.milestones import Milestones
 from ulpm.flow.rosenbrock import RosenbrockKrylov
 from ulpm.flow.runge_kutta import ExplicitRungeKutta, Trial, Workspace
@@ -74,8 +74,8 @@ class FlowLoop:
         self.final = final
         self.rtol = rtol
         work = Workspace()
-        self.stepper = ExplicitRungeKutta(DORMAND_PRINCE, final.dtype, final.device, work, system.inner)
-        self.stiff_stepper = RosenbrockKrylov(RODAS4, final.dtype, final.device, work)
+        self.stepper = ExplicitRungeKutta(TSITOURAS, final.dtype, final.device, work, system.inner)
+        self.stiff_stepper = RosenbrockKrylov(RODAS4, final.dtype, final.device, work, system.inner)
         self.controller = StepSizeController(self.stepper.order, integral=0.3, proportional=0.4)
         self.stiff_controller = StepSizeController(self.stiff_stepper.order, integral=1.0, proportional=0.0)
         self.hand_over = HandOver(self.stepper.evaluations_per_step, self.stiff_stepper.evaluations_per_step)
@@ -96,7 +96,7 @@ class FlowLoop:
         log_loss = torch.cat([part_loss for part_loss, _ in losses])
         size, speed, log_loss = _to_host(*system.inner.norms(y, rate), log_loss)
         # Cautious; the controller soon finds the right size.
-        first = 0.5 * rtol ** (1 / DORMAND_PRINCE.order) * size / speed
+        first = 0.5 * rtol ** (1 / TSITOURAS.order) * size / speed
         replicas = torch.arange(len(y))
         cohort = Cohort(
             replicas=replicas,

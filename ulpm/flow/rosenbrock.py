@@ -1,16 +1,22 @@
 """One step of a Rosenbrock method on a batch of stiff autonomous systems, each with its own step size."""
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from ulpm.flow.inner_product import InnerProduct
+from ulpm.flow.krylov import KnownImage
 from ulpm.flow.methods import RosenbrockTableau
 from ulpm.flow.runge_kutta import RateFunction, Trial, Workspace, combine, take, weighted_sums
 
 __all__ = ["Linearisation", "RosenbrockKrylov"]
+
+# Stages whose images the solve of the next ones starts from: two save a quarter of all products, more hardly any.
+_KNOWN = 2
 
 
 @runtime_checkable
@@ -28,12 +34,12 @@ class Linearisation(Protocol):
         rhs: Float[Tensor, "B D"],
         tolerance: Float[Tensor, " B"],
         out: Float[Tensor, "B D"],
+        known: Sequence[KnownImage],
     ) -> None:
-        """Write x with (shift·I − J) x = rhs, to a residual of ``tolerance``, into ``out``; nan where there is none."""
-        ...
+        """Write x with (shift·I − J) x = rhs, to a residual of ``tolerance``, into ``out``; nan where there is none.
 
-    def form(self, v: Float[Tensor, "B D"], work: Float[Tensor, "B D"]) -> Float[Tensor, " B"]:
-        """vᵀ J v; ``work`` is overwritten."""
+        ``rhs`` becomes (shift·I − J) x itself. ``known`` has pairs of an x and its image, of solves before.
+        """
         ...
 
 
@@ -43,7 +49,14 @@ class RosenbrockKrylov:
     What a Trial holds is valid until the next step in the same workspace, and its ``end`` while steps start there.
     """
 
-    def __init__(self, tableau: RosenbrockTableau, dtype: torch.dtype, device: torch.device, work: Workspace) -> None:
+    def __init__(
+        self,
+        tableau: RosenbrockTableau,
+        dtype: torch.dtype,
+        device: torch.device,
+        work: Workspace,
+        inner: InnerProduct | None = None,
+    ) -> None:
         def tensor(values: object) -> Tensor:
             return torch.tensor(values, dtype=dtype, device=device)
 
@@ -55,6 +68,7 @@ class RosenbrockKrylov:
         self._dense = tensor(tableau.dense)
         self._middle = tensor([0.25, 0.125]) @ self._dense
         self._work = work
+        self._inner = inner or InnerProduct()
 
     def step(
         self,
@@ -72,17 +86,26 @@ class RosenbrockKrylov:
         h = step_size[:, None]
         shift = 1 / (self._gamma * step_size)
         linear = linearise(y)
-        stages, rhs, end, other = self._work.vectors(len(self._a) + 1, y)
+        count = len(self._a) + 1
+        vectors, scratch, end, other = self._work.vectors(count + _KNOWN, y)
+        stages, images = vectors[:count], deque((scratch, *vectors[count:]))
         # The resolvent is at most 1/σ where J has no positive eigenvalue: a residual of tol·σ is an error of tol.
         residual = tolerance * shift
-        linear.solve(shift, rate, residual, stages[0])
+        rhs = images[0].copy_(rate)
+        linear.solve(shift, rhs, residual, stages[0], ())
         for i, (a, c) in enumerate(zip(self._a, self._c, strict=True), start=1):
+            # The images of the last stages stay, and that of this one takes the place of the oldest.
+            images.rotate(1)
+            rhs = images[0]
             combine(a, stages[:i], end).add_(y)
             rate_function(end, rhs)
             rhs.addcdiv_(combine(c, stages[:i], other), h)
-            linear.solve(shift, rhs, residual, stages[i])
+            known = [(stages[i - j], images[j]) for j in range(1, min(i, _KNOWN) + 1)]
+            linear.solve(shift, rhs, residual, stages[i], known)
         error = stages[-1]
-        form = linear.form(error, other)
+        # (σI − J)e is at hand.
+        squared, product = self._inner.dots((error, error), (error, rhs))
+        form = shift * squared - product
         end.add_(error)
         monitor = rate_function(end, rhs)
         middle = combine(self._middle, stages, other).add_(y, alpha=0.5).add_(end, alpha=0.5)

@@ -1,5 +1,7 @@
 """The flow as an autonomous system on flat vectors y = (W, H): what steppers see of a Problem."""
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -7,7 +9,7 @@ from torch import Tensor
 from ulpm.distributed import ALONE, Shard
 from ulpm.field import LogLossField, Loss
 from ulpm.flow.inner_product import InnerProduct
-from ulpm.flow.krylov import ConjugateGradients
+from ulpm.flow.krylov import ConjugateGradients, KnownImage
 from ulpm.flow.runge_kutta import RateFunction
 from ulpm.problem import Problem, State
 
@@ -110,18 +112,16 @@ class FlowLinearisation:
         rhs: Float[Tensor, "B D"],
         tolerance: Float[Tensor, " B"],
         out: Float[Tensor, "B D"],
+        known: Sequence[KnownImage] = (),
     ) -> None:
-        """Write x with (shift·I − J) x = rhs, to a residual of ``tolerance``, into ``out``; nan if not converged."""
-        solution = self._solver.solve(self.product, shift, rhs, tolerance, out)
+        """Write x with (shift·I − J) x = rhs, to a residual of ``tolerance``, into ``out``; nan if not converged.
+
+        ``rhs`` becomes (shift·I − J) x, and ``known`` has pairs of an x and its image, of solves before.
+        """
+        solution = self._solver.solve(self.product, shift, rhs, tolerance, out, known)
         self.products += solution.iterations
         self.stiffness = torch.maximum(self.stiffness, solution.stiffness)
         out.masked_fill_(~solution.converged[:, None], torch.nan)
-
-    def form(self, v: Float[Tensor, "B D"], work: Float[Tensor, "B D"]) -> Float[Tensor, " B"]:
-        """vᵀ J v; ``work`` is overwritten by J v."""
-        self.product(v, work)
-        self.products += 1
-        return self._system.inner.dot(v, work)
 
     def product(self, v: Float[Tensor, "B D"], out: Float[Tensor, "B D"]) -> None:
         """Write J v into ``out``."""

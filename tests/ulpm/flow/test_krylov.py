@@ -23,16 +23,21 @@ def product(v, out):
     out.copy_((J @ v[..., None])[..., 0])
 
 
-def solve(shift, rhs, tolerance):
+def solve(shift, rhs, tolerance, known=()):
     """(solution, x)"""
     x = torch.full_like(rhs, torch.nan)
-    return ConjugateGradients().solve(product, shift, rhs, tolerance, x), x
+    return ConjugateGradients().solve(product, shift, rhs.clone(), tolerance, x, known), x
+
+
+def image_of(x):
+    """(σI − J)x"""
+    image = torch.empty_like(x)
+    product(x, image)
+    return SHIFT[:, None] * x - image
 
 
 def residual(x):
-    image = torch.empty_like(x)
-    product(x, image)
-    return (RHS - SHIFT[:, None] * x + image).norm(dim=1)
+    return (RHS - image_of(x)).norm(dim=1)
 
 
 def test_each_replica_is_solved_to_its_own_tolerance():
@@ -88,3 +93,48 @@ def test_a_zero_right_hand_side_takes_no_iteration():
     solution, _ = solve(SHIFT, torch.zeros_like(RHS), torch.zeros(2, dtype=torch.float64))
     assert bool(solution.converged.all())
     assert solution.iterations.tolist() == [0, 0]
+
+
+def vectors(count):
+    return torch.randn(count, 2, 8, generator=GENERATOR, dtype=torch.float64)
+
+
+def test_the_right_hand_side_becomes_the_image_of_the_answer():
+    rhs, x = RHS.clone(), torch.empty_like(RHS)
+    ConjugateGradients().solve(product, SHIFT, rhs, torch.full((2,), 0.1, dtype=torch.float64), x)
+    assert bool(((RHS - rhs).norm(dim=1) > 1e-3).all())
+    torch.testing.assert_close(rhs, image_of(x), rtol=1e-13, atol=1e-13)
+
+
+def test_a_combination_of_images_that_are_known_takes_no_iteration():
+    first, second = vectors(2)
+    weights = torch.tensor([[2.0, -30.0], [0.5, 3.0]], dtype=torch.float64)
+    want = weights[0][:, None] * first + weights[1][:, None] * second
+    known = [(first, image_of(first)), (second, image_of(second))]
+    solution, x = solve(SHIFT, image_of(want), torch.full((2,), 1e-9, dtype=torch.float64), known)
+    assert solution.iterations.tolist() == [0, 0]
+    assert bool(solution.converged.all())
+    torch.testing.assert_close(x, want, rtol=1e-10, atol=1e-10)
+
+
+def test_the_start_is_the_combination_of_known_images_that_is_closest_to_the_right_hand_side():
+    known = [(x, image_of(x)) for x in vectors(2)]
+    # A tolerance that any start meets: what is returned is the start.
+    _, x = solve(SHIFT, RHS, torch.full((2,), 1e3, dtype=torch.float64), known)
+    for b in range(2):
+        images = torch.stack([image[b] for _, image in known], 1)
+        weights = torch.linalg.lstsq(images, RHS[b][:, None]).solution[:, 0]
+        want = sum(weight * vector[b] for weight, (vector, _) in zip(weights, known, strict=True))
+        torch.testing.assert_close(x[b], want, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("apart", [1e-4, 1e-8, 1e-12, 0.0])
+def test_known_images_that_are_nearly_parallel_or_zero_do_no_harm(apart):
+    first, other = vectors(2)
+    tolerance = torch.full((2,), 1e-11, dtype=torch.float64)
+    for second in (first + apart * other, apart * other):
+        known = [(first, image_of(first)), (second, image_of(second))]
+        solution, x = solve(SHIFT, RHS, tolerance, known)
+        assert bool(solution.converged.all())
+        assert bool((residual(x) <= 2 * tolerance).all())
+        assert int(solution.iterations.max()) <= 10

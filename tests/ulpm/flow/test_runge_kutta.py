@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.linalg import expm
 
-from ulpm.flow.methods import DORMAND_PRINCE
+from ulpm.flow.methods import TSITOURAS
 from ulpm.flow.runge_kutta import ExplicitRungeKutta, Workspace
 
 CPU = torch.device("cpu")
@@ -31,7 +31,7 @@ def exact(t):
 
 
 def stepper(dtype=torch.float64):
-    return ExplicitRungeKutta(DORMAND_PRINCE, dtype, CPU, Workspace())
+    return ExplicitRungeKutta(TSITOURAS, dtype, CPU, Workspace())
 
 
 def one_step(h, y=START):
@@ -44,22 +44,24 @@ def slope(hs, errors):
 
 
 HS = 1 / np.arange(10, 41, 5)  # local errors from 1e-7 to 1e-12 of the state: above rounding, below the curve
+# The leading error of this pair is so small that the next one is seen in longer steps.
+SHORT = 1 / np.arange(30, 91, 10)
 
 
 def test_the_global_error_falls_with_the_fifth_power_of_the_step():
     errors = []
-    for h in HS:
+    for h in SHORT:
         y = torch.tensor(START)[None]
         rate = rate_of(y)
         for _ in range(round(1 / h)):
             trial = stepper().step(linear, y, rate, torch.tensor([h], dtype=torch.float64))
             y, rate = trial.end, trial.end_rate
         errors.append(np.linalg.norm(y[0].numpy() - exact(1.0)))
-    assert slope(HS, errors) == pytest.approx(5, abs=0.2)
+    assert slope(SHORT, errors) == pytest.approx(5, abs=0.2)
 
 
 def test_the_local_error_falls_with_the_sixth_power_of_the_step():
-    hs = HS[:4]
+    hs = SHORT[:4]
     errors = [np.linalg.norm(one_step(h).end[0].numpy() - exact(h)) for h in hs]
     assert slope(hs, errors) == pytest.approx(6, abs=0.2)
 
@@ -75,7 +77,7 @@ def test_the_error_estimate_bounds_the_true_local_error():
         assert np.linalg.norm(trial.end[0].numpy() - exact(h)) < float(trial.error.norm())
 
 
-@pytest.mark.parametrize("theta", [0.2, 0.4, 0.6])
+@pytest.mark.parametrize("theta", [0.1, 0.2, 0.4])
 def test_the_interpolant_has_order_four(theta):
     """It is wrong by O(h⁵) inside one step; towards its ends the factor of h⁵ vanishes and the slope is that of h⁶."""
     errors = []
