@@ -58,6 +58,25 @@ class Cohort:
         """A new cohort of these rows and those of another."""
         return Cohort(**{name: torch.cat([getattr(self, name), getattr(other, name)]) for name in _FIELDS})
 
+    def move(
+        self, accepted: Bool[Tensor, " A"], y: Float[Tensor, "A D"], rate: Float[Tensor, "A D"], known: dict[str, Tensor]
+    ) -> None:
+        """Take the accepted replicas to (y, rate), and to what is ``known`` there by the names of the fields.
+
+        ``y`` itself may become the state; ``rate`` is copied.
+        """
+        if bool(accepted.all()):
+            self.y = y
+            self.rate.copy_(rate)
+            for name, value in known.items():
+                setattr(self, name, value)
+        elif bool(accepted.any()):
+            rows = accepted.to(y.device)[:, None]
+            self.y = torch.where(rows, y, self.y)
+            self.rate = torch.where(rows, rate, self.rate)
+            for name, value in known.items():
+                setattr(self, name, torch.where(accepted, value, getattr(self, name)))
+
     def keep(self, rows: Bool[Tensor, " A"]) -> None:
         """Drop the replicas whose row is False, so that they cost nothing any more."""
         for name in _FIELDS:

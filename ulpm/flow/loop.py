@@ -209,20 +209,9 @@ class FlowLoop:
         self._record_passed(c, method, step, inside, accepted, _Place(position, clock))
         c.step_size = controller.next_step_size(step_size, ratio, c.previous_step_size, c.previous_ratio, accepted)
         c.failed = ~accepted & (c.step_size * c.speed < 4 * torch.finfo(c.y.dtype).eps * c.size)
-        if bool(accepted.all()):
-            c.y = step.end
-            c.rate.copy_(step.end_rate)
-        elif bool(accepted.any()):
-            rows = accepted.to(c.y.device)[:, None]
-            c.y = torch.where(rows, step.end, c.y)
-            c.rate = torch.where(rows, step.end_rate, c.rate)
-        c.size = torch.where(accepted, size, c.size)
-        c.speed = torch.where(accepted, speed, c.speed)
-        c.log_loss = torch.where(accepted, log_loss, c.log_loss)
-        c.clock = torch.where(accepted, clock, c.clock)
-        c.position = torch.where(accepted, position, c.position)
-        c.previous_step_size = torch.where(accepted, step_size, c.previous_step_size)
-        c.previous_ratio = torch.where(accepted, ratio, c.previous_ratio)
+        known = {"size": size, "speed": speed, "log_loss": log_loss, "clock": clock, "position": position}
+        known |= {"previous_step_size": step_size, "previous_ratio": ratio}
+        c.move(accepted, step.end, step.end_rate, known)
         self.hand_over(c, accepted, step_size, stiffness, products if stiff else None)
 
     def stop(self) -> None:

@@ -43,8 +43,8 @@ class FlowSystem:
     def unpack(self, y: Float[Tensor, "B D"]) -> tuple[Float[Tensor, "B K d"], Float[Tensor, "B d N"]]:
         """Views W and H of vectors."""
         p = self.problem
-        W = y[:, : self.split].view(-1, p.num_classes, p.feature_dim)
-        return W, y[:, self.split :].view(-1, p.feature_dim, len(self.field.labels))
+        W, H = y.split_with_sizes((self.split, y.shape[1] - self.split), 1)
+        return W.view(-1, p.num_classes, p.feature_dim), H.view(-1, p.feature_dim, len(self.field.labels))
 
     def whole(self, y: Float[Tensor, "B D"]) -> Float[Tensor, "B all"]:
         """Vectors with all columns of H, from those of each process."""
