@@ -50,6 +50,9 @@ class HandOver:
         """
         if products is None:
             limited = step_size * stiffness > self.limited
+            if not bool(limited.any()):
+                c.limited_steps = torch.where(accepted, 0, c.limited_steps)
+                return
             c.stiffness_floor = torch.where(
                 accepted & limited, (1 - self.forgetting) * c.stiffness_floor, c.stiffness_floor
             )
