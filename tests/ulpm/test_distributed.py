@@ -148,6 +148,7 @@ def test_an_evaluation_and_a_product_are_one_message_whatever_the_number_of_samp
     assert messages(lambda: far(y, out)) == [2, 4 * 6]
     assert messages(lambda: linear.product(y, out)) == [4 * 6 + 1]
     assert messages(lambda: system.inner.dot(y, y)) == [1]
+    assert messages(lambda: system.inner.dots((y, y), (y, out))) == [2]
 
 
 def test_replicas_that_wait_in_the_share_of_another_process_are_let_in():

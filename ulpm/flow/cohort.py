@@ -59,7 +59,11 @@ class Cohort:
         return Cohort(**{name: torch.cat([getattr(self, name), getattr(other, name)]) for name in _FIELDS})
 
     def move(
-        self, accepted: Bool[Tensor, " A"], y: Float[Tensor, "A D"], rate: Float[Tensor, "A D"], known: dict[str, Tensor]
+        self,
+        accepted: Bool[Tensor, " A"],
+        y: Float[Tensor, "A D"],
+        rate: Float[Tensor, "A D"],
+        known: dict[str, Tensor],
     ) -> None:
         """Take the accepted replicas to (y, rate), and to what is ``known`` there by the names of the fields.
 

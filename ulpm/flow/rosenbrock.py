@@ -15,7 +15,7 @@ from ulpm.flow.runge_kutta import RateFunction, Trial, Workspace, combine, take,
 
 __all__ = ["Linearisation", "RosenbrockKrylov"]
 
-# Stages whose images the solve of the next ones starts from: two save a quarter of all products, more hardly any.
+# So many stages before a stage give its solve a start. More than two save hardly any products more.
 _KNOWN = 2
 
 
@@ -94,7 +94,7 @@ class RosenbrockKrylov:
         rhs = images[0].copy_(rate)
         linear.solve(shift, rhs, residual, stages[0], ())
         for i, (a, c) in enumerate(zip(self._a, self._c, strict=True), start=1):
-            # The images of the last stages stay, and that of this one takes the place of the oldest.
+            # The image of this stage takes the place of the oldest.
             images.rotate(1)
             rhs = images[0]
             combine(a, stages[:i], end).add_(y)
