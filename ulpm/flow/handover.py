@@ -19,12 +19,13 @@ __all__ = ["HandOver"]
 class HandOver:
     """Moves replicas between the methods by what a unit of s costs with each; evaluations are those of one step.
 
-    To the stiff method after ``patience`` steps in a row at the limit of stability, hλ > ``limited``. Back when more
-    than ``trial_steps`` stiff ones in a row, which lets their size settle, each cost more than explicit steps of hλ =
-    ``stability`` over the same s; it is not tried again before J is twice as stiff, or after some 70 explicit steps at
-    the limit of stability: each lowers what is asked by a share ``forgetting``, as what made stiff steps dear may be a
-    passage, such as the escape from a saddle, after which λ takes as long to double as all the time before. A product
-    with J counts as ``product_cost`` evaluations.
+    To the stiff method once attempts at the limit of stability, hλ > ``limited``, outnumber other steps by
+    ``patience``: not all of them need be, nor accepted, for sizes may go round in circles there. Back when more than
+    ``trial_steps`` stiff ones in a row would each have cost more than explicit steps of hλ = ``stability`` over the
+    same s, even with the size of the next; it is not tried again before J is twice as stiff, or after some 70 explicit
+    steps at the limit of stability: each lowers what is asked by a share ``forgetting``, as what made stiff steps dear
+    may be a passage, such as the escape from a saddle, after which λ takes as long to double as all the time before. A
+    product with J counts as ``product_cost`` evaluations.
     """
 
     explicit_evaluations: int
@@ -50,18 +51,17 @@ class HandOver:
         """
         if products is None:
             limited = step_size * stiffness > self.limited
-            if not bool(limited.any()):
-                c.limited_steps = torch.where(accepted, 0, c.limited_steps)
-                return
             c.stiffness_floor = torch.where(
                 accepted & limited, (1 - self.forgetting) * c.stiffness_floor, c.stiffness_floor
             )
             limited = limited & (stiffness > c.stiffness_floor)
-            c.limited_steps = torch.where(accepted, torch.where(limited, c.limited_steps + 1, 0), c.limited_steps)
+            c.limited_steps = (c.limited_steps + torch.where(limited, 1, torch.where(accepted, -1, 0))).clamp(min=0)
             moves = accepted & (c.limited_steps >= self.patience)
         else:
             explicit = self.explicit_evaluations * stiffness / self.stability
-            stiff = (self.stiff_evaluations + self.product_cost * products) / step_size
+            # The first steps are as short as explicit ones; c.step_size is by now that of the next.
+            longer = torch.maximum(step_size, c.step_size)
+            stiff = (self.stiff_evaluations + self.product_cost * products) / longer
             c.limited_steps = torch.where(
                 accepted, torch.where(stiff > explicit, c.limited_steps + 1, 0), c.limited_steps
             )

@@ -167,8 +167,9 @@ class FlowLoop:
         else:
             # The steps of the parts may use the memory that the state is in.
             c.y = c.y.clone()
-            for stiff in (False, True):
-                rows = (c.stiff == stiff).nonzero()[:, 0]
+            # Both before either: a replica that is handed over takes its next step when all do.
+            explicit_rows, stiff_rows = (~c.stiff).nonzero()[:, 0], c.stiff.nonzero()[:, 0]
+            for stiff, rows in ((False, explicit_rows), (True, stiff_rows)):
                 part = c.take(rows)
                 self._attempt(part, stiff)
                 c.put(rows, part)

@@ -35,32 +35,59 @@ def cohort(count, stiff=False):
     )
 
 
-def look(c, step_size, stiffness, products=None, accepted=(True, True)):
+def look(c, step_size, stiffness, products=None, accepted=(True, True), next_size=None):
     h, lam = torch.tensor(step_size, dtype=torch.float64), torch.tensor(stiffness, dtype=torch.float64)
+    c.step_size = h.clone() if next_size is None else torch.tensor(next_size, dtype=torch.float64)
     RULE(c, torch.tensor(accepted), h, lam, None if products is None else torch.tensor(products).double())
 
 
 RULE = HandOver(explicit_evaluations=6, stiff_evaluations=6)
 
 
-def test_only_steps_in_a_row_at_the_limit_of_stability_hand_over():
+def test_steps_at_the_limit_of_stability_hand_over_once_they_outnumber_the_others():
     c = cohort(2)
     for i in range(RULE.patience):
         assert not bool(c.stiff.any())
         # The second replica interrupts its row of limited steps once.
         look(c, [0.1, 0.1], [30.0, 5.0 if i == 3 else 30.0])
     assert c.stiff.tolist() == [True, False]
-    assert c.limited_steps.tolist() == [0, RULE.patience - 4]
+    assert c.limited_steps.tolist() == [0, RULE.patience - 2]
     # The controller starts afresh with a method, as if a step like the next one had been just right.
     assert c.previous_ratio.tolist() == [1.0, 0.5]
-    assert c.previous_step_size.tolist() == [1.0, 0.25]
+    assert c.previous_step_size.tolist() == [0.1, 0.25]
 
 
-def test_a_rejected_step_counts_neither_way():
+def test_every_other_step_at_the_limit_of_stability_hands_nothing_over():
+    c = cohort(2)
+    for i in range(10 * RULE.patience):
+        look(c, [0.1, 0.1], [30.0 if i % 2 else 5.0, 5.0])
+    assert c.stiff.tolist() == [False, False]
+    assert c.limited_steps.tolist() == [1, 0]
+
+
+def test_sizes_that_go_round_in_circles_at_the_limit_of_stability_hand_over():
+    """Two steps that are accepted, one below the limit, and one that is rejected: a circle that was met."""
+    c = cohort(2)
+    for _ in range(RULE.patience):
+        for size, accepted in ((0.238, True), (0.456, True), (0.636, False)):
+            look(c, [size, 0.1], [10.0, 10.0], accepted=(accepted, True))
+    assert c.stiff.tolist() == [True, False]
+
+
+def test_a_rejected_step_that_is_short_counts_neither_way():
     c = cohort(2)
     for _ in range(3):
-        look(c, [0.1, 0.1], [30.0, 30.0], accepted=(True, False))
-    assert c.limited_steps.tolist() == [3, 0]
+        look(c, [0.1, 0.1], [30.0, 30.0])
+    look(c, [0.1, 0.1], [30.0, 5.0], accepted=(False, False))
+    assert c.limited_steps.tolist() == [4, 3]
+
+
+def test_a_stiff_step_is_charged_with_the_size_of_the_next():
+    c = cohort(2, stiff=True)
+    for _ in range(RULE.trial_steps + 1):
+        # hλ = 5 costs 10 explicit evaluations, and hλ = 50 a hundred.
+        look(c, [0.1, 0.1], [50.0, 50.0], [30, 30], next_size=[0.1, 1.0])
+    assert c.stiff.tolist() == [False, True]
 
 
 def test_a_stiff_method_that_does_not_pay_hands_back_and_waits_until_it_is_twice_as_stiff():

@@ -105,6 +105,24 @@ def test_a_replica_whose_steps_never_pass_ends_and_leaves_the_others_alone(bad):
     assert not torch.isnan(table[:, [0, 2]]).any()
 
 
+def test_a_replica_that_is_handed_over_in_its_last_step_takes_no_further_one():
+    """With one replica stiff and one not, the steps of the two methods are taken one after the other."""
+    loop = scripted(lambda b, attempt: GOOD, replicas=2)
+    steps = []
+
+    def attempt(part, stiff):
+        steps.append((part.replicas.tolist(), stiff))
+        if not stiff:
+            part.stiff[:] = True
+            part.next_record[:] = len(loop.milestones.marks)
+
+    loop._attempt = attempt
+    loop.cohort.stiff = torch.tensor([False, True])
+    loop.advance()
+    assert steps == [([0], False), ([1], True)]
+    assert loop.status == [Status.LOG_TIME_REACHED, Status.RUNNING]
+
+
 def test_a_rejected_step_is_tried_again_shorter_until_it_passes():
     loop = scripted(lambda b, attempt: 3.0 if 2 <= attempt < 5 else GOOD)
     run(loop, 6)
