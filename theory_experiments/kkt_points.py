@@ -29,6 +29,9 @@ _CARRIES = 1e-6  # p_a over the largest, from which on a constraint carries a mu
 _RESIDUAL = 1e-9  # of the KKT conditions of a point of size 1
 _ACTIVE = 1e-7
 _RANK = 1e-9  # of singular values
+# Where Newton's method converges slowly, as to points with dependent ∇q_a, an error of 1e-9 in the conditions is
+# one of 1e-4 in the point: those ∇q_a then look independent by as much. Truly independent ones had 0.8 or more.
+_INDEPENDENT = 1e-2
 _CURVATURE = 1e-6  # on the scale of ‖δ‖², whose own is 1
 
 Kind = Literal["minimum", "saddle", "undecided", "unresolved"]
@@ -74,8 +77,8 @@ def classify(problem: ulpm.Problem, state: ulpm.State) -> Ending:
     else:
         active = (q < 1 + _ACTIVE).nonzero()[:, 0]
         curvature, direction = _least(hessian, margins, point, active)
-        independent = len(_row_space(margins.gradients(point)[active])) == len(active)
-        kind = "saddle" if independent and curvature < -_CURVATURE else "undecided"
+        known = _independent(margins.gradients(point)[active]) and curvature < -_CURVATURE
+        kind = "saddle" if known else "undecided"
     return Ending(kind, float(point @ point) / 2, residual, curvature, point, direction)
 
 
@@ -161,6 +164,11 @@ def _least(hessian: Tensor, margins: _Margins, point: Tensor, rows: Tensor) -> t
         return math.inf, torch.zeros_like(point)
     values, vectors = torch.linalg.eigh(tangent @ hessian @ tangent.T)
     return float(values[0]), vectors[:, 0] @ tangent
+
+
+def _independent(rows: Tensor) -> bool:
+    """Whether the rows, of norms of about 1, are independent beyond doubt."""
+    return len(rows) <= rows.shape[1] and float(torch.linalg.svdvals(rows)[-1]) > _INDEPENDENT
 
 
 def _row_space(rows: Tensor) -> Tensor:

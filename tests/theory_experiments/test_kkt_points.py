@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 import ulpm
-from theory_experiments.kkt_points import _Margins, classify
+from theory_experiments.kkt_points import _independent, _Margins, classify
 from theory_experiments.vectors import flat, unflat
 
 
@@ -62,6 +62,20 @@ def test_a_point_that_does_not_separate_is_unresolved() -> None:
     problem = ulpm.Problem([1] * 4, 3)
     state = ulpm.block_state(problem, 2, 10.0)
     assert classify(problem, ulpm.State(-state.W, state.H)).kind == "unresolved"
+
+
+def test_a_block_point_whose_active_margins_depend_on_each_other_is_undecided() -> None:
+    """6 classes in 3 blocks of 2 with a dimension to spare: 24 active margins, whose gradients span 21 dimensions."""
+    problem = ulpm.Problem([1] * 6, 4)
+    assert classify(problem, ulpm.block_state(problem, 2, 100.0)).kind == "undecided"
+
+
+def test_rows_that_a_point_off_by_1e_4_would_make_independent_are_not_called_so() -> None:
+    rows = torch.eye(3, 5, dtype=torch.float64)
+    assert _independent(rows)
+    dependent = torch.cat([rows, rows[:1] + rows[1:2]])
+    assert not _independent(dependent)
+    assert not _independent(dependent + 1e-4 * torch.ones(4, 5, dtype=torch.float64).tril())
 
 
 def test_derivatives_are_those_of_automatic_differentiation() -> None:
