@@ -187,7 +187,7 @@ an experiment and then its falsified variants. Each process draws the whole star
 | Jacobian product | 12·K·d·N/P | (5·d·N + 10·K·N)/P | one sum of K·d + 1 |
 | iteration of conjugate gradients besides | 10·d·N/P | 11·d·N/P | two of 1 |
 | step besides | | | gather of 3, sum of 4; explicit: gather of 2; stiff: gather of 2, sums of K·d and 2 |
-| solve of a stage besides | 23·d·N/P | 32·d·N/P | two gathers of 1, sum of 5 |
+| solve of a stage besides, at most | 23·d·N/P | 32·d·N/P | two gathers of 1, sum of 5 |
 | record | | | sums and gathers of K·d, K·K and d·d |
 
 Nothing depends on N. The parts of the gradient that processes sum are scaled by a loss that all know, that at the

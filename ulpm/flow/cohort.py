@@ -19,7 +19,7 @@ def largest_cohort(replicas: int, numbers: int, device: torch.device) -> int:
     return replicas if device.type != "cpu" else min(replicas, max(1, _NUMBERS_UNDER_WAY // numbers))
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(slots=True)
 class Cohort:
     """The replicas that still run, one row each: everything that a step changes.
 

@@ -30,9 +30,10 @@ def error_ratio(
     """
     # In numpy, as below: its small operations take a third of the time of torch's.
     state, clock, loss, time = (values.numpy() for values in (state_error, clock_error, loss_error, log_time))
-    allowed = rtol * np.minimum(np.maximum(time, 1.0), max(1.0, 0.1 / math.sqrt(rtol)))
-    # The change of log L is quadratic in the error; its root is of the order that the step size is chosen by.
-    ratio = np.maximum(np.maximum(state / rtol, clock / allowed), np.sqrt(loss / min(rtol, _LARGEST_LOSS_ERROR)))
+    with np.errstate(over="ignore", invalid="ignore"):
+        allowed = rtol * np.minimum(np.maximum(time, 1.0), max(1.0, 0.1 / math.sqrt(rtol)))
+        # The change of log L is quadratic in the error; its root is of the order that the step size is chosen by.
+        ratio = np.maximum(np.maximum(state / rtol, clock / allowed), np.sqrt(loss / min(rtol, _LARGEST_LOSS_ERROR)))
     return torch.from_numpy(np.where(np.isfinite(ratio), ratio, np.inf))
 
 

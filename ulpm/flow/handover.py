@@ -1,7 +1,8 @@
 """When a replica leaves the explicit method for the stiff one, and when it comes back.
 
-Both are charged by what a unit of s costs. The explicit pair takes steps of at most about 3/λ where stability limits
-it, λ being the largest eigenvalue of −J; the stiff method's cost is what its last steps took.
+Both are charged by what a unit of s costs. The explicit pair takes steps of at most 3.5/λ where stability limits it, λ
+being the largest eigenvalue of −J, and on average shorter ones; the stiff method's cost is what its last steps took,
+over the size that they have reached.
 """
 
 import dataclasses
@@ -19,8 +20,9 @@ __all__ = ["HandOver"]
 class HandOver:
     """Moves replicas between the methods by what a unit of s costs with each; evaluations are those of one step.
 
-    To the stiff method once attempts at the limit of stability, hλ > ``limited``, outnumber other steps by
-    ``patience``: not all of them need be, nor accepted, for sizes may go round in circles there. Back when more than
+    To the stiff method after a step at the limit of stability, hλ > ``limited``, once such attempts, accepted or not,
+    are ahead of other steps by ``patience``, counted from when they were last behind: sizes may go round in circles
+    there, some short and some rejected. Back when more than
     ``trial_steps`` stiff ones in a row would each have cost more than explicit steps of hλ = ``stability`` over the
     same s, even with the size of the next; it is not tried again before J is twice as stiff, or after some 70 explicit
     steps at the limit of stability: each lowers what is asked by a share ``forgetting``, as what made stiff steps dear
@@ -50,13 +52,13 @@ class HandOver:
         ``products`` are those of a stiff step, None for an explicit one.
         """
         if products is None:
-            limited = step_size * stiffness > self.limited
+            limited = (step_size * stiffness > self.limited) & torch.isfinite(stiffness)
             c.stiffness_floor = torch.where(
                 accepted & limited, (1 - self.forgetting) * c.stiffness_floor, c.stiffness_floor
             )
             limited = limited & (stiffness > c.stiffness_floor)
             c.limited_steps = (c.limited_steps + torch.where(limited, 1, torch.where(accepted, -1, 0))).clamp(min=0)
-            moves = accepted & (c.limited_steps >= self.patience)
+            moves = accepted & limited & (c.limited_steps >= self.patience)
         else:
             explicit = self.explicit_evaluations * stiffness / self.stability
             # The first steps are as short as explicit ones; c.step_size is by now that of the next.

@@ -46,12 +46,14 @@ class ConjugateGradients:
     ) -> KrylovSolution:
         """Solve (σI − J) x = b until ‖b − (σI − J)x‖ ≤ ``tolerance``, or 64 ε‖b‖, and write it into ``x``.
 
-        ``product(v, out)`` writes J v into ``out``, and ``rhs`` becomes (σI − J)x, for its error is known. Systems with
-        the same matrix that were solved before, as pairs of x_j and (σI − J)x_j, save iterations: the first x is the
-        sum of the x_j whose image is closest to b. A replica that meets a direction of no positive curvature (σ below
-        an eigenvalue of J), or runs out of iterations, is not converged. The stiffness is the largest diagonal entry of
-        the Lanczos matrix that the coefficients of the iteration define, less σ. Source: Hestenes and Stiefel, 1952;
-        Lanczos matrix: Saad, "Iterative Methods for Sparse Linear Systems", 2003, section 6.7.
+        ``product(v, out)`` writes J v into ``out``, and ``rhs`` becomes (σI − J)x, from which later solves can start:
+        ``known`` has one or two systems with the same matrix that were solved before, as pairs of x_j and (σI − J)x_j,
+        and the first x is the combination of the x_j whose image is closest to b.
+
+        A replica that meets a direction of no positive curvature (σ below an eigenvalue of J), or runs out of
+        iterations, is not converged. The stiffness is the largest diagonal entry of the Lanczos matrix that the
+        coefficients of the iteration define, less σ. Source: Hestenes and Stiefel, 1952; Lanczos matrix: Saad,
+        "Iterative Methods for Sparse Linear Systems", 2003, section 6.7.
         """
         if self._work is None or self._work.shape[1:] != rhs.shape or self._work.dtype != rhs.dtype:
             self._work = rhs.new_empty(3, *rhs.shape)
@@ -94,21 +96,25 @@ class ConjugateGradients:
 
     def _weights(
         self, rhs: Float[Tensor, "B D"], known: Sequence[KnownImage], tolerance: Float[Tensor, " B"]
-    ) -> Float[Tensor, "j B"]:
-        """The α_j with the least ‖b − Σ α_j b_j‖, b_j the known images; 0 where their rounding would be seen."""
-        vectors = [image for _, image in known] + [rhs]
-        pairs = [(i, j) for j in range(len(vectors)) for i in range(j + 1) if i < len(known)]
-        products = self._inner.dots(*((vectors[i], vectors[j]) for i, j in pairs))
-        gram = rhs.new_zeros(len(rhs), len(known), len(vectors))
-        for (i, j), value in zip(pairs, products, strict=True):
-            gram[:, i, j] = value
-            if j < len(known):
-                gram[:, j, i] = value
+    ) -> tuple[Float[Tensor, " B"], ...]:
+        """The α_j with the least ‖b − Σ α_j b_j‖ of one or two known images b_j; 0 where their rounding would be seen.
+
+        With p_j = ⟨b_j, b⟩/‖b_j‖, c the cosine of b_1 and b_2, and shares ‖b_j‖ α_j of the length: the second share is
+        (p_2 − c p_1)/(1 − c²), and the first, p_1 less c times that, makes up for its rounding.
+        """
         numbers = torch.finfo(rhs.dtype)
-        sizes = gram.diagonal(dim1=1, dim2=2).clamp(min=numbers.tiny).sqrt()
-        matrix = gram[..., :-1] / (sizes[:, :, None] * sizes[:, None, :])
-        # Images may be parallel.
-        matrix.diagonal(dim1=1, dim2=2).add_(4 * numbers.eps)
-        shares = torch.linalg.solve_ex(matrix, gram[..., -1] / sizes).result
-        harmless = 16 * numbers.eps * shares.abs().sum(1, keepdim=True) <= tolerance[:, None]
-        return torch.where(harmless, shares / sizes, 0.0).mT
+        images = [image for _, image in known]
+        pairs = [(image, other) for image in images for other in (image, rhs)]
+        squared, along, *more = self._inner.dots(*pairs, *([(images[0], images[1])] if len(images) > 1 else []))
+        size = squared.clamp(min=numbers.tiny).sqrt()
+        if not more:
+            share = along / size
+            return (torch.where(16 * numbers.eps * share.abs() <= tolerance, share / size, 0.0),)
+        other_squared, other_along, product = more
+        other_size = other_squared.clamp(min=numbers.tiny).sqrt()
+        p, q, cosine = along / size, other_along / other_size, product / (size * other_size)
+        # The images may be parallel.
+        other_share = (q - cosine * p) / (1 + 8 * numbers.eps - cosine.square())
+        share = p - cosine * other_share
+        harmless = 16 * numbers.eps * (share.abs() + other_share.abs()) <= tolerance
+        return torch.where(harmless, share / size, 0.0), torch.where(harmless, other_share / other_size, 0.0)

@@ -13,7 +13,7 @@ from ulpm.flow.controller import StepSizeController, error_ratio
 from ulpm.flow.handover import HandOver
 from ulpm.flow.methods import RODAS4, TSITOURAS
 from ulpm.flow.milestones import Milestones
-from ulpm.flow.rosenbrock import RosenbrockKrylov
+from ulpm.flow.rosenbrock import RosenbrockKrylov, vectors_of
 from ulpm.flow.runge_kutta import ExplicitRungeKutta, Trial, Workspace
 from ulpm.flow.system import FlowSystem
 from ulpm.recorder import Recorder
@@ -73,7 +73,7 @@ class FlowLoop:
         self.waiting = waiting
         self.final = final
         self.rtol = rtol
-        work = Workspace()
+        work = Workspace(max(TSITOURAS.num_stages, vectors_of(RODAS4)))
         self.stepper = ExplicitRungeKutta(TSITOURAS, final.dtype, final.device, work, system.inner)
         self.stiff_stepper = RosenbrockKrylov(RODAS4, final.dtype, final.device, work, system.inner)
         self.controller = StepSizeController(self.stepper.order, integral=0.3, proportional=0.4)

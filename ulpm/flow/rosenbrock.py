@@ -13,7 +13,7 @@ from ulpm.flow.krylov import KnownImage
 from ulpm.flow.methods import RosenbrockTableau
 from ulpm.flow.runge_kutta import RateFunction, Trial, Workspace, combine, take, weighted_sums
 
-__all__ = ["Linearisation", "RosenbrockKrylov"]
+__all__ = ["Linearisation", "RosenbrockKrylov", "vectors_of"]
 
 # So many stages before a stage give its solve a start. More than two save hardly any products more.
 _KNOWN = 2
@@ -38,9 +38,14 @@ class Linearisation(Protocol):
     ) -> None:
         """Write x with (shift·I − J) x = rhs, to a residual of ``tolerance``, into ``out``; nan where there is none.
 
-        ``rhs`` becomes (shift·I − J) x itself. ``known`` has pairs of an x and its image, of solves before.
+        ``rhs`` becomes (shift·I − J) x itself, for ``known`` of later solves: pairs of an x and its image.
         """
         ...
+
+
+def vectors_of(tableau: RosenbrockTableau) -> int:
+    """The stages and images that a step keeps in its Workspace."""
+    return len(tableau.a) + 1 + _KNOWN
 
 
 class RosenbrockKrylov:
@@ -55,20 +60,21 @@ class RosenbrockKrylov:
         dtype: torch.dtype,
         device: torch.device,
         work: Workspace,
-        inner: InnerProduct | None = None,
+        inner: InnerProduct,
     ) -> None:
         def tensor(values: object) -> Tensor:
             return torch.tensor(values, dtype=dtype, device=device)
 
         self.order = tableau.order
         self.evaluations_per_step = len(tableau.a) + 1
+        self._vectors = vectors_of(tableau)
         self._gamma = tableau.gamma
         self._a = [tensor(row) for row in tableau.a]
         self._c = [tensor(row) for row in tableau.c]
         self._dense = tensor(tableau.dense)
         self._middle = tensor([0.25, 0.125]) @ self._dense
         self._work = work
-        self._inner = inner or InnerProduct()
+        self._inner = inner
 
     def step(
         self,
@@ -87,7 +93,7 @@ class RosenbrockKrylov:
         shift = 1 / (self._gamma * step_size)
         linear = linearise(y)
         count = len(self._a) + 1
-        vectors, scratch, end, other = self._work.vectors(count + _KNOWN, y)
+        vectors, scratch, end, other = self._work.vectors(self._vectors, y)
         stages, images = vectors[:count], deque((scratch, *vectors[count:]))
         # The resolvent is at most 1/σ where J has no positive eigenvalue: a residual of tol·σ is an error of tol.
         residual = tolerance * shift

@@ -43,18 +43,20 @@ class Trial:
 class Workspace:
     """The full-size vectors that steppers work in, kept from step to step: fresh ones would be faulted in page by page.
 
-    Steppers may share one, as long as what a Trial holds is used before the next step.
+    Steppers may share one, as long as what a Trial holds is used before the next step. It has room for ``most`` stages
+    from the beginning: to grow while a state is in the old memory would take both.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = 0) -> None:
+        self._most = most
         self._memory: Tensor | None = None
         self._vectors: Tensor | None = None
 
     def vectors(
         self, num_stages: int, y: Float[Tensor, "B D"]
     ) -> tuple[Float[Tensor, "s B D"], Float[Tensor, "B D"], Float[Tensor, "B D"], Float[Tensor, "B D"]]:
-        """Stages, a scratch vector and two points of the shape of ``y``, neither of which is ``y``."""
-        count = num_stages + 4
+        """Stages or what else, a scratch vector and two points of the shape of ``y``, neither of which is ``y``."""
+        count = max(num_stages, self._most) + 4
         v = self._vectors
         if v is None or len(v) < count or v.shape[1:] != y.shape or v.dtype != y.dtype or v.device != y.device:
             # Each starts where any tensor may, at a multiple of 64 bytes: what libraries compute can depend on that.
@@ -65,7 +67,7 @@ class Workspace:
             v = self._vectors = memory.as_strided((count, *y.shape), (stride, y.shape[1], 1))
         # y may be the end of an earlier step, which is one of the three points.
         first, second, *_ = (point for point in v[:3] if point.data_ptr() != y.data_ptr())
-        return v[4:count], v[3], first, second
+        return v[4 : 4 + num_stages], v[3], first, second
 
 
 class ExplicitRungeKutta:

@@ -116,12 +116,14 @@ class FlowLinearisation:
     ) -> None:
         """Write x with (shift·I − J) x = rhs, to a residual of ``tolerance``, into ``out``; nan if not converged.
 
-        ``rhs`` becomes (shift·I − J) x, and ``known`` has pairs of an x and its image, of solves before.
+        ``rhs`` becomes (shift·I − J) x, for ``known`` of later solves: pairs of an x and its image.
         """
         solution = self._solver.solve(self.product, shift, rhs, tolerance, out, known)
         self.products += solution.iterations
         self.stiffness = torch.maximum(self.stiffness, solution.stiffness)
-        out.masked_fill_(~solution.converged[:, None], torch.nan)
+        failed = ~solution.converged[:, None]
+        out.masked_fill_(failed, torch.nan)
+        rhs.masked_fill_(failed, torch.nan)
 
     def product(self, v: Float[Tensor, "B D"], out: Float[Tensor, "B D"]) -> None:
         """Write J v into ``out``."""

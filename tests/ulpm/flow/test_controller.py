@@ -121,3 +121,14 @@ def test_the_error_of_log_loss_is_of_second_order_and_held_to_rtol_or_less(rtol,
 def test_an_error_that_is_not_finite_is_infinite(bad, which):
     wrong = {which: bad, **({"clock_error": math.nan} if which == "log_time" else {})}
     assert ratio_of(**wrong) == math.inf
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("bad", [math.nan, math.inf, 1e303])
+def test_an_error_that_is_no_number_or_overflows_is_infinitely_too_large_without_a_warning(bad):
+    good, error = torch.tensor([1e-7, 1e-7], dtype=torch.float64), torch.tensor([1e-7, bad], dtype=torch.float64)
+    time = torch.ones_like(good)
+    for errors in ((error, good, good), (good, error, good)):
+        ratio = error_ratio(*errors, time, 1e-6)
+        assert ratio[0] < 1
+        assert ratio[1] == math.inf

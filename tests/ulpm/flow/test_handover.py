@@ -74,6 +74,17 @@ def test_sizes_that_go_round_in_circles_at_the_limit_of_stability_hand_over():
     assert c.stiff.tolist() == [True, False]
 
 
+def test_rejected_steps_alone_hand_nothing_over():
+    c = cohort(2)
+    for _ in range(2 * RULE.patience):
+        look(c, [0.5, 0.5], [10.0, float("inf")], accepted=(False, False))
+    assert c.limited_steps.tolist() == [2 * RULE.patience, 0]
+    look(c, [0.1, 0.1], [10.0, 10.0])
+    assert c.stiff.tolist() == [False, False]
+    look(c, [0.3, 0.1], [10.0, 10.0])
+    assert c.stiff.tolist() == [True, False]
+
+
 def test_a_rejected_step_that_is_short_counts_neither_way():
     c = cohort(2)
     for _ in range(3):
@@ -167,5 +178,5 @@ def test_a_flow_starts_explicit_and_ends_stiff_and_takes_far_fewer_evaluations_t
     assert not any(methods[:30])
     assert all(methods[-10:])
     counts = run.loop.counts
-    # Stability alone asks an explicit method for h ≤ 3.3/λ, λ ≈ 0.3 log t: more than 3,000 steps of 6 evaluations.
+    # Stability alone asks an explicit method for h ≤ 3.5/λ, λ ≈ 0.3 log t: more than 3,000 steps of 6 evaluations.
     assert counts["field_evaluations"] + counts["jacobian_products"] < 6 * 3000 / 3

@@ -7,6 +7,7 @@ import pytest
 import torch
 from scipy.linalg import expm
 
+from ulpm.flow.inner_product import InnerProduct
 from ulpm.flow.methods import RODAS4
 from ulpm.flow.rosenbrock import RosenbrockKrylov
 from ulpm.flow.runge_kutta import Workspace
@@ -20,15 +21,21 @@ START = rng.normal(size=5)
 
 
 class Dense:
-    """Resolvents of a matrix by a dense solver; ``error`` disturbs the answers, ``factor`` the matrix."""
+    """Resolvents of a matrix by a dense solver.
+
+    ``error`` disturbs the answers, of all replicas or of each, and ``factor`` the matrix. ``known`` counts the systems
+    that each solve is told of.
+    """
 
     def __init__(self, y, matrix, error=0.0, factor=1.0):
-        self.matrix, self.error = torch.tensor(factor * matrix), error
+        self.matrix, self.error = torch.tensor(factor * matrix), torch.as_tensor(error, dtype=y.dtype).view(-1, 1)
+        self.known = []
         self.products = torch.zeros(len(y), dtype=torch.int64)
         self.stiffness = torch.zeros(len(y), dtype=torch.float64)
 
     def solve(self, shift, rhs, tolerance, out, known):
         systems = shift[:, None, None] * torch.eye(rhs.shape[1], dtype=rhs.dtype) - self.matrix
+        self.known.append(len(known))
         for x, image in known:
             torch.testing.assert_close((systems @ x[..., None])[..., 0], image, rtol=1e-13, atol=1e-13, equal_nan=True)
         out.copy_(torch.linalg.solve(systems, rhs[..., None])[..., 0] * (1 + self.error))
@@ -47,7 +54,7 @@ def rate_function(matrix):
 
 def integrate(matrix, h, end=1.0, start=START, **how):
     """(state at ``end``, the last trial) with steps h on y' = matrix y."""
-    stepper = RosenbrockKrylov(RODAS4, torch.float64, CPU, Workspace())
+    stepper = RosenbrockKrylov(RODAS4, torch.float64, CPU, Workspace(), InnerProduct())
     y, trial = torch.tensor(start)[None], None
     size, none = torch.tensor([h], dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
 
@@ -90,7 +97,7 @@ def test_the_error_estimate_is_of_order_three():
 def test_the_interpolant_is_of_order_three_and_joins_the_ends(theta):
     def interpolated(h, at):
         _, trial = integrate(MILD, h, end=h)
-        stepper = RosenbrockKrylov(RODAS4, torch.float64, CPU, Workspace())
+        stepper = RosenbrockKrylov(RODAS4, torch.float64, CPU, Workspace(), InnerProduct())
         return stepper.interpolate(trial, torch.tensor([at], dtype=torch.float64), torch.tensor([0]))[0].numpy()
 
     errors = [np.linalg.norm(interpolated(h, theta) - expm(theta * h * MILD) @ START) for h in HS]
@@ -101,7 +108,7 @@ def test_the_interpolant_is_of_order_three_and_joins_the_ends(theta):
 
 def test_the_middle_is_the_interpolant_at_one_half_and_the_form_that_of_the_error():
     _, trial = integrate(MILD, 0.1, end=0.1)
-    stepper = RosenbrockKrylov(RODAS4, torch.float64, CPU, Workspace())
+    stepper = RosenbrockKrylov(RODAS4, torch.float64, CPU, Workspace(), InnerProduct())
     half = stepper.interpolate(trial, torch.tensor([0.5], dtype=torch.float64), torch.tensor([0]))
     torch.testing.assert_close(trial.middle, half, rtol=1e-14, atol=1e-14)
     error = trial.error[0].numpy()
@@ -129,7 +136,7 @@ def test_a_loosened_solver_is_seen_in_the_error():
 
 
 def test_replicas_have_their_own_step_sizes():
-    stepper = RosenbrockKrylov(RODAS4, torch.float64, CPU, Workspace())
+    stepper = RosenbrockKrylov(RODAS4, torch.float64, CPU, Workspace(), InnerProduct())
     y = torch.tensor(np.stack([START, 2 * START, -START]))
     sizes = torch.tensor([0.1, 0.01, 0.3], dtype=torch.float64)
 
@@ -145,3 +152,24 @@ def test_replicas_have_their_own_step_sizes():
 def test_a_solve_that_fails_gives_an_error_that_is_not_finite():
     _, trial = integrate(MILD, 0.1, end=0.1, error=math.nan)
     assert not torch.isfinite(trial.error).all()
+
+
+def test_each_stage_is_told_of_the_images_of_the_two_before():
+    linear = Dense(torch.tensor(START)[None], MILD)
+    stepper = RosenbrockKrylov(RODAS4, torch.float64, CPU, Workspace(), InnerProduct())
+    y, size = torch.tensor(START)[None], torch.tensor([0.1], dtype=torch.float64)
+    stepper.step(rate_function(MILD), lambda _: linear, y, y @ torch.tensor(MILD).T, size, torch.zeros_like(size))
+    assert linear.known == [0, 1, 2, 2, 2, 2]
+
+
+def test_a_replica_whose_solve_fails_leaves_the_others_as_they_are():
+    stepper = RosenbrockKrylov(RODAS4, torch.float64, CPU, Workspace(), InnerProduct())
+    y = torch.tensor(np.stack([START, 2 * START]))
+    sizes, none = torch.full((2,), 0.1, dtype=torch.float64), torch.zeros(2, dtype=torch.float64)
+    fails = [0.0, math.nan]
+    trial = stepper.step(
+        rate_function(MILD), lambda v: Dense(v, MILD, error=fails), y, y @ torch.tensor(MILD).T, sizes, none
+    )
+    alone, _ = integrate(MILD, 0.1, end=0.1)
+    np.testing.assert_allclose(trial.end[0].numpy(), alone, rtol=1e-13)
+    assert torch.isfinite(trial.error).all(1).tolist() == [True, False]
