@@ -8,6 +8,7 @@ from unittest import mock
 
 import torch
 from report import Goal, Section, Tell, count, table
+from spectrum import spectra_text
 from timing import Timing, repeat, seconds_text
 
 import ulpm
@@ -189,7 +190,7 @@ def run(quick: bool, tell: Tell) -> Section:
         rows[case] = measure(case)
     text = TEXT + table(HEADER, [reached.row() for reached in rows.values()]) + "\n\n"
     target = rows[QUICK_TARGET if quick else TARGET]
-    text += many_classes_text(rows.get(MANY_CLASSES, target), target)
+    text += many_classes_text(rows.get(MANY_CLASSES, target), target) + "\n" + spectra_text(quick, tell)
     return Section("Reach", text, target_goals(target, tell))
 
 
@@ -226,6 +227,5 @@ MANY_CLASSES_TEXT = """{sizes} to t = {horizon} takes {time}. {share:.0%} of its
 since a solve takes {mean:.1f} iterations on average and {largest} at most, against {few_mean:.1f} on average for {few}
 to t = {few_horizon} at rtol {few_rtol:.0e}; and an evaluation, recording included, takes {each} against {few_each},
 with {work:.0f} times the arithmetic. At the end the angles of the classifier are still {angle:.1e} from those of a
-simplex (`nc2_angle_classifier`; {few_angle:.1e} for the other). The probable reason for the iterations is that, so far
-from collapse, the spectrum of the Jacobian is not yet in the few tight clusters that make conjugate gradients cheap.
+simplex (`nc2_angle_classifier`; {few_angle:.1e} for the other).
 """

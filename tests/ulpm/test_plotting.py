@@ -481,11 +481,13 @@ def test_bounds_are_drawn_as_recorded_from_where_they_exist(balanced):
     assert 4.0 < high < 8.0
 
 
-def test_the_gap_is_compared_with_its_law_and_states_its_own_exponent(balanced):
-    _, gap = plot_certificate(balanced).axes
+def test_the_gap_is_compared_with_its_law_and_states_its_own_exponent():
+    # At rtol 1e-4 the gap itself is off by more than its exponent may be.
+    path = run([4] * 3, 6, log10_time=END, records=60, rtol=1e-6)
+    _, gap = plot_certificate(path).axes
     (law,) = theory(gap)
     assert slope(law) == pytest.approx(-1)
-    assert law.get_ydata()[-1] == pytest.approx(float(balanced.certificate.gap[-1]))
+    assert law.get_ydata()[-1] == pytest.approx(float(path.certificate.gap[-1]))
     (note,) = [text.get_text() for text in gap.texts]
     # Rates of 1/log t have corrections of the same relative order.
     assert float(note.split("measured ")[1].replace("−", "-")) == pytest.approx(-1, abs=0.05)
