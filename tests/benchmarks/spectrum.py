@@ -15,7 +15,7 @@ QUICK_SIZES = ((3, 2, 3),)
 LOG_TIME, QUICK_LOG_TIME = 1e4, 1e3
 QUANTILES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
 _COLUMNS_AT_ONCE = 64
-# In units of γ: what grows with the state has 1 at most, and steps are about a tenth of 1/γ long.
+# In units of γ: what grows with the state has 1 at most, and σ = 40γ is that of a step of a tenth of 1/γ.
 _STIFF = 3.0
 _SHIFT = 40.0
 _RTOL = 1e-5
@@ -78,7 +78,7 @@ def image(system: FlowSystem, y: Tensor, columns: Tensor) -> Tensor:
 
 
 def preconditioners(matrix: Tensor, problem: ulpm.Problem) -> dict[str, Callable[[Tensor], Tensor]]:
-    """What r [D] is multiplied with: nothing, or the inverse of a part of ``matrix`` that is easily solved for."""
+    """What r [D] is multiplied with: nothing, or the inverse of a part of ``matrix``."""
     split, d, N = problem.num_classes * problem.feature_dim, problem.feature_dim, problem.num_samples
     diagonal = matrix.diagonal()
     of_classifier = torch.linalg.cholesky(matrix[:split, :split])
@@ -96,11 +96,16 @@ def preconditioners(matrix: Tensor, problem: ulpm.Problem) -> dict[str, Callable
 def preconditioned_iterations(
     matrix: Tensor, rhs: Tensor, inverse: Callable[[Tensor], Tensor], tolerance: float
 ) -> int:
-    """Iterations of preconditioned conjugate gradients from 0 to a residual of ``tolerance``."""
+    """Iterations of preconditioned conjugate gradients from 0 to a residual of ``tolerance``.
+
+    Raises: RuntimeError if it takes more than ten times as many as there are unknowns.
+    """
     residual, iterations = rhs.clone(), 0
     direction = inverse(residual)
     product = residual @ direction
-    while float(residual.norm()) > tolerance:
+    while not float(residual.norm()) <= tolerance:
+        if iterations > 10 * len(rhs):
+            raise RuntimeError("conjugate gradients do not converge")
         image = matrix @ direction
         residual -= product / (direction @ image) * image
         step = inverse(residual)
@@ -120,20 +125,20 @@ def spectra_text(quick: bool, tell: Tell) -> str:
     solves = [f"iterations with {name}" for name in found[0].iterations]
     header = ("problem", "stiff", *(f"{share:.0%}" for share in QUANTILES), *solves, "`nc2_angle_classifier`")
     table_text = table(header, [one.row() for one in found])
-    return TEXT.format(log_time=log_time, stiff=_STIFF, shift=_SHIFT) + table_text + "\n\n" + READING
+    return TEXT.format(log_time=log_time, rtol=_RTOL, stiff=_STIFF, shift=_SHIFT) + table_text + "\n\n" + READING
 
 
-TEXT = """The reason is the spectrum of the Jacobian. These are eigenvalues of −J in units of γ = ‖∇ log L‖/ρ, from
-dense matrices of smaller problems at log t = {log_time:g}: how many are stiff, which is above {stiff:g}, and the
-quantiles of those. Beside them are the iterations that solve (σI − J) x = −∇ log L with σ = {shift:g}γ from x = 0 to
-the accuracy that a run at rtol 1e-6 asks for, preconditioned with nothing, with the diagonal of the matrix, and with
-its blocks: that of W and that of each sample.
+TEXT = """The reason for the iterations is the spectrum of the Jacobian. These are eigenvalues of −J in units of
+γ = ‖∇ log L‖/ρ, from dense matrices of smaller problems at log t = {log_time:g}, followed at rtol {rtol:.0e}: how many
+are stiff, which is above {stiff:g}, and the quantiles of those. Beside them are the iterations that solve
+(σI − J) x = −∇ log L with σ = {shift:g}γ from x = 0 to the accuracy that a run at rtol 1e-6 asks for, preconditioned
+with nothing, with the diagonal of the matrix, and with its blocks: that of W and that of each sample. That is the σ of
+a step that lets ρ grow by a tenth; runs of many classes take shorter steps, and need fewer iterations.
 
 """
 
-READING = """With few classes, which are near collapse by then, most quantiles are those of a handful of tight groups,
-and conjugate gradients need an iteration or two for each. With many, which are not, the stiff eigenvalues are spread
-over more than a decade, with a few far above. That would ask for a preconditioner, but these make it worse: a stiff
-direction changes W and H together, and a matrix that takes them apart is as large on directions that are not stiff at
-all.
+READING = """With few classes the quantiles are those of a handful of tight groups, and conjugate gradients need an
+iteration or two for each. With many, which are further from collapse, the bulk of the stiff eigenvalues fills a good
+part of a decade without gaps, with others ten times above and some far below. A preconditioner might help, but neither
+of these does: the diagonal breaks the groups up, and the blocks take W and H apart where stiff directions change both.
 """

@@ -29,7 +29,7 @@ def test_the_paper_has_eight_pairs() -> None:
 @pytest.mark.slow
 def test_both_networks_on_the_embedded_images(tmp_path: Path) -> None:
     out, runs = tmp_path / "out", tmp_path / "runs"
-    command = ["reproduce", "sample", "--width", "4", "--subset", "200", "--epochs", "60", "--out", str(out)]
+    command = ["reproduce", "sample", "--width", "8", "--subset", "200", "--epochs", "60", "--out", str(out)]
     command += ["--runs", str(runs), "--control-weight-decay", "0.01", "--no-progress"]
     assert main(command) == 0
     page = (out / "results.md").read_text()

@@ -9,8 +9,6 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 _LARGEST_LOSS_ERROR = 1e-5
-# hλ from which an explicit step is taken to be near its limit of stability, 3.5.
-_STABLE = 2.0
 
 __all__ = ["StepSizeController", "error_ratio"]
 
@@ -20,7 +18,6 @@ def error_ratio(
     clock_error: Float[Tensor, " B"],
     loss_error: Float[Tensor, " B"],
     log_time: Float[Tensor, " B"],
-    stability: Float[Tensor, " B"],
     rtol: float,
 ) -> Float[Tensor, " B"]:
     """The local error over the tolerance: that of (W, H) relative to ρ, or of log t relative to max(1, log t).
@@ -28,17 +25,12 @@ def error_ratio(
     ``clock_error`` is that of T = t·L relative to T, which is an error of log t. However late, it stays below √rtol/10,
     or t·L, which tends to v*/(2 log t), would mean nothing. ``loss_error`` is the second-order change of log L by the
     error of (W, H) and stays below rtol, and below 1e-5: late in a run nearly all margins are equal, and at log t =
-    10^5 an error of 10⁻⁴ρ sets them apart by 10, so that what is recorded would be the error. For the same reason the
-    error of (W, H) counts (hλ/2)⁴ times where ``stability`` = hλ of an explicit step is above 2: at its limit the error
-    is that of stiff components, and to keep it small costs no step size, since h is what stability allows. Whatever is
-    not finite becomes inf.
+    10^5 an error of 10⁻⁴ρ sets them apart by 10, so that what is recorded would be the error. Whatever is not finite
+    becomes inf.
     """
     # In numpy, as below: its small operations take a third of the time of torch's.
-    state, clock, loss, time, limit = (
-        values.numpy() for values in (state_error, clock_error, loss_error, log_time, stability)
-    )
+    state, clock, loss, time = (values.numpy() for values in (state_error, clock_error, loss_error, log_time))
     with np.errstate(over="ignore", invalid="ignore"):
-        state = state * np.where(np.isfinite(limit), np.maximum(limit / _STABLE, 1.0), 1.0) ** 4
         allowed = rtol * np.minimum(np.maximum(time, 1.0), max(1.0, 0.1 / math.sqrt(rtol)))
         # The change of log L is quadratic in the error; its root is of the order that the step size is chosen by.
         ratio = np.maximum(np.maximum(state / rtol, clock / allowed), np.sqrt(loss / min(rtol, _LARGEST_LOSS_ERROR)))

@@ -22,12 +22,12 @@ class HandOver:
 
     To the stiff method after a step at the limit of stability, hλ > ``limited``, once such attempts, accepted or not,
     are ahead of other steps by ``patience``, counted from when they were last behind: sizes may go round in circles
-    there, some short and some rejected. Back when more than
-    ``trial_steps`` stiff ones in a row would each have cost more than explicit steps of hλ = ``stability`` over the
-    same s, even with the size of the next; it is not tried again before J is twice as stiff, or after some 70 explicit
-    steps at the limit of stability: each lowers what is asked by a share ``forgetting``, as what made stiff steps dear
-    may be a passage, such as the escape from a saddle, after which λ takes as long to double as all the time before. A
-    product with J counts as ``product_cost`` evaluations.
+    there, some short and some rejected. Back when more than ``trial_steps`` stiff ones in a row would each have cost
+    more than explicit steps of hλ = ``stability`` over the same s, even with the size of the next; it is not tried
+    again before J is twice as stiff, or after some 70 explicit steps at the limit of stability: each lowers what is
+    asked by a share ``forgetting``, as what made stiff steps dear may be a passage, such as the escape from a saddle,
+    after which λ takes as long to double as all the time before. A product with J counts as ``product_cost``
+    evaluations.
     """
 
     explicit_evaluations: int

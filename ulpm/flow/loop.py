@@ -202,9 +202,7 @@ class FlowLoop:
         )
         inside = LossInside(c.step_size, (c.log_loss, middle, log_loss), (c.speed.square(), speed.square()))
         clock, clock_error = clock_through_step(c.clock, inside)
-        late = log_time(clock, log_loss)
-        stability = torch.zeros_like(stiffness) if stiff else c.step_size * stiffness
-        ratio = error_ratio(error / size, clock_error / clock, form.abs() / 2, late, stability, self.rtol)
+        ratio = error_ratio(error / size, clock_error / clock, form.abs() / 2, log_time(clock, log_loss), self.rtol)
         accepted = ratio <= 1
         self._count(accepted, method.evaluations_per_step, products if stiff else None)
         position = self.milestones.position(clock, log_loss, c.replicas)

@@ -55,7 +55,7 @@ class Workspace:
     def vectors(
         self, num_stages: int, y: Float[Tensor, "B D"]
     ) -> tuple[Float[Tensor, "s B D"], Float[Tensor, "B D"], Float[Tensor, "B D"], Float[Tensor, "B D"]]:
-        """Stages or what else, a scratch vector and two points of the shape of ``y``, neither of which is ``y``."""
+        """``num_stages`` vectors, a scratch vector and two points of the shape of ``y``, neither of which is ``y``."""
         count = max(num_stages, self._most) + 4
         v = self._vectors
         if v is None or len(v) < count or v.shape[1:] != y.shape or v.dtype != y.dtype or v.device != y.device:

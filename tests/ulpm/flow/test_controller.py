@@ -91,21 +91,13 @@ def test_replicas_are_controlled_each_on_its_own():
         assert float(together[b]) == pytest.approx(float(alone), rel=1e-14)
 
 
-def ratio_of(state_error=0.0, clock_error=0.0, loss_error=0.0, log_time=0.0, stability=0.0, rtol=1e-3):
-    values = (state_error, clock_error, loss_error, log_time, stability)
-    return float(error_ratio(*(torch.tensor([value], dtype=torch.float64) for value in values), rtol))
+def ratio_of(state_error=0.0, clock_error=0.0, loss_error=0.0, log_time=0.0, rtol=1e-3):
+    values = (torch.tensor([value], dtype=torch.float64) for value in (state_error, clock_error, loss_error, log_time))
+    return float(error_ratio(*values, rtol))
 
 
 def test_the_error_of_the_state_counts_relative_to_its_norm():
     assert ratio_of(state_error=0.004) == pytest.approx(4.0, rel=1e-12)
-
-
-@pytest.mark.parametrize(
-    ("stability", "times"), [(0.0, 1), (1.9, 1), (3.0, 1.5**4), (4.0, 16), (math.nan, 1), (math.inf, 1)]
-)
-def test_the_error_of_the_state_counts_for_more_at_the_limit_of_stability(stability, times):
-    assert ratio_of(state_error=0.004, stability=stability) == pytest.approx(4.0 * times, rel=1e-12)
-    assert ratio_of(clock_error=0.004, stability=stability) == pytest.approx(4.0, rel=1e-12)
 
 
 @pytest.mark.parametrize("log_time", [-math.inf, -5.0, 0.0, 1.0, 300.0, 1e9])
@@ -137,6 +129,6 @@ def test_an_error_that_is_no_number_or_overflows_is_infinitely_too_large_without
     good, error = torch.tensor([1e-7, 1e-7], dtype=torch.float64), torch.tensor([1e-7, bad], dtype=torch.float64)
     time = torch.ones_like(good)
     for errors in ((error, good, good), (good, error, good)):
-        ratio = error_ratio(*errors, time, time, 1e-6)
+        ratio = error_ratio(*errors, time, 1e-6)
         assert ratio[0] < 1
         assert ratio[1] == math.inf
