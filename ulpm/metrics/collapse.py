@@ -18,13 +18,18 @@ METRICS = (
     "nc1_pinv",
     "nc1_ratio",
     "nc1_cdnv",
+    "nc1_distance",
     "nc2_norm_means",
     "nc2_norm_classifier",
+    "nc2_norm_classifier_centered",
     "nc2_angle_means",
     "nc2_angle_classifier",
+    "nc2_angle_classifier_centered",
     "nc2_etf_means",
     "nc2_etf_classifier",
+    "nc2_etf_classifier_centered",
     "nc3_difference",
+    "nc3_duality",
     "nc3_product",
     "nc4_mismatch",
 )
@@ -46,19 +51,23 @@ def neural_collapse(
     """All neural-collapse metrics of a classifier W (rows w_k) and features H (columns h_i, class y_i).
 
     With class means μ_k, their mean μ_G, M = [μ_k − μ_G], Σ_W = N⁻¹ Σ_i (h_i − μ_{y_i})(h_i − μ_{y_i})ᵀ, Σ_B = MMᵀ/K,
-    v_k the mean of ‖h − μ_k‖² in class k and E = (I − 11ᵀ/K)/√(K−1), norms without index being Frobenius norms:
+    v_k the mean of ‖h − μ_k‖² in class k, h̄ the mean of all samples, w̄_k = w_k − K⁻¹ Σ_j w_j the centred rows and
+    E = (I − 11ᵀ/K)/√(K−1), norms without index being Frobenius norms:
 
         nc0                     ‖Σ_k w_k‖ / ‖W‖
         nc1_pinv                tr(Σ_W Σ_B†)/K                              (Papyan, Han & Donoho, 2020)
         nc1_ratio               tr Σ_W / tr Σ_B
         nc1_cdnv                mean over j < k of (v_j + v_k) / (2‖μ_j − μ_k‖²)      (Galanti et al., 2022)
+        nc1_distance            mean over i of ‖h_i − μ_{y_i}‖ / mean over i of ‖h_i − h̄‖       (Ji et al., 2022)
         nc2_norm_means          std/mean over k of ‖μ_k − μ_G‖, std with K − 1        (Papyan et al., 2020)
-        nc2_norm_classifier     the same of ‖w_k‖
-        nc2_angle_means         mean over j ≠ k of abs(cos(μ_j − μ_G, μ_k − μ_G) + 1/(K−1))
-        nc2_angle_classifier    the same of w_j, w_k
-        nc2_etf_means           ‖G/‖G‖ − E‖ with G = MᵀM                    (Zhu et al., 2021)
-        nc2_etf_classifier      the same with G = WWᵀ
+        nc2_norm_classifier     the same of ‖w_k‖                                     (Papyan et al., 2020)
+        nc2_angle_means         mean over j ≠ k of abs(cos(μ_j − μ_G, μ_k − μ_G) + 1/(K−1))    (Papyan et al., 2020)
+        nc2_angle_classifier    the same of w_j, w_k                                  (Papyan et al., 2020)
+        nc2_etf_means           ‖G/‖G‖ − E‖ with G = MᵀM                    (after Zhu et al., 2021)
+        nc2_etf_classifier      the same with G = WWᵀ                       (Zhu et al., 2021)
+        nc2_*_classifier_centered   the three of the classifier, of the rows w̄_k (norms and angles: Ji et al., 2022)
         nc3_difference          ‖Wᵀ/‖W‖ − M/‖M‖‖                            (Papyan et al., 2020, squared there)
+        nc3_duality             mean over k of ‖(μ_k − μ_G)/‖μ_k − μ_G‖ − w̄_k/‖w̄_k‖‖           (Ji et al., 2022)
         nc3_product             ‖WM/‖WM‖ − E‖    (Zhu et al., 2021; blind to stretching M and shrinking W accordingly)
         nc4_mismatch            share of samples whose nearest class mean is not argmax_k (W h + bias)_k
 
@@ -67,7 +76,7 @@ def neural_collapse(
     Shapes: W [..., K, d] and H [..., d, N] with equal leading axes (replicas), labels [N] in any order, shared by the
     replicas, bias [K] or [..., K] (used by nc4_mismatch only). float32 or float64 in; the results have shape [...] and
     are float64, as is all arithmetic. ``center="classes"`` takes the unweighted mean of the class means for μ_G,
-    ``"samples"`` the mean of all samples.
+    ``"samples"`` the mean of all samples, h̄.
 
     Errors: TypeError for anything but floating W, H, bias and integer labels; ValueError for shapes that do not fit,
     entries that are not finite, a label outside 0 … K−1, a class without samples, fewer than two classes.
@@ -101,12 +110,11 @@ def collapse_at(
 
     With a ``shard``, H and labels are those of this process, the metrics those of all samples.
     """
-    statistics = _statistics(H, labels, W.shape[-2], shard)
+    statistics, distance_ratio = _statistics(H, labels, W.shape[-2], shard)
     logits = W @ H if bias is None else W @ H + bias[..., None]
     mismatched = nearest_class(statistics, H) != logits.max(-2).indices
-    return _metrics(statistics, W, center) | {
-        "nc4_mismatch": shard.sum(mismatched.double().sum(-1)) / statistics.counts.sum()
-    }
+    mismatch = shard.sum(mismatched.double().sum(-1)) / statistics.counts.sum()
+    return in_order(_metrics(statistics, W, center) | {"nc1_distance": distance_ratio, "nc4_mismatch": mismatch})
 
 
 def neural_collapse_from_moments(
@@ -114,7 +122,7 @@ def neural_collapse_from_moments(
 ) -> dict[str, Float[Tensor, ""]]:
     """The metrics of :func:`neural_collapse`, formula for formula, from streamed class moments.
 
-    All keys but nc4_mismatch, which needs the samples again. Σ_W carries the rounding of its trace (1e-16 tr Σ_W), so
+    All keys but nc1_distance and nc4_mismatch, which need the samples again. Σ_W carries the rounding of its trace (1e-16 tr Σ_W), so
     ``nc1_pinv`` loses digits where the features vary almost only orthogonally to the class means; the direct form,
     which projects the samples, does not.
 
@@ -150,8 +158,16 @@ def nearest_class(statistics: ClassStatistics, H: Float[Tensor, "*batch d N"]) -
     return scores.sub_(statistics.means.square().sum(-2)[..., None] / 2).max(-2).indices
 
 
-def _statistics(H: Tensor, labels: Tensor, num_classes: int, shard: Shard) -> ClassStatistics:
-    """Class statistics of samples that are all there: deviations are centred twice, about a sample, then the mean."""
+def in_order(metrics: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The same in the order of METRICS, in which tables show them."""
+    return {key: metrics[key] for key in METRICS}
+
+
+def _statistics(H: Tensor, labels: Tensor, num_classes: int, shard: Shard) -> tuple[ClassStatistics, Tensor]:
+    """Class statistics of samples that are all there, and nc1_distance, a mean over the samples themselves.
+
+    Deviations are centred twice, about a sample, then the mean.
+    """
     members = torch.nn.functional.one_hot(labels, num_classes).double()  # [N, K]
     own_counts = members.sum(0)
     counts = shard.sum(own_counts)
@@ -161,17 +177,28 @@ def _statistics(H: Tensor, labels: Tensor, num_classes: int, shard: Shard) -> Cl
     mean_shifts = shard.sum(deviations @ members) / counts
     deviations -= mean_shifts.index_select(-1, labels)
     origin, num_samples = references[..., :1], counts.sum()
-    return ClassStatistics(
+    means = (references - origin) + mean_shifts
+    squares = deviations.square().sum(-2)
+    statistics = ClassStatistics(
         counts=counts,
         origin=origin,
-        means=(references - origin) + mean_shifts,
-        within_traces=shard.sum(deviations.square().sum(-2) @ members) / counts,
+        means=means,
+        within_traces=shard.sum(squares @ members) / counts,
         variance_along=lambda U: shard.sum((U.mT @ deviations).square().sum(-1)) / num_samples,
     )
+    about_mean = deviations + (means - grand_mean(statistics)).index_select(-1, labels)
+    within, total = shard.sum(torch.stack([squares.sqrt().sum(-1), _norm(about_mean, -2).sum(-1)]))
+    return statistics, within / total
+
+
+def grand_mean(statistics: ClassStatistics) -> Float[Tensor, "*batch d 1"]:
+    """h̄, the mean of all samples, relative to the origin of the statistics."""
+    mean: Tensor = statistics.means @ (statistics.counts / statistics.counts.sum())[:, None]
+    return mean
 
 
 def _metrics(statistics: ClassStatistics, W: Tensor, center: Center) -> dict[str, Tensor]:
-    """Every metric but nc4_mismatch."""
+    """Every metric but nc1_distance and nc4_mismatch."""
     if center not in ("classes", "samples"):
         raise ValueError(f"center must be 'classes' or 'samples', but {center!r} was given.")
     K, counts = W.shape[-2], statistics.counts
@@ -179,12 +206,14 @@ def _metrics(statistics: ClassStatistics, W: Tensor, center: Center) -> dict[str
     M = statistics.means - statistics.means @ weights[:, None]
     pooled_trace = statistics.within_traces @ (counts / counts.sum())
     # What is asked of several matrices is computed side by side: a small problem costs what its kernels cost.
-    columns = torch.stack([M, W.mT])
+    centered = _centered(W)
+    columns = torch.stack([M, W.mT, centered.mT])
     lengths = _norm(columns, -2)
     variations = lengths.std(-1) / lengths.mean(-1)
-    deviations = _angle_deviation(columns / lengths[..., None, :])
-    distances = _distance_to_etf(torch.stack([M.mT @ M, W @ W.mT, W @ M]))
-    M_direction, W_direction = columns / _norm(columns)[..., None, None]
+    directions = columns / lengths[..., None, :]
+    deviations = _angle_deviation(directions)
+    distances = _distance_to_etf(torch.stack([M.mT @ M, W @ W.mT, centered @ centered.mT, W @ M]))
+    M_direction, W_direction = columns[:2] / _norm(columns[:2])[..., None, None]
     return {
         "nc0": _norm(W.sum(-2), -1) / _norm(W),
         "nc1_pinv": _pinv_trace(M, weights, statistics),
@@ -192,13 +221,23 @@ def _metrics(statistics: ClassStatistics, W: Tensor, center: Center) -> dict[str
         "nc1_cdnv": _distance_normalised_variance(statistics),
         "nc2_norm_means": variations[0],
         "nc2_norm_classifier": variations[1],
+        "nc2_norm_classifier_centered": variations[2],
         "nc2_angle_means": deviations[0],
         "nc2_angle_classifier": deviations[1],
+        "nc2_angle_classifier_centered": deviations[2],
         "nc2_etf_means": distances[0],
         "nc2_etf_classifier": distances[1],
+        "nc2_etf_classifier_centered": distances[2],
         "nc3_difference": _norm(W_direction - M_direction),
-        "nc3_product": distances[2],
+        "nc3_duality": _norm(directions[0] - directions[2], -2).mean(-1),
+        "nc3_product": distances[3],
     }
+
+
+def _centered(W: Tensor) -> Tensor:
+    """w̄_k = w_k − K⁻¹ Σ_j w_j, about the first row: of equal rows nothing is left, not even rounding."""
+    about_first = W - W[..., :1, :]
+    return about_first - about_first.mean(-2, keepdim=True)
 
 
 def _pinv_trace(M: Tensor, weights: Tensor, statistics: ClassStatistics) -> Tensor:

@@ -132,6 +132,11 @@ class ClassMoments:
         require_every_class(self.counts)
         return self.references + self._mean_shifts()
 
+    def centered(self, h: Float[Tensor, "B d"], y: Int[Tensor, " B"]) -> Float[Tensor, "B d"]:
+        """h_i − μ_{y_i} in float64, exact for collapsed features. Errors: ValueError if a class has no sample."""
+        require_every_class(self.counts)
+        return (h.to(self.references) - self.references[y]) - self._mean_shifts()[y]
+
     def within_traces(self) -> Float[Tensor, " K"]:
         """v_k = mean of ‖h − μ_k‖² in class k. Errors: ValueError if a class has no sample."""
         require_every_class(self.counts)

@@ -5,10 +5,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
-from ulpm.metrics.collapse import Center, nearest_class, neural_collapse_from_moments
+from ulpm.metrics.collapse import Center, grand_mean, in_order, nearest_class, neural_collapse_from_moments
 from ulpm.metrics.moments import ClassMoments
 
 
@@ -94,8 +94,8 @@ def measure(
 
     The model runs on its own device in evaluation mode (batch norm uses its running statistics) and without gradients;
     each submodule gets its training flag back. Features are accumulated in float64 moments and also kept in main
-    memory in their own dtype, since nc4_mismatch needs the final class means; it compares them with the argmax of the
-    logits that the layer gave, bias included.
+    memory in their own dtype, since nc1_distance and nc4_mismatch need the final class means; the latter compares them
+    with the argmax of the logits that the layer gave, bias included.
 
     Shapes: inputs whatever the model takes, labels [B]; the results are float64 scalars.
 
@@ -107,11 +107,10 @@ def measure(
     >>> batches = [(torch.randn(6, 4), torch.tensor([0, 1, 2, 0, 1, 2])) for _ in range(5)]
     >>> metrics = ulpm.measure(model, batches)
     >>> len(metrics), 0 <= float(metrics["nc4_mismatch"]) <= 1
-    (13, True)
+    (18, True)
     """
     moments: ClassMoments | None = None
-    features: list[Tensor] = []
-    predictions: list[Tensor] = []
+    seen_batches: list[tuple[Tensor, Tensor, Tensor]] = []
     device = _device(model)
     with probe(model, layer) as seen, _evaluation(model), torch.no_grad():
         for inputs, labels in map(_pair, batches):
@@ -127,12 +126,11 @@ def measure(
                 # Apple's devices have no float64.
                 moments = ClassMoments(num_classes, feature_dim, "cpu" if device.type == "mps" else device)
             moments.update(_at_least_float32(seen.features), labels)
-            features.append(seen.features.cpu())
-            predictions.append(seen.logits.argmax(1).cpu())
+            seen_batches.append((seen.features.cpu(), labels.long().cpu(), seen.logits.argmax(1).cpu()))
         if moments is None:
             raise ValueError("batches must hold at least one (inputs, labels) pair, but it is empty.")
         metrics = neural_collapse_from_moments(moments, _at_least_float32(seen.classifier), center)
-    return metrics | {"nc4_mismatch": _mismatch(moments, features, predictions)}
+    return in_order(metrics | _metrics_of_samples(moments, seen_batches))
 
 
 def _pair(batch: object) -> tuple[Any, Tensor]:
@@ -156,14 +154,19 @@ def _named(thing: object) -> str:
     return f"a {type(thing).__name__} of {len(thing)}" if isinstance(thing, Sequence) else f"a {type(thing).__name__}"
 
 
-def _mismatch(moments: ClassMoments, features: list[Tensor], predictions: list[Tensor]) -> Float[Tensor, ""]:
-    """Share of samples whose nearest class mean is not the prediction, a batch at a time."""
+def _metrics_of_samples(moments: ClassMoments, batches: list[tuple[Tensor, Tensor, Tensor]]) -> dict[str, Tensor]:
+    """nc1_distance and nc4_mismatch from (features, labels, predictions), a batch at a time."""
     statistics = moments.statistics()
-    wrong = torch.zeros((), dtype=torch.float64, device=moments.device)
-    for h, predicted in zip(features, predictions, strict=True):
-        nearest: Int[Tensor, " B"] = nearest_class(statistics, h.to(moments.device, torch.float64).mT)
-        wrong += (nearest != predicted.to(moments.device)).sum()
-    return wrong / moments.counts.sum()
+    from_mean = statistics.means - grand_mean(statistics)
+    within, total, wrong = torch.zeros(3, dtype=torch.float64, device=moments.device)
+    for h, y, predicted in batches:
+        H, y = h.to(moments.device, torch.float64).mT, y.to(moments.device)
+        # About a sample of the class, then its mean: free of rounding where features are collapsed.
+        deviations = moments.centered(H.mT, y).mT
+        within += torch.linalg.vector_norm(deviations, dim=0).sum()
+        total += torch.linalg.vector_norm(deviations + from_mean[:, y], dim=0).sum()
+        wrong += (nearest_class(statistics, H) != predicted.to(moments.device)).sum()
+    return {"nc1_distance": within / total, "nc4_mismatch": wrong / moments.counts.sum()}
 
 
 def _watched(model: nn.Module, layer: nn.Module | str | None) -> list[nn.Module]:

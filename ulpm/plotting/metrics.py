@@ -18,15 +18,20 @@ _FORMULAS = {
     "nc1_pinv": r"$\mathrm{tr}(\Sigma_W\Sigma_B^\dagger)\,/\,K$",
     "nc1_ratio": r"$\mathrm{tr}\,\Sigma_W\,/\,\mathrm{tr}\,\Sigma_B$",
     "nc1_cdnv": r"mean $(v_j+v_k)\,/\,2\Vert\mu_j-\mu_k\Vert^2$",
+    "nc1_distance": r"mean $\Vert h-\mu_y\Vert$ / mean $\Vert h-\bar h\Vert$",
     "nc3_difference": r"$\Vert W^\top\!/\Vert W\Vert-M/\Vert M\Vert\,\Vert$",
+    "nc3_duality": r"mean $\Vert m_k/\Vert m_k\Vert-\bar w_k/\Vert\bar w_k\Vert\,\Vert$",
+    "nc3_product": r"$\Vert WM/\Vert WM\Vert-E\,\Vert$",
     "nc2_norm_means": r"std / mean of $\Vert\mu_k-\mu_G\Vert$",
     "nc2_angle_means": r"mean $|\cos(\mu_j,\mu_k)+1/(K-1)|$",
     "nc2_etf_means": r"$\Vert G/\Vert G\Vert-E\,\Vert,\ G=M^\top M$",
-    "nc3_product": r"$\Vert WM/\Vert WM\Vert-E\,\Vert$",
-    "nc4_mismatch": "share of samples",
     "nc2_norm_classifier": r"std / mean of $\Vert w_k\Vert$",
     "nc2_angle_classifier": r"mean $|\cos(w_j,w_k)+1/(K-1)|$",
     "nc2_etf_classifier": r"$\Vert G/\Vert G\Vert-E\,\Vert,\ G=WW^\top$",
+    "nc2_norm_classifier_centered": r"std / mean of $\Vert\bar w_k\Vert$",
+    "nc2_angle_classifier_centered": r"mean $|\cos(\bar w_j,\bar w_k)+1/(K-1)|$",
+    "nc2_etf_classifier_centered": r"$\Vert G/\Vert G\Vert-E\,\Vert,\ G=\bar W\bar W^\top$",
+    "nc4_mismatch": "share of samples",
 }
 
 

@@ -15,13 +15,18 @@ ALL_BUT_NC4 = (
     "nc1_pinv",
     "nc1_ratio",
     "nc1_cdnv",
+    "nc1_distance",
     "nc2_norm_means",
     "nc2_norm_classifier",
+    "nc2_norm_classifier_centered",
     "nc2_angle_means",
     "nc2_angle_classifier",
+    "nc2_angle_classifier_centered",
     "nc2_etf_means",
     "nc2_etf_classifier",
+    "nc2_etf_classifier_centered",
     "nc3_difference",
+    "nc3_duality",
     "nc3_product",
 )
 
@@ -51,6 +56,14 @@ def literal(W, H, labels, bias=None, center="classes"):
     def etf(G):
         return norm(G / norm(G) - E)
 
+    # Plain distances of single samples, and rows about their mean: the definitions of the paper, written out.
+    grand_mean = sum(H[:, i] for i in range(N)) / N
+    within = sum(norm(H[:, i] - mu[labels[i]]) for i in range(N)) / N
+    total = sum(norm(H[:, i] - grand_mean) for i in range(N)) / N
+    row_mean = sum(W[k] for k in range(K)) / K
+    rows = np.stack([W[k] - row_mean for k in range(K)])
+    duality = sum(norm(M[:, k] / norm(M[:, k]) - rows[k] / norm(rows[k])) for k in range(K)) / K
+
     mismatches = 0
     for i in range(N):
         nearest = min(range(K), key=lambda k: norm(H[:, i] - mu[k]))
@@ -61,6 +74,11 @@ def literal(W, H, labels, bias=None, center="classes"):
         "nc1_pinv": np.trace(sigma_W @ np.linalg.pinv(sigma_B, rcond=1e-12)) / K,
         "nc1_ratio": np.trace(sigma_W) / np.trace(sigma_B),
         "nc1_cdnv": np.mean([(v[j] + v[k]) / (2 * norm(mu[j] - mu[k]) ** 2) for j, k in pairs]),
+        "nc1_distance": within / total,
+        "nc2_norm_classifier_centered": variation(rows),
+        "nc2_angle_classifier_centered": angle(rows),
+        "nc2_etf_classifier_centered": etf(rows @ rows.T),
+        "nc3_duality": duality,
         "nc2_norm_means": variation(M.T),
         "nc2_norm_classifier": variation(W),
         "nc2_angle_means": angle(M.T),
@@ -120,6 +138,10 @@ def exact(W, H, labels, center="classes"):
         def etf(G):
             return frobenius(G / frobenius(G) - E)
 
+        rows = W - mp.ones(K, 1) * (mp.ones(1, K) / K * W)
+        grand_mean = H * (mp.ones(N, 1) / N)
+        total = mp.fsum(frobenius(H[:, i] - grand_mean) for i in range(N))
+        duality = [M[:, k] / frobenius(M[:, k]) - rows[k, :].T / frobenius(rows[k, :]) for k in range(K)]
         pairs = list(itertools.combinations(range(K), 2))
         gaps = {(j, k): dot(mu[:, j] - mu[:, k], mu[:, j] - mu[:, k]) for j, k in pairs}
         values = {
@@ -127,6 +149,11 @@ def exact(W, H, labels, center="classes"):
             "nc1_pinv": pinv_trace / K,
             "nc1_ratio": mp.fsum(squares) / N / (frobenius(M) ** 2 / K),
             "nc1_cdnv": mp.fsum((v[j] + v[k]) / (2 * gaps[j, k]) for j, k in pairs) / len(pairs),
+            "nc1_distance": mp.fsum(mp.sqrt(square) for square in squares) / total,
+            "nc2_norm_classifier_centered": variation(rows.T),
+            "nc2_angle_classifier_centered": angle(rows.T),
+            "nc2_etf_classifier_centered": etf(rows * rows.T),
+            "nc3_duality": mp.fsum(frobenius(difference) for difference in duality) / K,
             "nc2_norm_means": variation(M),
             "nc2_norm_classifier": variation(W.T),
             "nc2_angle_means": angle(M),
@@ -149,7 +176,9 @@ def samples(seed, counts, d, collapse=1.0, norm=1.0, replicas=(), offset=0.0):
     return torch.tensor(W), torch.tensor(means[..., labels] + noise + offset), torch.tensor(labels)
 
 
-def relative_errors(values, reference, keys=ALL_BUT_NC4):
+def relative_errors(values, reference, keys=None):
+    """Of ``keys``, or of all that are in ``values`` and have an exact value."""
+    keys = keys or [key for key in ALL_BUT_NC4 if key in values]
     return {key: float(abs(mpmath.mpf(float(values[key])) - reference[key]) / abs(reference[key])) for key in keys}
 
 
