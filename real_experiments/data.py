@@ -12,6 +12,7 @@ from torch import Tensor
 import ulpm
 from real_experiments import sources
 from real_experiments.formats import Pixels
+from real_experiments.sources import Split
 
 SAMPLE = "fashion-mnist-sample"
 DATASETS = ("mnist", "kmnist", "fashion-mnist", "cifar10", SAMPLE)
@@ -55,27 +56,39 @@ class Dataset:
 
 
 def load_dataset(
-    name: str, path: Path | None = None, device: str | torch.device = "cpu", download: bool = True
+    name: str,
+    path: Path | None = None,
+    device: str | torch.device = "cpu",
+    download: bool = True,
+    split: Split = "train",
+    standardised_like: Split | None = None,
 ) -> Dataset:
-    """The full training set called ``name``, one of DATASETS, on ``device``.
+    """A whole split of the data set called ``name``, one of DATASETS, on ``device``.
+
+    Its channels have mean 0 and standard deviation 1 over the split itself, or over that named by
+    ``standardised_like``: a network wants test images in the units of the images that it was trained on.
 
     Sources in order: ``path``, a folder that holds the published files (for CIFAR-10 the archive will do as well); for
     Fashion-MNIST the Debian package dataset-fashion-mnist; the cache of earlier downloads; a download, if ``download``
     allows it. "fashion-mnist-sample" is embedded and needs no source; it has 100 images a class.
 
-    Raises: ValueError for an unknown name or device, or a path for the embedded sample; OSError if the data cannot be
-    had, or is damaged, truncated or not what was published. Each says what to do.
+    Raises: ValueError for an unknown name or device, or a path or the test split of the embedded sample; OSError if the
+    data cannot be had, or is damaged, truncated or not what was published. Each says what to do.
     """
     if name not in DATASETS:
         raise ValueError(f"there is no data set {name!r}: choose one of {', '.join(DATASETS)}.")
     where = _device(device)
     if name != SAMPLE:
-        pixels, labels, source = sources.training_set(name, path, download)
+        pixels, labels, source = sources.images_of(name, split, path, download)
+    elif split != "train":
+        raise ValueError(f"{SAMPLE} has no test split: leave it out, or load fashion-mnist.")
     elif path is None:
         pixels, labels, source = _sample()
     else:
         raise ValueError(f"{SAMPLE} is embedded, so that it has no path: leave it out, or load fashion-mnist.")
-    images = torch.from_numpy(standardised(pixels)).to(where)
+    other = standardised_like not in (None, split)
+    like = sources.images_of(name, standardised_like, path, download)[0] if other and standardised_like else pixels
+    images = torch.from_numpy(standardised(pixels, like)).to(where)
     return Dataset(name, images, torch.from_numpy(labels.astype(np.int64)).to(where), NUM_CLASSES, source)
 
 
@@ -94,38 +107,61 @@ def subset(
     """
     if size is None and class_counts is None:
         return dataset
-    counts = _counts(dataset, size, class_counts)
+    return _drawn(dataset, _counts(dataset, size, class_counts), seed)
+
+
+def unseen(dataset: Dataset, seen: Sequence[int], size: int, seed: int = 0) -> Dataset:
+    """``size`` images of ``dataset``, the same number of every class, that ``subset`` did not draw.
+
+    ``seen[k]`` images of class k were drawn with the same ``seed``; zeros if another split was. The classes are those
+    of ``seen``.
+
+    Raises: ValueError for a size that is no multiple of the number of classes, or where too few images are left.
+    """
+    if size % len(seen):
+        raise ValueError(f"a balanced set of {len(seen)} classes has a multiple of {len(seen)} images, but not {size}.")
+    return _drawn(dataset, [size // len(seen)] * len(seen), seed, seen)
+
+
+def _drawn(dataset: Dataset, counts: Sequence[int], seed: int, after: Sequence[int] | None = None) -> Dataset:
+    """counts[k] images of class k, those that come in a random order after the first after[k]."""
     _integer("seed", seed, minimum=0)
+    passed = after or [0] * len(counts)
     generator = torch.Generator().manual_seed(seed)
     labels = dataset.labels.cpu()
     chosen = []
-    for k, (count, available) in enumerate(zip(counts, dataset.class_counts, strict=False)):
-        if count > available:
+    for k, (skip, count, available) in enumerate(zip(passed, counts, dataset.class_counts, strict=False)):
+        if skip + count > available:
             has = f"has only {available} images" if available else "has no images"
-            raise ValueError(f"class {k} of {dataset.name} {has}, but {count} were asked for: ask for fewer.")
+            wanted = f"{count} were asked for" if not skip else f"{count} were asked for beside {skip} others"
+            raise ValueError(f"class {k} of {dataset.name} {has}, but {wanted}: ask for fewer.")
         # A permutation of the whole class whatever the count: that is why a smaller subset is part of a larger one.
-        chosen.append(torch.nonzero(labels == k).flatten()[torch.randperm(available, generator=generator)[:count]])
+        order = torch.randperm(available, generator=generator)
+        chosen.append(torch.nonzero(labels == k).flatten()[order[skip : skip + count]])
     index = torch.cat(chosen).sort().values.to(dataset.labels.device)
+    others = " others" if any(passed) else ""
     what = f"{counts[0]} a class" if len(set(counts)) == 1 else ", ".join(map(str, counts)) + " of classes 0, 1, …"
     return Dataset(
         dataset.name,
         dataset.images[index],
         dataset.labels[index],
         len(counts),
-        f"{dataset.source} Of its {len(labels)} images {len(index)} were drawn: {what} (seed {seed}).",
+        f"{dataset.source} Of its {len(labels)} images {len(index)}{others} were drawn: {what} (seed {seed}).",
     )
 
 
-def standardised(pixels: Pixels) -> np.ndarray:
+def standardised(pixels: Pixels, like: Pixels | None = None) -> np.ndarray:
     """(x − μ_c) / σ_c in float32 with mean μ_c and standard deviation σ_c of channel c over all images; [N, C, H, W].
+
+    The images that μ_c and σ_c are of are ``like``, by default the images themselves.
 
     A pixel has 256 values, so that both are exact sums over a histogram, and the result is a look-up.
     """
-    values = np.arange(256)
+    values, whole = np.arange(256), pixels if like is None else like
     result = np.empty(pixels.shape, np.float32)
     for c in range(pixels.shape[1]):
         histogram = np.zeros(256, np.int64)
-        for chunk in np.array_split(pixels[:, c], len(pixels) // 1000 + 1):  # bincount takes eight bytes a pixel
+        for chunk in np.array_split(whole[:, c], len(whole) // 1000 + 1):  # bincount takes eight bytes a pixel
             histogram += np.bincount(chunk.ravel(), minlength=256)
         mean = np.average(values, weights=histogram)
         deviation = np.sqrt(np.average((values - mean) ** 2, weights=histogram))

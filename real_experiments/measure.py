@@ -20,12 +20,20 @@ from torch.optim.swa_utils import update_bn
 import ulpm
 from real_experiments.data import Dataset
 from real_experiments.distributed import Workers
+from real_experiments.nc0_law import kept_share
 from real_experiments.recipe import Recipe
 from real_experiments.training_checkpoint import identify, read_checkpoint, restore_network
 from real_experiments.training_directory import TrainingDirectory
 from ulpm.support import checks, files
 
-__all__ = ["Measure", "Measurement", "classifier_sum", "measure_network", "with_reestimated_batchnorm"]
+__all__ = [
+    "Measure",
+    "Measurement",
+    "classifier_sum",
+    "measure_network",
+    "measure_unseen",
+    "with_reestimated_batchnorm",
+]
 
 ALONE = Workers()
 
@@ -40,10 +48,13 @@ class Measurement:
         train_error           share of samples with argmax_k Z_{k,i} ≠ y_i
         log_loss              log L, of the sum: finite when L is too small for a number
         squared_norm          ρ² = ‖W‖² + ‖H‖²
+        classifier_squared_norm   ‖W‖²
         margin                q_min = min_{i, j≠y_i} (Z_{y_i,i} − Z_{j,i})
         normalised_margin     q_min/ρ²
         nc0 … nc4_mismatch    ulpm.neural_collapse
-        classifier_sum_drift  ‖Σ_k w_k(t) − Σ_k w_k(0)‖/‖W‖: zero but for rounding, unless W decays
+        classifier_sum_drift  ‖Σ_k w_k(t) − Σ_k w_k(0)‖/‖W‖: for sgd without weight decay zero but for rounding
+        nc0_law               what nc0 is by the law of Σ_k w_k under the optimiser (nc0_law.py), from Σ_k w_k(0)
+        nc0_law_error         ‖Σ_k w_k(t) − f_t Σ_k w_k(0)‖/‖W‖, the distance from that law: rounding, but for Adam
         certificate_…         bounds of the margin problem's optimum that (W, H) proves, and their gap: ulpm.certify
 
     With a bias, loss, margin and certificate are those of the classifier [W, b] and features [h; 1].
@@ -67,11 +78,13 @@ def measure_network(
     batch_size: int = 500,
     initial_classifier_sum: Float[Tensor, " d"] | None = None,
     workers: Workers = ALONE,
+    share_of_sum: float = 1.0,
 ) -> Measurement:
     """Measure ``model`` on all of ``dataset`` in one pass in evaluation mode, without autocast.
 
     Features are the input of the Linear that runs last. Each process passes its share of the images and has the whole
-    result. Without the sum Σ_k w_k(0) of the start (``classifier_sum``) there is no column classifier_sum_drift.
+    result. Without the sum Σ_k w_k(0) of the start (``classifier_sum``) there are no columns of it and of its law, by
+    which ``share_of_sum`` of it should be left.
     The whole of H is kept in float64, 8dN bytes, since the certificate needs it; the metrics then come from the
     samples themselves, which is more exact than from their moments and cheaper (no d × d scatter).
 
@@ -81,11 +94,28 @@ def measure_network(
     features = workers.gather(features, len(dataset.images)).double()
     problem, state = ulpm.from_features(features, dataset.labels.to(features.device), classifier=W.double())
     del features
-    return _measurement(problem, state, bias, initial_classifier_sum)
+    return _measurement(problem, state, bias, initial_classifier_sum, share_of_sum)
+
+
+def measure_unseen(
+    model: nn.Module, dataset: Dataset, batch_size: int = 500, workers: Workers = ALONE
+) -> dict[str, float]:
+    """Loss, error and every metric on images that the network was not trained on, in evaluation mode.
+
+    Class means and all else are those of these images, so that what is measured is whether *their* features collapse.
+    Keys: loss (mean), error, and those of ``ulpm.neural_collapse`` that are not of the classifier alone. Raises: as
+    ``measure_network``.
+    """
+    features, W, bias = _features(model, workers.share(dataset.images), batch_size)
+    features = workers.gather(features, len(dataset.images)).double()
+    problem, state = ulpm.from_features(features, dataset.labels.to(features.device), classifier=W.double())
+    found = _loss_and_error(problem, state, bias)
+    found = {"loss": found["train_loss"], "error": found["train_error"]} | _metrics(problem, state, bias)
+    return _numbers({name: value for name, value in found.items() if name != "nc0" and "_classifier" not in name})
 
 
 def classifier_sum(model: nn.Module) -> Float[Tensor, " d"]:
-    """Σ_k w_k of the last Linear in float64: conserved by every optimiser without weight decay."""
+    """Σ_k w_k of the last Linear in float64: conserved by stochastic gradient descent without weight decay."""
     linear = [module for module in model.modules() if isinstance(module, nn.Linear)][-1]
     return linear.weight.detach().double().sum(0)
 
@@ -125,26 +155,38 @@ def _features(
         return torch.cat(features), seen.classifier, seen.bias
 
 
-def _measurement(
-    problem: ulpm.Problem, state: ulpm.State, bias: Tensor | None, initial_sum: Tensor | None
-) -> Measurement:
+def _loss_and_error(problem: ulpm.Problem, state: ulpm.State, bias: Tensor | None) -> dict[str, Tensor]:
+    """Mean loss, error, log L, norms and margin; with a bias those of [W, b] and [h; 1]."""
     W, H = state.W, state.H
-    labels = problem.labels.to(H.device)
     Z = W @ H if bias is None else W @ H + bias.double()[:, None]
     ulpm_problem, ulpm_state = (problem, state) if bias is None else _with_bias(problem, state, bias)
     log_loss, margin = ulpm.log_loss(ulpm_problem, ulpm_state), ulpm.margin(ulpm_problem, ulpm_state)
-    found = {
+    return {
         "train_loss": log_loss.exp() / problem.num_samples,
-        "train_error": (Z.argmax(0) != labels).double().mean(),
+        "train_error": (Z.argmax(0) != problem.labels.to(H.device)).double().mean(),
         "log_loss": log_loss,
         "squared_norm": state.squared_norm,
+        "classifier_squared_norm": W.square().sum(),
         "margin": margin,
         "normalised_margin": margin / state.squared_norm,
-        **ulpm.neural_collapse(W, H, labels, bias),
     }
+
+
+def _metrics(problem: ulpm.Problem, state: ulpm.State, bias: Tensor | None) -> dict[str, Tensor]:
+    return ulpm.neural_collapse(state.W, state.H, problem.labels.to(state.H.device), bias)
+
+
+def _measurement(
+    problem: ulpm.Problem, state: ulpm.State, bias: Tensor | None, initial_sum: Tensor | None, share: float
+) -> Measurement:
+    W, H = state.W, state.H
+    found = _loss_and_error(problem, state, bias) | _metrics(problem, state, bias)
     if initial_sum is not None:
-        drift = torch.linalg.vector_norm(W.sum(0) - initial_sum.to(W))
-        found["classifier_sum_drift"] = drift / torch.linalg.vector_norm(W)
+        norm, start, now = torch.linalg.vector_norm(W), initial_sum.to(W), W.sum(0)
+        found["classifier_sum_drift"] = torch.linalg.vector_norm(now - start) / norm
+        found["nc0_law"] = torch.linalg.vector_norm(share * start) / norm
+        found["nc0_law_error"] = torch.linalg.vector_norm(now - share * start) / norm
+    ulpm_problem, ulpm_state = (problem, state) if bias is None else _with_bias(problem, state, bias)
     certificate = ulpm.certify(ulpm_problem, ulpm_state)
     found |= {
         "certificate_lower_bound": certificate.lower_bound,
@@ -152,8 +194,12 @@ def _measurement(
         "certificate_nuclear_upper_bound": certificate.nuclear_upper_bound,
         "certificate_gap": certificate.gap,
     }
-    numbers = torch.stack([value.double() for value in found.values()]).tolist()
-    return Measurement(dict(zip(found, numbers, strict=True)), problem, W, H, bias)
+    return Measurement(_numbers(found), problem, W, H, bias)
+
+
+def _numbers(values: dict[str, Tensor]) -> dict[str, float]:
+    """All of them in one transfer from the device."""
+    return dict(zip(values, torch.stack([value.double() for value in values.values()]).tolist(), strict=True))
 
 
 def _with_bias(problem: ulpm.Problem, state: ulpm.State, bias: Tensor) -> tuple[ulpm.Problem, ulpm.State]:
@@ -211,10 +257,15 @@ def measure_run(directory: TrainingDirectory, device: torch.device) -> tuple[flo
     initial_sum = tensors.pop("initial_classifier_sum", None)
     model = recipe.build(dataset, device)
     restore_network(directory.checkpoint, model, tensors)
-    running = measure_network(model, dataset, recipe.measurement_batch, initial_sum)
-    model = with_reestimated_batchnorm(model, dataset, recipe.measurement_batch)
-    reestimated = measure_network(model, dataset, recipe.measurement_batch, initial_sum)
-    return steps / steps_per_epoch, running.values, reestimated.values
+    images, kept = recipe.load_unseen(dataset, device), kept_share(recipe, steps)
+    found = []
+    for each in (model, with_reestimated_batchnorm(model, dataset, recipe.measurement_batch)):
+        values = measure_network(each, dataset, recipe.measurement_batch, initial_sum, share_of_sum=kept).values
+        if images is not None:
+            unseen = measure_unseen(each, images, recipe.measurement_batch)
+            values |= {f"test_{name}": value for name, value in unseen.items()}
+        found.append(values)
+    return steps / steps_per_epoch, found[0], found[1]
 
 
 def _table(title: str, running: dict[str, float], reestimated: dict[str, float]) -> Table:

@@ -8,8 +8,9 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from real_experiments.data import Dataset, load_dataset, subset
+from real_experiments.data import SAMPLE, Dataset, load_dataset, subset, unseen
 from real_experiments.models import build_model
+from real_experiments.sources import Split
 from ulpm.support import checks, parse_class_counts
 
 __all__ = ["Recipe"]
@@ -37,22 +38,31 @@ class Recipe:
     """Folder with its published files; by default /usr/share/datasets and the cache, which ULPM_CACHE moves."""
     download: bool = True
     """Download the data set into the cache if it is not on this machine."""
+    split: Split = "train"
+    """Train on this split of the published images; test where only that is at hand."""
     subset: int | None = None
     """Train on that many images, the same number of each class."""
     class_counts: str | None = None
     """Train on so many images of each class: 200x10, or explicit counts such as 500,500,50."""
     subset_seed: int = 0
     """Seed of the choice of images."""
+    test_images: int = 0
+    """Measure also on that many images that are not trained on, the same number of each class (columns test_...): of
+    the test split, or of what --subset leaves where that is the split to train on."""
     epochs: int = 200
     """Passes over the training set."""
     seed: int = 0
     """Seed of the initial parameters and of the order of samples."""
+    optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
+    """Optimiser; Adam and AdamW (Adam with decoupled decay) do not keep Σ_k w_k."""
     learning_rate: float = 0.01
     """Learning rate, constant."""
     momentum: float = 0.3
-    """Momentum."""
+    """Momentum of sgd."""
     weight_decay: float = 0.0
-    """Weight decay of all parameters; with it Σ_k w_k is not conserved."""
+    """Weight decay of all parameters; with it Σ_k w_k decays."""
+    decoupled_decay: bool = False
+    """Shrink the parameters of sgd by the factor 1 − ηλ a step, beside the momentum instead of through it."""
     batch_size: int = 128
     """Samples in a batch, over all processes; an epoch's last batch is kept, a lone sample joins the one before."""
     dtype: Literal["float32", "float64"] = "float32"
@@ -75,17 +85,32 @@ class Recipe:
     def __post_init__(self) -> None:
         for name in ("width", "epochs", "batch_size", "measurement_batch"):
             checks.integer(_option(name), getattr(self, name), 1)
-        for name in ("measurements_per_doubling", "snapshots_per_doubling", "seed", "subset_seed"):
+        for name in ("measurements_per_doubling", "snapshots_per_doubling", "seed", "subset_seed", "test_images"):
             checks.integer(_option(name), getattr(self, name), 0)
         checks.real("--learning-rate", self.learning_rate, above=0)
         checks.real("--momentum", self.momentum, minimum=0, below=1)
         checks.real("--weight-decay", self.weight_decay, minimum=0)
+        self._check_optimizer()
+        if self.split == "test" and self.dataset == SAMPLE:
+            raise ValueError(f"--split test: {SAMPLE} has no test split.")
         if max(self.seed, self.subset_seed) >= 2**63:
             raise ValueError("--seed and --subset-seed must be below 2^63.")
         if self.bf16 and self.dtype != "float32":
             raise ValueError("--bf16 keeps its parameters in float32: leave out --dtype float64.")
         if self.subset is not None and self.class_counts is not None:
             raise ValueError("--subset and --class-counts both say how many images to take: give one of them.")
+
+    def _check_optimizer(self) -> None:
+        """Raise ValueError for an option of another optimiser, which would otherwise be ignored without a word."""
+        if self.optimizer != "sgd":
+            if self.momentum != _field_default("momentum"):
+                raise ValueError(f"--momentum is an option of sgd, and --optimizer is {self.optimizer}: leave it out.")
+            if self.decoupled_decay:
+                raise ValueError(
+                    f"--decoupled-decay is an option of sgd, and --optimizer is {self.optimizer}: adamw has it always."
+                )
+        elif self.decoupled_decay and self.weight_decay == 0:
+            raise ValueError("--decoupled-decay says how weight decay acts: give a --weight-decay above 0.")
 
     @classmethod
     def of(cls, other: "Recipe") -> "Recipe":
@@ -117,11 +142,25 @@ class Recipe:
 
     def load_data(self, device: torch.device) -> Dataset:
         """The training set. Raises: OSError or ValueError with one sentence if it cannot be had."""
-        dataset = load_dataset(self.dataset, self.data, str(device), self.download)
+        dataset = load_dataset(self.dataset, self.data, str(device), self.download, self.split)
         if self.subset is None and self.class_counts is None:
             return dataset
         counts = None if self.class_counts is None else parse_class_counts(self.class_counts)
         return subset(dataset, self.subset, counts, self.subset_seed)
+
+    def load_unseen(self, dataset: Dataset, device: torch.device) -> Dataset | None:
+        """The images of ``test_images``, standardised like the training split; ``dataset`` is the training set.
+
+        None without the option. Raises: as ``load_data``; ValueError if there are too few images.
+        """
+        if self.test_images == 0:
+            return None
+        where, download = str(device), self.download
+        if self.split == "train" and self.dataset != SAMPLE:
+            whole = load_dataset(self.dataset, self.data, where, download, "test", standardised_like="train")
+            return unseen(whole, [0] * dataset.num_classes, self.test_images, self.subset_seed)
+        whole = load_dataset(self.dataset, self.data, where, download, self.split)
+        return unseen(whole, dataset.class_counts, self.test_images, self.subset_seed)
 
     def build(self, dataset: Dataset, device: torch.device) -> nn.Module:
         """The network for ``dataset``, with the parameters that the seed gives on every device."""
@@ -135,6 +174,10 @@ class Recipe:
         # On processors with AVX2 alone, torch 2.13 crashes in the backward pass of ResNet18 with fewer channels.
         wide_enough = self.width >= _FEWEST_CHANNELS_LAST
         return torch.channels_last if self.channels_last and wide_enough else torch.contiguous_format
+
+
+def _field_default(name: str) -> Any:
+    return next(field.default for field in dataclasses.fields(Recipe) if field.name == name)
 
 
 def _names() -> list[str]:

@@ -95,13 +95,15 @@ class TrainingRun:
         if workers.leads:
             _may_write(command, recipe, directory)
             dataset = recipe.load_data(device)
+            unseen = recipe.load_unseen(dataset, device)
         workers.wait()  # one process downloads, the others find the data there
         if not workers.leads:
             dataset = recipe.load_data(device)
+            unseen = recipe.load_unseen(dataset, device)
         if 0 in [int(count) for count in dataset.class_counts]:
             absent = [int(count) for count in dataset.class_counts].index(0)
             raise ValueError(f"class {absent} has no images in the training set: neural collapse needs every class.")
-        trainer = Trainer(recipe, dataset, device, workers)
+        trainer = Trainer(recipe, dataset, device, workers, unseen)
         run = cls(recipe, trainer, directory, identify(dataset), [])
         if command.resume and directory.checkpoint.exists():
             tensors, steps = read_checkpoint(directory.checkpoint, recipe, run.dataset)
@@ -152,11 +154,12 @@ class TrainingRun:
             {
                 "arguments": self.recipe.to_json(),
                 "dataset": {**self.dataset, "source": trainer.dataset.source},
+                "test_source": None if trainer.unseen is None else trainer.unseen.source,
                 "num_samples": len(trainer.dataset.images),
                 "feature_dim": int(trainer.initial_classifier_sum.numel()),
                 "num_parameters": sum(parameter.numel() for parameter in trainer.model.parameters()),
                 "steps_per_epoch": trainer.steps_per_epoch,
-                "flow_time_per_step": trainer.flow_time_per_step,
+                "flow_time_per_step": trainer.flow_time_per_step if self.recipe.optimizer == "sgd" else None,
                 "device": _name(trainer.device),
                 "processes": trainer.workers.count,
                 "versions": versions(),

@@ -1,6 +1,7 @@
 """Stochastic gradient descent on one network, a batch at a time; it knows no files."""
 
 import contextlib
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -12,14 +13,23 @@ from torch.nn.parallel import DistributedDataParallel
 from real_experiments.data import Dataset
 from real_experiments.distributed import Workers
 from real_experiments.distributed_batchnorm import share_batch_statistics
-from real_experiments.measure import Measurement, classifier_sum, measure_network, with_reestimated_batchnorm
+from real_experiments.measure import (
+    Measurement,
+    classifier_sum,
+    measure_network,
+    measure_unseen,
+    with_reestimated_batchnorm,
+)
+from real_experiments.nc0_law import kept_share
+from real_experiments.optimizers import make_optimizer, shrink
 from real_experiments.recipe import Recipe
 from real_experiments.schedule import epoch_batches, steps_per_epoch
 from real_experiments.training_checkpoint import restore_training, training_state
+from ulpm.metrics import METRICS
 
 __all__ = ["FullPrecisionLinear", "Trainer"]
 
-_REESTIMATED = "reestimated_"
+_REESTIMATED, _UNSEEN = "reestimated_", "test_"
 _TWICE = ("train_loss", "train_error", "log_loss", "squared_norm", "margin", "normalised_margin")
 
 
@@ -45,8 +55,17 @@ class Trainer:
     number of processes takes the same steps up to rounding.
     """
 
-    def __init__(self, recipe: Recipe, dataset: Dataset, device: torch.device, workers: Workers) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        dataset: Dataset,
+        device: torch.device,
+        workers: Workers,
+        unseen: Dataset | None = None,
+    ) -> None:
+        """``unseen``: images to measure beside those of ``dataset``, which is the training set."""
         self.recipe, self.dataset, self.device, self.workers = recipe, dataset, device, workers
+        self.unseen = unseen
         self.model = recipe.build(dataset, device)
         self.model.classifier = FullPrecisionLinear.like(self.model.classifier)  # type: ignore[arg-type]
         self.network = self.model
@@ -54,9 +73,7 @@ class Trainer:
             self.model = share_batch_statistics(self.model)
             # Buffers need no broadcast: every process computes the same statistics.
             self.network = DistributedDataParallel(self.model, broadcast_buffers=False)
-        self.optimizer = torch.optim.SGD(
-            self.model.parameters(), recipe.learning_rate, recipe.momentum, weight_decay=recipe.weight_decay
-        )
+        self.optimizer = make_optimizer(recipe, self.model)
         self.steps = 0
         self.steps_per_epoch = steps_per_epoch(len(dataset.images), recipe.batch_size)
         self.initial_classifier_sum = classifier_sum(self.model)
@@ -78,12 +95,17 @@ class Trainer:
 
     @property
     def flow_time(self) -> float:
-        """Time of the summed-loss gradient flow that the steps come to, η·steps/((1−β)N)."""
+        """Time of the summed-loss gradient flow that the steps come to, η·steps/((1−β)N); nan for Adam."""
         return self.flow_time_per_step * self.steps
 
     @property
     def flow_time_per_step(self) -> float:
-        """η/((1−β)N): momentum β makes a step η/(1−β) long, and the mean loss slows the flow down by N."""
+        """η/((1−β)N): momentum β makes a step η/(1−β) long, and the mean loss slows the flow down by N.
+
+        nan for Adam, whose steps follow no gradient flow.
+        """
+        if self.recipe.optimizer != "sgd":
+            return math.nan
         return self.recipe.learning_rate / ((1 - self.recipe.momentum) * len(self.dataset.images))
 
     def step(self) -> None:
@@ -101,6 +123,7 @@ class Trainer:
         loss = nn.functional.cross_entropy(logits, labels, reduction="sum")
         # DistributedDataParallel averages over processes what should be summed.
         torch.autograd.backward(loss * (self.workers.count / len(whole)))
+        shrink(self.recipe, self.optimizer)
         self.optimizer.step()
         self.steps += 1
         self._seen += len(indices)
@@ -121,7 +144,12 @@ class Trainer:
 
         def measured(model: nn.Module) -> Measurement:
             return measure_network(
-                model, self.dataset, recipe.measurement_batch, self.initial_classifier_sum, self.workers
+                model,
+                self.dataset,
+                recipe.measurement_batch,
+                self.initial_classifier_sum,
+                self.workers,
+                kept_share(recipe, self.steps),
             )
 
         if not all(bool(torch.isfinite(value).all()) for value in self.model.parameters()):
@@ -132,6 +160,9 @@ class Trainer:
             again = with_reestimated_batchnorm(self.model, self.dataset, recipe.measurement_batch, self.workers)
             values = measured(again).values
             row |= {_REESTIMATED + name: value for name, value in values.items() if _measured_twice(name)}
+        if self.unseen is not None:
+            values = measure_unseen(self.model, self.unseen, recipe.measurement_batch, self.workers)
+            row |= {_UNSEEN + name: value for name, value in values.items()}
         return row, first
 
     def state(self) -> dict[str, Tensor]:
@@ -166,4 +197,4 @@ def repeatable_convolutions(tf32: bool) -> Iterator[None]:
 
 def _measured_twice(name: str) -> bool:
     """What says nothing new with other statistics, such as the drift of the classifier, is measured once."""
-    return name in _TWICE or name.startswith("nc")
+    return name in _TWICE or name in METRICS

@@ -15,6 +15,13 @@ from ulpm.support import files
 __all__ = ["identify", "read_checkpoint", "restore_network", "restore_training", "training_state", "write_checkpoint"]
 
 _KIND = "training checkpoint"
+# What torch's optimisers keep for each parameter, and the prefix of its tensors in the file.
+_OF_OPTIMIZER = {
+    "momentum_buffer": "momentum.",
+    "exp_avg": "mean_gradient.",
+    "exp_avg_sq": "mean_squared_gradient.",
+    "step": "step.",
+}
 
 
 def identify(dataset: Dataset) -> dict[str, Any]:
@@ -27,14 +34,13 @@ def identify(dataset: Dataset) -> dict[str, Any]:
     }
 
 
-def training_state(model: nn.Module, optimizer: torch.optim.SGD) -> dict[str, Tensor]:
+def training_state(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """Every tensor that the next step depends on. Nothing is random but the order, which (seed, epoch) decides."""
     state: dict[str, Tensor] = {f"parameter.{name}": value for name, value in model.named_parameters()}
     state |= {f"buffer.{name}": value for name, value in model.named_buffers()}
     for name, parameter in model.named_parameters():
-        momentum = optimizer.state[parameter].get("momentum_buffer") if parameter in optimizer.state else None
-        if momentum is not None:
-            state[f"momentum.{name}"] = momentum
+        kept = optimizer.state.get(parameter, {})
+        state |= {f"{prefix}{name}": kept[key] for key, prefix in _OF_OPTIMIZER.items() if kept.get(key) is not None}
     return state
 
 
@@ -75,14 +81,18 @@ def restore_network(path: Path, model: nn.Module, tensors: Mapping[str, Tensor])
     _restore(path, "buffer.", dict(model.named_buffers()), tensors)
 
 
-def restore_training(path: Path, model: nn.Module, optimizer: torch.optim.SGD, tensors: Mapping[str, Tensor]) -> None:
-    """``restore_network``, and the optimiser's momentum. Raises: OSError as ``restore_network``."""
+def restore_training(
+    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]
+) -> None:
+    """``restore_network``, and what the optimiser keeps. Raises: OSError as ``restore_network``."""
     restore_network(path, model, tensors)
-    moving = {name: value for name, value in model.named_parameters() if f"momentum.{name}" in tensors}
-    momenta = {name: torch.empty_like(value) for name, value in moving.items()}
-    _restore(path, "momentum.", momenta, tensors)
-    for name, parameter in moving.items():
-        optimizer.state[parameter]["momentum_buffer"] = momenta[name]
+    for key, prefix in _OF_OPTIMIZER.items():
+        moving = {name: value for name, value in model.named_parameters() if f"{prefix}{name}" in tensors}
+        # Adam counts its steps in a scalar on the host.
+        kept = {name: torch.zeros(()) if key == "step" else torch.empty_like(value) for name, value in moving.items()}
+        _restore(path, prefix, kept, tensors)
+        for name, parameter in moving.items():
+            optimizer.state[parameter][key] = kept[name]
 
 
 @torch.no_grad()

@@ -58,9 +58,10 @@ class TrainingDirectory:
         return dict(config)
 
     def write_rows(self, rows: Sequence[Row]) -> None:
-        """Replace metrics.csv by these rows, all of which have the columns of the first."""
+        """Replace metrics.csv by these rows; a column that only some have, as after an update, is nan in the others."""
         text = io.StringIO()
-        writer = csv.DictWriter(text, list(rows[0]) if rows else ["epoch"], lineterminator="\n")
+        columns = list(dict.fromkeys(name for row in [*rows[-1:], *rows] for name in row))
+        writer = csv.DictWriter(text, columns or ["epoch"], restval="nan", lineterminator="\n")
         writer.writeheader()
         writer.writerows({name: repr(value) for name, value in row.items()} for row in rows)
         files.write_text(self.metrics, text.getvalue())
