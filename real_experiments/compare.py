@@ -12,9 +12,10 @@ import tyro
 from rich.console import Console
 from rich.markdown import Markdown
 
-from real_experiments.comparison.analysis import CLOCKS, analyse
+from real_experiments.comparison.analysis import analyse
 from real_experiments.comparison.conservation import plot_conservation
 from real_experiments.comparison.figure import plot_comparison
+from real_experiments.comparison.mobility import mobility_history
 from real_experiments.comparison.network_run import NetworkRun
 from real_experiments.comparison.page import comparison_page
 from real_experiments.comparison.pairing import Comparison, compare_with_model
@@ -22,7 +23,7 @@ from real_experiments.comparison.words import verdict
 from ulpm.plotting import save_figure
 from ulpm.support import checks, files, versions
 
-__all__ = ["FIGURES", "Compare"]
+__all__ = ["FIGURES", "Compare", "write_comparison", "write_numbers"]
 
 FIGURES = ("comparison.png", "comparison-flow-time.png")
 CONSERVATION = "conservation.png"
@@ -90,7 +91,18 @@ class Compare:
 
 def write_comparison(comparison: Comparison, out: Path, command: str, json_file: Path | None = None) -> Sequence[str]:
     """Write page, numbers and figures into ``out``. Returns: the verdict. Raises: OSError if that is not possible."""
+    write_numbers(comparison, out, command, json_file)
     analysis = analyse(comparison)
+    figures = FIGURES[: len(comparison.clocks)]
+    for name, clock in zip(figures, comparison.clocks, strict=True):
+        save_figure(plot_comparison(comparison, clock), out / name, "png")
+    save_figure(plot_conservation(comparison), out / CONSERVATION, "png")
+    files.write_text(out / "comparison.md", comparison_page(comparison, analysis, command, figures, CONSERVATION))
+    return verdict(comparison, analysis)
+
+
+def write_numbers(comparison: Comparison, out: Path, command: str, json_file: Path | None = None) -> None:
+    """Write comparison.json into ``out``. Raises: OSError if that is not possible."""
     result = {
         "command": command,
         "recipe": comparison.run.recipe.to_json() | {"data": None},
@@ -98,15 +110,11 @@ def write_comparison(comparison: Comparison, out: Path, command: str, json_file:
         "feature_dim": comparison.problem.feature_dim,
         "snapshot": comparison.snapshot,
         "mobility": comparison.mobility,
+        "mobility_history": [dataclasses.asdict(each) for each in mobility_history(comparison.run)],
         "versions": versions(),
         "threads": torch.get_num_threads(),
-        **analysis.to_json(),
+        **analyse(comparison).to_json(),
     }
     text = json.dumps(result, indent=2, allow_nan=False) + "\n"
     for file in (out / "comparison.json", *([json_file] if json_file else [])):
         files.write_text(file, text)
-    for name, clock in zip(FIGURES, CLOCKS, strict=True):
-        save_figure(plot_comparison(comparison, clock), out / name, "png")
-    save_figure(plot_conservation(comparison), out / CONSERVATION, "png")
-    files.write_text(out / "comparison.md", comparison_page(comparison, analysis, command, FIGURES, CONSERVATION))
-    return verdict(comparison, analysis)

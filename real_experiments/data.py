@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 import ulpm
@@ -150,7 +150,7 @@ def _drawn(dataset: Dataset, counts: Sequence[int], seed: int, after: Sequence[i
     )
 
 
-def standardised(pixels: Pixels, like: Pixels | None = None) -> np.ndarray:
+def standardised(pixels: Pixels, like: UInt8[np.ndarray, "M C H W"] | None = None) -> np.ndarray:
     """(x − μ_c) / σ_c in float32 with mean μ_c and standard deviation σ_c of channel c over all images; [N, C, H, W].
 
     The images that μ_c and σ_c are of are ``like``, by default the images themselves.

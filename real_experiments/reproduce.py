@@ -9,10 +9,13 @@ from typing import Annotated, Literal
 import tyro
 from rich.console import Console
 
-from real_experiments.compare import FIGURES, Compare, write_comparison
+from real_experiments.compare import Compare, write_comparison, write_numbers
 from real_experiments.comparison.network_run import NetworkRun
-from real_experiments.data import load_dataset
+from real_experiments.data import SAMPLE
+from real_experiments.pair_result import NUMBERS, PairResult, pair_name, read_results
 from real_experiments.paper_figure import plot_paper_figure
+from real_experiments.recipe import Recipe
+from real_experiments.results_page import results_page
 from real_experiments.train import Train
 from ulpm.plotting import save_figure
 from ulpm.support import checks, files
@@ -26,33 +29,48 @@ _DATASETS: tuple[Name, ...] = ("mnist", "kmnist", "fashion-mnist", "cifar10")
 PAIRS: dict[str, list[tuple[Model, Name]]] = {
     "figure1": [("resnet18", "mnist"), ("resnet18", "cifar10")],
     "all": [(model, dataset) for model in _MODELS for dataset in _DATASETS],
+    "ends": [(model, dataset) for model in _MODELS for dataset in ("mnist", "cifar10")],
     "sample": [(model, "fashion-mnist-sample") for model in _MODELS],
 }
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Reproduce:
-    """Train the paper's networks by its recipe, compare each with the model, and draw the paper's figure.
+    """Train the paper's networks by its recipe, compare each with the model, and draw the paper's figures.
 
-    figure1 is ResNet18 on MNIST and CIFAR-10, all the eight pairs of the paper, sample both networks on the embedded
-    images. A pair whose data cannot be had is listed as "not run: no data". Training runs are kept in --runs: the same
-    command again goes on where it was interrupted, and computes nothing twice.
+    figure1 is ResNet18 on MNIST and CIFAR-10, all the eight pairs of the paper, ends both networks on MNIST and
+    CIFAR-10, sample both on the embedded images. Results of several commands with one --out go onto one page. A network
+    whose results are there is not trained again, and an interrupted one goes on where it was: give the same command
+    again. A pair whose data cannot be had is listed as "not run: no data"; of KMNIST the test split is used where the
+    training split is not at hand.
     """
 
-    what: Annotated[Literal["figure1", "all", "sample"], tyro.conf.Positional]
+    what: Annotated[Literal["figure1", "all", "ends", "sample"], tyro.conf.Positional]
     """What to reproduce."""
     out: Path
-    """Directory for results.md, figures and a folder a pair."""
+    """Directory for results.md, figures and a folder a network."""
     runs: Path = Path("runs/reproduce")
-    """Directory for the training runs, one a pair."""
+    """Directory for the training runs, one a network."""
     width: int = 64
     """Channels of the first stage; 64 is the published network."""
     subset: int | None = None
     """Train on that many images of each data set."""
+    test_images: int = 0
+    """Measure also on that many images that are not trained on (columns test_...)."""
     epochs: int = 200
     """Passes over the training set."""
+    epochs_after: int = 0
+    """Train on until there are that many epochs after the first without training error, if --epochs has fewer."""
     seed: int = 0
-    """Seed of the networks and of the random start of the model."""
+    """First seed, of the networks and of the random start of the model."""
+    seeds: int = 1
+    """Number of seeds: each pair is trained once with each."""
+    bf16: bool = False
+    """Train in bfloat16 autocast, but for the last layer and the loss."""
+    reestimate: bool = True
+    """Measure a second time with the batch-norm statistics of the training set."""
+    measurements_per_doubling: int = 8
+    """After the first 20 epochs: measurements while the epoch doubles."""
     control_weight_decay: float = 0.0
     """Train each network a second time with this weight decay, which the paper has not, to show what it changes."""
     data: Path | None = None
@@ -68,110 +86,161 @@ class Reproduce:
 
     def run(self) -> int:
         checks.real("--control-weight-decay", self.control_weight_decay, minimum=0)
+        checks.integer("--seeds", self.seeds, 1)
+        checks.integer("--epochs-after", self.epochs_after, 0)
         outcome: dict[str, str] = {}
-        networks: dict[str, NetworkRun] = {}
-        for model, dataset in PAIRS[self.what]:
-            name = f"{model}-{dataset}"
-            if reason := self._lacks(dataset):
-                outcome[name] = "not run: no data"
-                _say(f"{name}: not run: {reason}.")
-                continue
-            _say(f"{name}: training")
-            networks[name], outcome[name] = self._pair(name, model, dataset)
-        if networks:
-            save_figure(plot_paper_figure(networks), self.out / "networks.png", "png")
-        files.write_text(self.out / "results.md", self._page(outcome, networks))
+        for seed in range(self.seed, self.seed + self.seeds):
+            for model, dataset in PAIRS[self.what]:
+                name = pair_name(model, dataset, self.width, seed)
+                outcome[name] = self._network(name, model, dataset, seed)
+        results = read_results(self.out)
+        if results:
+            self._draw(results)
+        files.write_text(self.out / "results.md", results_page(results, _commands(results), self._missing(outcome)))
         if self.json is not None:
             files.write_text(self.json, json.dumps(outcome, indent=2) + "\n")
-        _say(f"Results are in {self.out}: results.md" + ", networks.png" * bool(networks))
-        return 0 if networks else 1
+        _say(f"Results are in {self.out}: results.md" + " and figures" * bool(results))
+        return 0 if any(not text.startswith("not run") for text in outcome.values()) else 1
 
-    def _lacks(self, dataset: Name) -> str:
-        """Why a data set cannot be had; empty if it can."""
-        try:
-            load_dataset(dataset, self._folder(dataset), "cpu", self.download)
-        except OSError as error:
-            return str(error).removesuffix(".")
-        return ""
-
-    def _folder(self, dataset: Name) -> Path | None:
-        return None if self.data is None or dataset == "fashion-mnist-sample" else self.data / dataset
-
-    def _pair(self, name: str, model: Model, dataset: Name) -> tuple[NetworkRun, str]:
-        """Train a pair and compare it. Returns: the run, and what became of it in a sentence or more."""
-        directory, control = self.runs / name, None
-        self._train(directory, model, dataset, 0.0)
+    def _network(self, name: str, model: Model, dataset: Name, seed: int) -> str:
+        """Train and compare one network, unless its results are there. Returns: what became of it."""
+        done = self._done(self.out / name, model, dataset, seed)
+        if done is not None:
+            _say(f"{name}: its results are there")
+            return done.why_not_compared or "compared"
+        recipe = self._with_data(self._recipe(model, dataset, seed))
+        if isinstance(recipe, str):
+            _say(f"{name}: not run: {recipe}.")
+            return "not run: no data"
+        _say(f"{name}: training")
+        run = self._trained(self.runs / name, recipe)
+        control = None
         if self.control_weight_decay > 0:
-            control = self.runs / f"{name}-decay"
-            self._train(control, model, dataset, self.control_weight_decay)
-        network = NetworkRun.read(directory)
+            decayed = dataclasses.replace(recipe, weight_decay=self.control_weight_decay, epochs=run.recipe.epochs)
+            control = self._trained(self.runs / f"{name}-decay", decayed).directory.path
+        return self._compare(name, run, control)
+
+    def _compare(self, name: str, run: NetworkRun, control: Path | None) -> str:
+        """Leave the results of a trained network. Returns: what became of it."""
+        out = self.out / name
         compare = Compare(
-            run_directory=directory,
-            out=self.out / name,
+            run_directory=run.directory.path,
+            out=out,
             control=control,
             flows=self.runs / f"{name}-flows",  # beside the training run, since they are large and no result
-            seed=self.seed,
+            seed=run.recipe.seed,
             device=self.device,
             progress=self.progress,
         )
+        files.write_text(out / "metrics.csv", files.read_text(run.directory.metrics))
         try:
-            words = write_comparison(compare.compare(), compare.out, compare.command())
+            comparison = compare.compare()
         except ValueError as error:
-            return network, f"trained, not compared: {error}"
-        files.write_text(compare.out / "metrics.csv", files.read_text(directory / "metrics.csv"))
-        return network, "\n\n".join(words)
+            numbers = {"command": self._command(), "recipe": _portable(run.recipe), "not_compared": str(error)}
+            files.write_text(out / NUMBERS, json.dumps(numbers, indent=2) + "\n")
+            return str(error)
+        # One seed shows what curves look like; of the others the numbers are enough.
+        if run.recipe.seed == self.seed:
+            write_comparison(comparison, out, self._command())
+        else:
+            write_numbers(comparison, out, self._command())
+        return "compared"
 
-    def _train(self, out: Path, model: Model, dataset: Name, weight_decay: float) -> None:
-        """Train, or go on, or find it done. Raises: OSError or ValueError if something is in the way."""
-        command = Train(
-            out=out,
-            resume=True,
+    def _recipe(self, model: Model, dataset: Name, seed: int) -> Recipe:
+        return Recipe(
             model=model,
             dataset=dataset,
-            data=self._folder(dataset),
+            data=None if self.data is None or dataset == SAMPLE else self.data / dataset,
             download=self.download,
             width=self.width,
             subset=self.subset,
+            test_images=self.test_images,
             epochs=self.epochs,
-            seed=self.seed,
-            weight_decay=weight_decay,
-            device=self.device,
-            progress=self.progress,
+            seed=seed,
+            bf16=self.bf16,
+            reestimate=self.reestimate,
+            measurements_per_doubling=self.measurements_per_doubling,
         )
-        if command.run() != 0:
-            raise KeyboardInterrupt
+
+    def _with_data(self, recipe: Recipe) -> Recipe | str:
+        """The recipe with a split whose images can be had, or why there is none."""
+        reason = _lacks(recipe)
+        if reason and recipe.dataset == "kmnist":
+            other = dataclasses.replace(recipe, split="test")
+            return reason if _lacks(other) else other
+        return reason or recipe
+
+    def _done(self, folder: Path, model: Model, dataset: Name, seed: int) -> PairResult | None:
+        """The results in a folder, if they are those of this command."""
+        if not (folder / NUMBERS).exists():
+            return None
+        found, asked = PairResult.read(folder), self._recipe(model, dataset, seed)
+        asked = dataclasses.replace(asked, split=found.recipe.split)
+        differences = found.recipe.differences(asked)
+        if differences:
+            raise ValueError(f"{folder} holds results with {differences}: give the same arguments, or another --out.")
+        enough = found.rows[-1]["epoch"] >= self.epochs and found.epochs_after >= self.epochs_after
+        return found if enough else None
+
+    def _trained(self, out: Path, recipe: Recipe) -> NetworkRun:
+        """Train, or go on, or find it done. Raises: OSError or ValueError if something is in the way."""
+        if (out / "checkpoint.safetensors").exists() and (out / "metrics.csv").exists():
+            trained = NetworkRun.read(out).recipe.epochs
+            recipe = dataclasses.replace(recipe, epochs=max(recipe.epochs, trained))
+        for _ in range(2):
+            values = {field.name: getattr(recipe, field.name) for field in dataclasses.fields(Recipe)}
+            if Train(**values, out=out, resume=True, device=self.device, progress=self.progress).run() != 0:
+                raise KeyboardInterrupt
+            run = NetworkRun.read(out)
+            first = run.epoch_without_error()
+            if first is None or first + self.epochs_after <= recipe.epochs:
+                break
+            recipe = dataclasses.replace(recipe, epochs=first + self.epochs_after)
+        return run
+
+    def _draw(self, results: list[PairResult]) -> None:
+        """A figure for each network and width, and the paper's Figure 1 where its pairs are there."""
+        for model, width in sorted({(each.recipe.model, each.recipe.width) for each in results}):
+            these = [each for each in results if (each.recipe.model, each.recipe.width) == (model, width)]
+            save_figure(plot_paper_figure(these), self.out / f"networks-{model}-w{width}.png", "png")
+            first = [each for each in these if (model, each.recipe.dataset) in PAIRS["figure1"]]
+            if len({each.recipe.dataset for each in first}) == len(PAIRS["figure1"]):
+                save_figure(plot_paper_figure(first), self.out / f"figure1-w{width}.png", "png")
+
+    def _missing(self, outcome: dict[str, str]) -> list[str]:
+        return [name for name, text in outcome.items() if text.startswith("not run")]
 
     def _command(self) -> str:
         words = ["python", "-m", "real_experiments", "reproduce", self.what]
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if field.name not in ("what", "json", "progress", "device", "download", "data") and value != field.default:
-                words += ["--" + field.name.replace("_", "-"), str(value)]
+            if field.name in ("what", "json", "progress", "device", "download", "data") or value == field.default:
+                continue
+            flag = "--" + field.name.replace("_", "-")
+            if isinstance(value, bool):
+                words.append(flag if value else f"--no-{flag[2:]}")
+            else:
+                words += [flag, str(value)]
         return shlex.join(words)
 
-    def _page(self, outcome: dict[str, str], networks: dict[str, NetworkRun]) -> str:
-        """The page results.md."""
-        lines = [
-            "# Real networks beside the model",
-            f"Made by `{self._command()}`.",
-            "Recipe of Ji, Lu, Zhang, Deng, Su (2022): learning rate 0.01, momentum 0.3, batches of 128, no weight "
-            f"decay. Ours, since the paper does not state them: a constant rate, {self.epochs} epochs, standardised "
-            f"images, no augmentation, width {self.width}" + (f", {self.subset} images." if self.subset else "."),
-        ]
-        if networks:
-            lines.append("![How each network's metrics fall](networks.png)")
-        lines.append("\n".join(f"- {name}: {_first_words(text)}" for name, text in outcome.items()))
-        for name in networks:
-            lines.append(f"## {name}\n\n{outcome[name]}")
-            if (self.out / name / "comparison.md").exists():
-                lines.append(f"![Metrics against the training loss]({name}/{FIGURES[0]})")
-                lines.append(f"[All numbers, and the same against flow time]({name}/comparison.md)")
-        return "\n\n".join(lines) + "\n"
+
+def _lacks(recipe: Recipe) -> str:
+    """Why the images of a recipe cannot be had; empty if they can. Raises: ValueError if they never could."""
+    device = checks.device("cpu")
+    try:
+        recipe.load_unseen(recipe.load_data(device), device)
+    except OSError as error:
+        return str(error).removesuffix(".")
+    return ""
 
 
-def _first_words(text: str) -> str:
-    """What became of a pair, for the list: "not run: no data", or that it is below."""
-    return text if text.startswith("not run") else "below"
+def _portable(recipe: Recipe) -> dict[str, object]:
+    """Without the path of the data, which means nothing elsewhere."""
+    return recipe.to_json() | {"data": None}
+
+
+def _commands(results: list[PairResult]) -> list[str]:
+    return list(dict.fromkeys(str(each.numbers["command"]) for each in results))
 
 
 def _say(text: str) -> None:

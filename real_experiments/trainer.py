@@ -25,7 +25,7 @@ from real_experiments.optimizers import make_optimizer, shrink
 from real_experiments.recipe import Recipe
 from real_experiments.schedule import epoch_batches, steps_per_epoch
 from real_experiments.training_checkpoint import restore_training, training_state
-from ulpm.metrics import METRICS
+from ulpm.support import METRICS
 
 __all__ = ["FullPrecisionLinear", "Trainer"]
 

@@ -8,6 +8,7 @@ from ulpm import _checks as checks
 from ulpm import _files as files
 from ulpm._versions import versions
 from ulpm.flow.interrupt import deferred_interrupt
+from ulpm.metrics import METRICS
 from ulpm.starts import parse_class_counts
 
-__all__ = ["checks", "deferred_interrupt", "files", "parse_class_counts", "versions"]
+__all__ = ["METRICS", "checks", "deferred_interrupt", "files", "parse_class_counts", "versions"]

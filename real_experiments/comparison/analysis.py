@@ -2,19 +2,18 @@
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from real_experiments.comparison.curves import COMPARED, Clock, Curve
+from real_experiments.comparison.curves import Clock, Curve
 from real_experiments.comparison.forecast import Forecast, forecast, last_agreement
-from real_experiments.comparison.network_run import NetworkRun
 from real_experiments.comparison.pairing import OWN, OWN_MOBILE, Comparison
 from real_experiments.comparison.slopes import Slope, fitted_slope
 
-__all__ = ["CLOCKS", "FORECASTERS", "MULTIPLES", "Analysis", "analyse"]
+__all__ = ["FORECASTERS", "MULTIPLES", "Analysis", "analyse"]
 
-CLOCKS: tuple[Clock, ...] = ("train_loss", "flow_time")
 FORECASTERS = (OWN, OWN_MOBILE)
 MULTIPLES = (2, 5)
 
@@ -28,6 +27,7 @@ class Analysis:
     forecasts        by flow and clock, those for 2 and 5 times the snapshot's epoch that the training reached
     parting          by flow, clock and metric: the last measured epoch at which both agree within 10%
     classifier_sum_drift   greatest ‖Σ_k w_k − Σ_k w_k(0)‖/‖W‖ of the network, and of the control
+    nc0_law_error          greatest distance of Σ_k w_k from its law, relative to ‖W‖, of the same; {} for runs without
     balancedness_gain      what ‖W‖² and ‖H‖² gained from the snapshot to the last one
     margin_ratio           γ/γ* at the snapshot and at the end
     certificate            the bounds of v* that the last measured epoch proves
@@ -38,6 +38,7 @@ class Analysis:
     forecasts: dict[str, dict[Clock, list[Forecast]]]
     parting: dict[str, dict[Clock, dict[str, int]]]
     classifier_sum_drift: dict[str, float]
+    nc0_law_error: dict[str, float]
     balancedness_gain: tuple[float, float]
     margin_ratio: tuple[float, float]
     certificate: tuple[float, float]
@@ -58,33 +59,35 @@ def analyse(comparison: Comparison) -> Analysis:
     terminal = comparison.terminal_rows()
     epochs = np.array([row["epoch"] for row in terminal], dtype=float)
     losses = np.array([row["train_loss"] for row in terminal], dtype=float)
-    columns = {name: np.array([row[name] for row in terminal], dtype=float) for name in COMPARED}
+    compared, clocks = comparison.compared, comparison.clocks
+    columns = {name: np.array([row[name] for row in terminal], dtype=float) for name in compared}
     loss_slopes: dict[str, dict[str, float | None]] = {"network": _slopes_against_loss(losses, columns)}
     for name, curve in comparison.flows.items():
-        loss_slopes[name] = _flow_slopes(curve, losses)
+        loss_slopes[name] = _flow_slopes(curve, losses, compared)
     flows = {name: comparison.flows[name] for name in FORECASTERS}
     forecasts: dict[str, dict[Clock, list[Forecast]]] = {
-        name: {clock: _forecasts(comparison, flow, clock) for clock in CLOCKS} for name, flow in flows.items()
+        name: {clock: _forecasts(comparison, flow, clock) for clock in clocks} for name, flow in flows.items()
     }
     parting: dict[str, dict[Clock, dict[str, int]]] = {
         name: {
-            clock: {key: last_agreement(rows, comparison.snapshot, flow, clock, key) for key in COMPARED}
-            for clock in CLOCKS
+            clock: {key: last_agreement(rows, comparison.snapshot, flow, clock, key) for key in compared}
+            for clock in clocks
         }
         for name, flow in flows.items()
     }
     before, after = comparison.norms["snapshot"], comparison.norms["end"]
     start, end = comparison.snapshot_row, rows[-1]
     v = comparison.problem.minimum_norm_value
-    drift = {"network": _largest_drift(run)}
-    if comparison.control is not None:
-        drift["control"] = _largest_drift(comparison.control)
+    runs = {"network": run} | ({} if comparison.control is None else {"control": comparison.control})
+    drift = {name: max(row["classifier_sum_drift"] for row in each.rows) for name, each in runs.items()}
+    broken = {name: max(row.get("nc0_law_error", math.nan) for row in each.rows) for name, each in runs.items()}
     return Analysis(
         {name: fitted_slope(epochs, values) for name, values in columns.items()},
         loss_slopes,
         forecasts,
         parting,
         drift,
+        {name: error for name, error in broken.items() if math.isfinite(error)},
         (after[0] - before[0], after[1] - before[1]),
         (2 * v * start["normalised_margin"], 2 * v * end["normalised_margin"]),
         (end["certificate_lower_bound"], end["certificate_nuclear_upper_bound"]),
@@ -101,16 +104,12 @@ def _slopes_against_loss(losses: np.ndarray, columns: dict[str, np.ndarray]) -> 
     return {name: None if slope is None else slope.value for name, slope in slopes.items()}
 
 
-def _flow_slopes(curve: Curve, losses: np.ndarray) -> dict[str, float | None]:
+def _flow_slopes(curve: Curve, losses: np.ndarray, compared: Sequence[str]) -> dict[str, float | None]:
     """Slopes over the losses of the network's terminal phase, at those losses."""
     values = [curve.at("train_loss", loss) for loss in losses]
     known = [i for i, value in enumerate(values) if all(math.isfinite(v) for v in value.values())]
-    columns = {name: np.array([values[i][name] for i in known]) for name in COMPARED}
+    columns = {name: np.array([values[i][name] for i in known]) for name in compared}
     return _slopes_against_loss(losses[known], columns)
-
-
-def _largest_drift(run: NetworkRun) -> float:
-    return max(row["classifier_sum_drift"] for row in run.rows)
 
 
 def _finite(value: Any) -> Any:

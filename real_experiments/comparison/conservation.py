@@ -1,8 +1,12 @@
-"""The figure of what every network without weight decay conserves, and one with weight decay does not."""
+"""The figure of Σ_k w_k: what is measured, drawn over its law under the optimiser."""
 
+from typing import Any
+
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from real_experiments.comparison.figure import CONTROL, NETWORK
+from real_experiments.comparison.network_run import NetworkRun
 from real_experiments.comparison.pairing import Comparison
 from ulpm.plotting import style
 
@@ -10,25 +14,45 @@ __all__ = ["plot_conservation"]
 
 
 def plot_conservation(comparison: Comparison) -> Figure:
-    """‖Σ_k w_k − Σ_k w_k(0)‖/‖W‖ against the epoch, of the network and of its control if there is one.
+    """Against the epoch: ‖Σ_k w_k‖/‖W‖ with its law, and the distance from the law ‖Σ_k w_k − f_t Σ_k w_k(0)‖/‖W‖.
 
-    Each column of the logits' gradient sums to zero, so that no step along it moves Σ_k w_k: what is seen without
-    weight decay is float32 rounding.
+    Each column of the logits' gradient sums to zero, so that stochastic gradient descent moves Σ_k w_k by weight decay
+    alone, which the law takes in: what is seen of a distance is float32 rounding. For Adam the law is that of the decay
+    alone, and the distance is what Adam does to it. Runs without the columns of the law show their drift instead.
     """
-    figure = style.new_figure(7, 4.4, f"{comparison.run.name}: is $\\sum{{}}_k\\, w_k$ conserved?")
-    axes = figure.subplots()
+    figure = style.new_figure(12, 4.4, f"{comparison.run.name}: the sum of the classifier's rows")
+    left, right = figure.subplots(1, 2)
     drawn = [(comparison.run, NETWORK, "network")]
     if comparison.control is not None:
-        decay = comparison.control.recipe.weight_decay
-        drawn.append((comparison.control, CONTROL, f"with weight decay {decay:g}"))
+        drawn.append((comparison.control, CONTROL, f"control: {_how(comparison.control)}"))
     for run, look, label in drawn:
-        rows = [row for row in run.rows if row["classifier_sum_drift"] > 0]
-        epochs, drifts = ([row[name] for row in rows] for name in ("epoch", "classifier_sum_drift"))
-        axes.plot(epochs, drifts, **look, label=label)
-    axes.set_xscale("log")
-    axes.set_yscale("log")
-    axes.set_xlabel("epoch")
-    axes.set_ylabel(r"$\Vert\sum{}_k\, w_k-\sum{}_k\, w_k(0)\Vert\,/\,\Vert W\Vert$")
-    axes.legend(fontsize=10, frameon=False)
-    style.finish(axes)
+        _draw(left, run, "nc0", look, label)
+        if all("nc0_law" in row for row in run.rows):
+            _draw(left, run, "nc0_law", {**style.THEORY, "zorder": 3}, None)
+            _draw(right, run, "nc0_law_error", look, label)
+        else:
+            _draw(right, run, "classifier_sum_drift", look, label)
+    left.plot([], [], **style.THEORY, label="law of the optimiser, from the start")
+    left.set_ylabel(r"$\Vert\sum{}_k\, w_k\Vert\,/\,\Vert W\Vert$")
+    right.set_ylabel(r"distance of $\sum{}_k\, w_k$ from the law, of $\Vert W\Vert$")
+    for axes in (left, right):
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        axes.set_xlabel("epoch")
+        style.finish(axes)
+    left.legend(fontsize=10, frameon=False)
     return figure
+
+
+def _draw(axes: Axes, run: NetworkRun, column: str, look: dict[str, Any], label: str | None) -> None:
+    rows = [row for row in run.rows if row[column] > 0]
+    axes.plot([row["epoch"] for row in rows], [row[column] for row in rows], **look, label=label)
+
+
+def _how(run: NetworkRun) -> str:
+    """What is different about a control."""
+    recipe = run.recipe
+    words = [] if recipe.optimizer == "sgd" else [{"adam": "Adam", "adamw": "AdamW"}[recipe.optimizer]]
+    if recipe.weight_decay:
+        words.append(("decoupled " if recipe.decoupled_decay else "") + f"weight decay {recipe.weight_decay:g}")
+    return ", ".join(words) or f"seed {recipe.seed}"

@@ -10,26 +10,43 @@ from jaxtyping import Float
 import ulpm
 from real_experiments.training_directory import Row
 
-__all__ = ["COMPARED", "Clock", "Curve", "flow_curve", "network_curve"]
+__all__ = ["CLOCKS", "COMPARED", "PAPER", "Clock", "Curve", "available", "flow_curve", "network_curve"]
 
 Clock = Literal["train_loss", "flow_time"]
 """Mean training loss, a clock that needs no conversion; or time of the summed-loss flow since the network's start."""
 
+CLOCKS: tuple[Clock, ...] = ("train_loss", "flow_time")
+
+PAPER = (
+    "nc2_norm_means",
+    "nc2_norm_classifier_centered",
+    "nc1_distance",
+    "nc2_angle_means",
+    "nc2_angle_classifier_centered",
+    "nc3_duality",
+)
+"""The quantities that Ji et al. (2022) follow, in the order of the panels of their figures."""
+
 COMPARED = (
+    *PAPER,
+    "nc2_etf_means",
+    "nc2_etf_classifier_centered",
     "nc1_pinv",
     "nc1_ratio",
     "nc1_cdnv",
     "nc0",
-    "nc2_norm_means",
-    "nc2_angle_means",
-    "nc2_etf_means",
-    "nc3_difference",
     "nc2_norm_classifier",
     "nc2_angle_classifier",
     "nc2_etf_classifier",
+    "nc3_difference",
     "nc3_product",
 )
 """The metrics that are compared: all but nc4_mismatch, a share of samples that is mostly exactly 0."""
+
+
+def available(rows: Sequence[Row]) -> tuple[str, ...]:
+    """Those of COMPARED that a training run has measured at each epoch: runs of earlier versions lack some."""
+    return tuple(name for name in COMPARED if all(np.isfinite(row.get(name, np.nan)) for row in rows))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -68,8 +85,9 @@ class Curve:
 
 def network_curve(rows: Sequence[Row]) -> Curve:
     """The measured epochs of a training run, from its metrics.csv."""
-    columns = {name: np.array([row[name] for row in rows]) for name in ("train_loss", "flow_time", *COMPARED)}
-    return Curve(columns["train_loss"], columns["flow_time"], {name: columns[name] for name in COMPARED})
+    names = available(rows)
+    columns = {name: np.array([row[name] for row in rows]) for name in ("train_loss", "flow_time", *names)}
+    return Curve(columns["train_loss"], columns["flow_time"], {name: columns[name] for name in names})
 
 
 def flow_curve(path: ulpm.Trajectory, mobility: float, starts_at: float) -> Curve:

@@ -1,5 +1,6 @@
 """The figure of a comparison: every metric of the network and of the flows on one clock."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,26 +10,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullFormatter
 
-from real_experiments.comparison.curves import COMPARED, Clock, Curve, network_curve
+from real_experiments.comparison.curves import Clock, Curve, network_curve
 from real_experiments.comparison.pairing import OWN, OWN_MOBILE, RANDOM, RANDOM_MOBILE, Comparison
-from ulpm.plotting import legend_below, style
+from ulpm.plotting import FORMULAS, legend_below, style
 
 __all__ = ["LOOKS", "plot_comparison"]
 
-_FORMULAS = {
-    "nc1_pinv": r"$\mathrm{tr}(\Sigma_W\Sigma_B^\dagger)\,/\,K$",
-    "nc1_ratio": r"$\mathrm{tr}\,\Sigma_W\,/\,\mathrm{tr}\,\Sigma_B$",
-    "nc1_cdnv": r"mean $(v_j+v_k)\,/\,2\Vert\mu_j-\mu_k\Vert^2$",
-    "nc0": r"$\Vert\sum{}_k\, w_k\Vert\,/\,\Vert W\Vert$",
-    "nc2_norm_means": r"std / mean of $\Vert\mu_k-\mu_G\Vert$",
-    "nc2_angle_means": r"mean $|\cos(\mu_j,\mu_k)+1/(K-1)|$",
-    "nc2_etf_means": r"$\Vert G/\Vert G\Vert-E\,\Vert,\ G=M^\top M$",
-    "nc3_difference": r"$\Vert W^\top\!/\Vert W\Vert-M/\Vert M\Vert\,\Vert$",
-    "nc2_norm_classifier": r"std / mean of $\Vert w_k\Vert$",
-    "nc2_angle_classifier": r"mean $|\cos(w_j,w_k)+1/(K-1)|$",
-    "nc2_etf_classifier": r"$\Vert G/\Vert G\Vert-E\,\Vert,\ G=WW^\top$",
-    "nc3_product": r"$\Vert WM/\Vert WM\Vert-E\,\Vert$",
-}
 NETWORK: dict[str, Any] = {"color": "black", "linewidth": 1.3, "marker": "o", "markersize": 3.2}
 CONTROL: dict[str, Any] = {"color": style.COLORS[2], "linewidth": 1.0, "marker": "^", "markersize": 3.2}
 # Colour and width: how fast features move; dots: a random start.
@@ -43,21 +30,28 @@ LOOKS: dict[str, dict[str, Any]] = {
 }
 # A curve that leaves the network's range by more than this factor is cut off, or it would flatten all others.
 _ROOM = 6.0
+_COLUMNS = 6
 
 
 def plot_comparison(comparison: Comparison, clock: Clock) -> Figure:
-    """Each compared metric against the mean training loss, which falls to the right, or against the flow time."""
+    """Each compared metric against the mean training loss, which falls to the right, or against the flow time.
+
+    The first row holds the quantities of Ji et al. (2022).
+    """
     run, curves = comparison.run, {"network": comparison.network, **comparison.flows}
     if comparison.control is not None:
         curves["control"] = network_curve(comparison.control.rows)
-    figure = style.new_figure(15, 10, f"{run.name}: the network and the model")
-    panels = list(figure.subplots(3, 4).flat)
-    for axes, name in zip(panels, COMPARED, strict=True):
-        _metric_panel(axes, curves, comparison, name, clock)
-        axes.set_ylabel(_FORMULAS[name], fontsize=9)
+    rows = math.ceil(len(comparison.compared) / _COLUMNS)
+    figure = style.new_figure(20, 0.9 + 3.1 * rows, f"{run.name}: the network and the model")
+    panels = list(figure.subplots(rows, _COLUMNS, squeeze=False).flat)
     label = "mean training loss (falling)" if clock == "train_loss" else "flow time $t$"
-    for axes in panels[-4:]:
-        axes.set_xlabel(label)
+    for i, (axes, name) in enumerate(zip(panels, comparison.compared, strict=False)):
+        _metric_panel(axes, curves, comparison, name, clock)
+        axes.set_ylabel(FORMULAS[name], fontsize=9)
+        if i + _COLUMNS >= len(comparison.compared):
+            axes.set_xlabel(label)
+    for axes in panels[len(comparison.compared) :]:
+        axes.set_axis_off()
     legend_below(figure, _legend(comparison), fontsize=10)
     return figure
 
@@ -96,9 +90,9 @@ def _legend(comparison: Comparison) -> list[Line2D]:
     c = style.number(comparison.mobility)
     words = {
         OWN: f"model from the network's own $(W,H)$ at epoch {comparison.snapshot}",
-        OWN_MOBILE: f"the same, features {c} times as mobile",
+        OWN_MOBILE: f"the same, features {c} times faster",
         RANDOM: "model from random $(W,H)$ of the norms of the first snapshot",
-        RANDOM_MOBILE: "the same, with as mobile features",
+        RANDOM_MOBILE: "random start, features equally fast",
     }
     entries = [Line2D([], [], **NETWORK, label="network")]
     entries += [Line2D([], [], **LOOKS[name], label=text) for name, text in words.items()]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from real_experiments.comparison.curves import COMPARED, Clock, Curve
+from real_experiments.comparison.curves import Clock, Curve, available
 from real_experiments.training_directory import Row
 
 __all__ = ["PARTED", "Forecast", "forecast", "last_agreement", "typical_factor"]
@@ -40,7 +40,7 @@ class Forecast:
     @property
     def better(self) -> list[str]:
         """The metrics that the flow forecasts better than no change does."""
-        return [name for name in COMPARED if self.factor(name) < self.unchanged_factor(name)]
+        return [name for name in self.measured if self.factor(name) < self.unchanged_factor(name)]
 
 
 def forecast(rows: Sequence[Row], snapshot: int, flow: Curve, clock: Clock, multiple: int) -> Forecast | None:
@@ -58,14 +58,15 @@ def forecast(rows: Sequence[Row], snapshot: int, flow: Curve, clock: Clock, mult
         with np.errstate(divide="ignore", invalid="ignore"):
             return float(np.exp(np.interp(math.log(epoch), epochs, np.log(values))))
 
+    names = available(rows)
     start = next(row for row in rows if row["epoch"] == snapshot)
     return Forecast(
         multiple,
         epoch,
         clock,
-        {name: network(name) for name in COMPARED},
+        {name: network(name) for name in names},
         flow.at(clock, network(clock)),
-        {name: start[name] for name in COMPARED},
+        {name: start[name] for name in names},
     )
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 import ulpm
-from real_experiments.comparison.curves import Curve, flow_curve
+from real_experiments.comparison.curves import COMPARED, Curve, flow_curve
 from ulpm.support import files
 
 __all__ = ["ModelFlow", "measured_mobility", "random_start", "with_mobility"]
@@ -58,7 +58,7 @@ class ModelFlow:
         facts = {"start": _identity(start), "ends_at": [log_loss, flow_time], "tolerance": rtol}
         if file.exists():
             path = ulpm.Trajectory.load(file)
-            if path.finished and path.config.get("comparison") == facts:
+            if path.finished and path.config.get("comparison") == facts and set(COMPARED) <= set(path.metrics):
                 return flow_curve(path, self.mobility, self.starts_at)
         path = self._run(start, log_loss, flow_time, rtol, progress, facts)
         if not path.finished:

@@ -40,6 +40,7 @@ class NetworkRun:
         """As in "resnet18 (width 16) on fashion-mnist, 2000 images"."""
         r = self.recipe
         images = f", {r.subset} images" if r.subset else f", {r.class_counts} images" if r.class_counts else ""
+        images += " of the test split" if r.split == "test" else ""
         decay = f", weight decay {r.weight_decay:g}" if r.weight_decay else ""
         return f"{r.model} (width {r.width}) on {r.dataset}{images}{decay}"
 

@@ -3,13 +3,15 @@
 import math
 from collections.abc import Sequence
 
-from real_experiments.comparison.analysis import CLOCKS, FORECASTERS, Analysis
-from real_experiments.comparison.curves import COMPARED
+from real_experiments.comparison.analysis import FORECASTERS, Analysis
 from real_experiments.comparison.forecast import PARTED, typical_factor
+from real_experiments.comparison.network_run import NetworkRun
 from real_experiments.comparison.pairing import OWN, Comparison
 from real_experiments.comparison.words import CLOCK_NAMES, FLOW_NAMES, typical_factors, verdict
 
 __all__ = ["comparison_page"]
+
+_TITLES = {"adam": "Adam", "adamw": "AdamW"}
 
 
 def comparison_page(
@@ -28,7 +30,7 @@ def comparison_page(
         "## Slopes in the terminal phase\n\n" + _slopes(comparison, analysis),
         "## Forecasts\n\n" + _forecast_tables(comparison, analysis),
         "## Where network and model part\n\n" + _parting(comparison, analysis),
-        "## What theory says of any network\n\n" + _theory(comparison, analysis),
+        "## What theory says\n\n" + _theory(comparison, analysis),
         f"![Drift of the classifier sum]({conservation})",
     ]
     return "\n\n".join(parts) + "\n"
@@ -39,7 +41,7 @@ def _slopes(comparison: Comparison, analysis: Analysis) -> str:
     header = ["metric", "first → last epoch", "d log/d log epoch [95% interval]", "verdict"]
     header += ["d log/d log(1/loss): network", *(FLOW_NAMES[name] for name in comparison.flows)]
     rows = []
-    for name in COMPARED:
+    for name in comparison.compared:
         slope = analysis.epoch_slopes[name]
         values = f"{terminal[0][name]:.3g} → {terminal[-1][name]:.3g}" if terminal else "–"
         interval = "–" if slope is None else f"{slope.value:+.3f} [{slope.low:+.3f}, {slope.high:+.3f}]"
@@ -47,31 +49,31 @@ def _slopes(comparison: Comparison, analysis: Analysis) -> str:
         verdict = "–" if slope is None else slope.verdict
         rows.append([f"`{name}`", values, interval, verdict, *(_signed(value) for value in against_loss)])
     text = (
-        "Least squares over the measured epochs from zero training error to the end. The intervals take what is left "
-        "beside a cubic for noise, in which each measurement errs like the one before. Slopes of the flows are taken "
-        "at the same losses, and are missing where a flow was never at them.\n\n"
+        "Least squares over the measured epochs from zero training error to the end. Confidence intervals use the "
+        "residuals of a cubic fit, modelled as AR(1) noise. Slopes of the flows are taken at the same losses, and are "
+        "missing where a flow never had them.\n\n"
     )
     return text + _table(header, rows)
 
 
 def _forecast_tables(comparison: Comparison, analysis: Analysis) -> str:
     sections = [
-        "Each cell is the forecast and, in brackets, the factor by which it is off. *Told the loss*: read off the flow "
-        "where its loss is that of the network then; *told the time only*: where the flow time is."
+        "Each cell is the forecast and, in brackets, the factor by which it is off. *Given the loss*: read off the "
+        "flow where its loss is that of the network then; *given the time only*: where the flow time is."
     ]
     reached = analysis.forecasts[OWN]["train_loss"]
     for i, each in enumerate(reached):
         header = ["metric", f"network at epoch {each.epoch}", "no change"]
-        columns = [(flow, clock) for flow in FORECASTERS for clock in CLOCKS]
+        columns = [(flow, clock) for flow in FORECASTERS for clock in comparison.clocks]
         header += [f"{FLOW_NAMES[flow]}, {CLOCK_NAMES[clock]}" for flow, clock in columns]
         rows = []
-        for name in COMPARED:
+        for name in comparison.compared:
             cells = [_cell(each.unchanged[name], each.unchanged_factor(name))]
             for flow, clock in columns:
                 other = analysis.forecasts[flow][clock][i]
                 cells.append(_cell(other.forecast[name], other.factor(name)))
             rows.append([f"`{name}`", f"{each.measured[name]:.4g}", *cells])
-        means = [typical_factor([each.unchanged_factor(name) for name in COMPARED])]
+        means = [typical_factor([each.unchanged_factor(name) for name in comparison.compared])]
         means += [typical_factors(analysis.forecasts[flow][clock][i])[0] for flow, clock in columns]
         rows.append(["geometric mean of the factors", "", *(f"×{mean:.3g}" for mean in means)])
         sections.append(f"### {each.multiple} times the snapshot's epoch\n\n" + _table(header, rows))
@@ -81,11 +83,11 @@ def _forecast_tables(comparison: Comparison, analysis: Analysis) -> str:
 
 
 def _parting(comparison: Comparison, analysis: Analysis) -> str:
-    columns = [(flow, clock) for flow in FORECASTERS for clock in CLOCKS]
+    columns = [(flow, clock) for flow in FORECASTERS for clock in comparison.clocks]
     end = int(comparison.run.rows[-1]["epoch"])
     header = ["metric", *(f"{FLOW_NAMES[flow]}, {CLOCK_NAMES[clock]}" for flow, clock in columns)]
     rows = []
-    for name in COMPARED:
+    for name in comparison.compared:
         epochs = [analysis.parting[flow][clock][name] for flow, clock in columns]
         rows.append([f"`{name}`", *("not by the end" if epoch == end else f"after epoch {epoch}" for epoch in epochs)])
     text = f"The last measured epoch at which both agree within {PARTED - 1:.0%}; both begin at epoch "
@@ -95,16 +97,9 @@ def _parting(comparison: Comparison, analysis: Analysis) -> str:
 def _theory(comparison: Comparison, analysis: Analysis) -> str:
     lower, upper = analysis.certificate
     v = comparison.problem.minimum_norm_value
-    lines = [
-        "- Σ_k w_k is conserved by every optimiser without weight decay: it drifted by at most "
-        f"{analysis.classifier_sum_drift['network']:.2g} of ‖W‖.",
-    ]
+    lines = [_law(comparison.run, analysis, "network")]
     if comparison.control is not None:
-        decay = comparison.control.recipe.weight_decay
-        lines.append(
-            f"- With weight decay {decay:g} it is not: it drifted by up to "
-            f"{analysis.classifier_sum_drift['control']:.2g} of ‖W‖ in {comparison.control.rows[-1]['epoch']:g} epochs."
-        )
+        lines.append(_law(comparison.control, analysis, "control"))
     before, after = analysis.margin_ratio
     lines.append(
         f"- The normalised margin went from {before:.4g} to {after:.4g} of the largest possible, γ* = 1/(2v*)."
@@ -114,6 +109,30 @@ def _theory(comparison: Comparison, analysis: Analysis) -> str:
         f"in closed form v* = {v:.4g}."
     )
     return "\n".join(lines)
+
+
+def _law(run: NetworkRun, analysis: Analysis, which: str) -> str:
+    """A sentence on Σ_k w_k: what its law is under the optimiser, and whether the run obeyed it."""
+    recipe, drift, error = run.recipe, analysis.classifier_sum_drift[which], analysis.nc0_law_error.get(which)
+    name = "the network" if which == "network" else f"the control ({run.name})"
+    first, last = run.rows[0], run.rows[-1]
+    if recipe.optimizer != "sgd":
+        return (
+            f"- {_TITLES[recipe.optimizer]} does not keep Σ_k w_k: in {name} it moved by up to {drift:.2g} of ‖W‖. "
+            f"`nc0` = ‖Σ_k w_k‖/‖W‖ went from {first['nc0']:.3g} to {last['nc0']:.3g}. The rows of W form a simplex "
+            "only if it vanishes: a classifier whose `nc0` stays cannot collapse."
+        )
+    if recipe.weight_decay == 0:
+        return (
+            "- Stochastic gradient descent without weight decay conserves Σ_k w_k exactly: in "
+            f"{name} it drifted by at most {drift:.2g} of ‖W‖, which is rounding."
+        )
+    kind = "decoupled" if recipe.decoupled_decay else "coupled"
+    by_law = "" if error is None else f", within {error:.2g} of ‖W‖ of the law of {kind} decay"
+    return (
+        f"- With weight decay {recipe.weight_decay:g} Σ_k w_k decays: in {name} it moved by up to {drift:.2g} of ‖W‖ "
+        f"in {last['epoch']:g} epochs{by_law}."
+    )
 
 
 def _cell(value: float, factor: float) -> str:

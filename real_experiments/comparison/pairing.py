@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 import ulpm
-from real_experiments.comparison.curves import Curve, network_curve
+from real_experiments.comparison.curves import CLOCKS, Clock, Curve, network_curve
 from real_experiments.comparison.model_flow import ModelFlow, measured_mobility, random_start
 from real_experiments.comparison.network_run import NetworkRun
 from real_experiments.training_directory import Row
@@ -40,6 +40,16 @@ class Comparison:
     def snapshot_row(self) -> Row:
         """The measurement at the snapshot's epoch."""
         return self.run.row(self.snapshot)
+
+    @property
+    def compared(self) -> tuple[str, ...]:
+        """The metrics that the network's run has."""
+        return tuple(self.network.metrics)
+
+    @property
+    def clocks(self) -> tuple[Clock, ...]:
+        """The clocks that the network has: steps of Adam follow no flow, so that they have no flow time."""
+        return CLOCKS if self.run.recipe.optimizer == "sgd" else CLOCKS[:1]
 
     def terminal_rows(self) -> list[Row]:
         """The measurements from the first epoch at zero training error on; none if it was never reached."""
@@ -77,14 +87,16 @@ def compare_with_model(
     problem, own = run.state(epoch, device)
     first = next(iter(run.directory.snapshot_files()))
     random = random_start(problem, run.state(first, device)[1], seed)
-    started = run.row(first)["flow_time"]
+    started, own_time = run.row(first)["flow_time"], row["flow_time"]
+    end_loss, end_time = min(row["log_loss"] for row in later), later[-1]["flow_time"]
+    if run.recipe.optimizer != "sgd":
+        started = own_time = end_time = 0.0  # no clock of this network: the flows go on to its loss alone
     flows = [
-        ModelFlow(OWN, problem, own, 1.0, row["flow_time"]),
-        ModelFlow(OWN_MOBILE, problem, own, measured_mobility(own), row["flow_time"]),
+        ModelFlow(OWN, problem, own, 1.0, own_time),
+        ModelFlow(OWN_MOBILE, problem, own, measured_mobility(own), own_time),
         ModelFlow(RANDOM, problem, random, 1.0, started),
         ModelFlow(RANDOM_MOBILE, problem, random, measured_mobility(random), started),
     ]
-    end_loss, end_time = min(row["log_loss"] for row in later), later[-1]["flow_time"]
     curves = {
         flow.name: flow.follow(end_loss, end_time, keep / f"{flow.name.replace(', ', '-')}.safetensors", rtol, progress)
         for flow in flows

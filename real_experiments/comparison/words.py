@@ -3,8 +3,8 @@
 import math
 from collections.abc import Sequence
 
-from real_experiments.comparison.analysis import CLOCKS, FORECASTERS, Analysis
-from real_experiments.comparison.curves import COMPARED, Clock
+from real_experiments.comparison.analysis import FORECASTERS, Analysis
+from real_experiments.comparison.curves import PAPER, Clock
 from real_experiments.comparison.forecast import Forecast, typical_factor
 from real_experiments.comparison.pairing import OWN, OWN_MOBILE, RANDOM, RANDOM_MOBILE, Comparison
 
@@ -12,11 +12,11 @@ __all__ = ["CLOCK_NAMES", "FLOW_NAMES", "typical_factors", "verdict"]
 
 FLOW_NAMES = {
     OWN: "the plain model",
-    OWN_MOBILE: "the model with mobile features",
+    OWN_MOBILE: "the model with faster features",
     RANDOM: "random start",
-    RANDOM_MOBILE: "random start, mobile features",
+    RANDOM_MOBILE: "random start, faster features",
 }
-CLOCK_NAMES: dict[Clock, str] = {"train_loss": "told the loss", "flow_time": "told the time only"}
+CLOCK_NAMES: dict[Clock, str] = {"train_loss": "given the loss", "flow_time": "given the time only"}
 
 
 def verdict(comparison: Comparison, analysis: Analysis) -> list[str]:
@@ -30,10 +30,10 @@ def _terminal_words(comparison: Comparison, analysis: Analysis) -> str:
         return "The network never reached zero training error: there is no terminal phase to speak of."
     first, last = int(terminal[0]["epoch"]), int(terminal[-1]["epoch"])
     unsure = analysis.not_falling()
-    falling = len(COMPARED) - len(unsure)
+    falling = len(comparison.compared) - len(unsure)
     words = (
         f"The network has no training error from epoch {first} on, and {last - first} epochs follow. Over these "
-        f"{falling} of {len(COMPARED)} metrics fall, with a 95% confidence interval of the slope below zero"
+        f"{falling} of {len(comparison.compared)} metrics fall, with a 95% confidence interval of the slope below zero"
     )
     named = []
     for name in unsure:
@@ -52,7 +52,7 @@ def _forecast_words(comparison: Comparison, analysis: Analysis) -> list[str]:
     lines.append("|---" * (len(reached) + 1) + "|")
     lines.append(_row("no change", [typical_factors(each)[1] for each in reached]))
     for flow in FORECASTERS:
-        for clock in CLOCKS:
+        for clock in comparison.clocks:
             factors = [typical_factors(each)[0] for each in analysis.forecasts[flow][clock]]
             lines.append(_row(f"{FLOW_NAMES[flow]}, {CLOCK_NAMES[clock]}", factors))
     start = f"Forecasts from the network's (W, H) at epoch {comparison.snapshot}. "
@@ -61,7 +61,7 @@ def _forecast_words(comparison: Comparison, analysis: Analysis) -> list[str]:
 
 def _summary_of(analysis: Analysis, flow: str) -> str:
     """One sentence about the forecasts of a flow, at all epochs and by both clocks."""
-    every = [each for clock in CLOCKS for each in analysis.forecasts[flow][clock]]
+    every = [each for of_clock in analysis.forecasts[flow].values() for each in of_clock]
     closer = sum(model < unchanged for model, unchanged in map(typical_factors, every))
     least = min(len(each.better) for each in every)
     verdict = {0: "no closer than no change", len(every): "closer than no change"}.get(
@@ -70,7 +70,7 @@ def _summary_of(analysis: Analysis, flow: str) -> str:
     where = f" in all {len(every)} forecasts" if closer in (0, len(every)) else ""
     return (
         f"{FLOW_NAMES[flow].capitalize()} is {verdict}{where}, taken over all metrics, and better in at least {least} "
-        f"of {len(COMPARED)} metrics."
+        f"of {len(every[0].measured)} metrics."
     )
 
 
@@ -84,16 +84,23 @@ def _mobility_words(comparison: Comparison) -> str:
     return (
         f"Why two models: free features and classifier gain the same in the model (‖H‖² − ‖W‖² is conserved), but in "
         f"this network ‖W‖² went from {w0:.4g} to {w1:.4g} and ‖H‖² from {h0:.4g} to {h1:.4g} after the snapshot, "
-        f"{gained} times as much: a step of the network moves the features of many samples together. *Mobile features* "
+        f"{gained} times as much: a step of the network moves the features of many samples together. *Faster features* "
         f"obey dH/dt = c WᵀR with c = ‖H‖²/‖W‖² = {comparison.mobility:.4g}, read off the snapshot and fitted to "
         "nothing; this is the model itself in other units of W and H, in which both norms are equal, and every metric "
         "here is the same in both."
     )
 
 
-def typical_factors(each: Forecast) -> tuple[float, float]:
-    """Geometric means of the factors by which the flow and the forecast of no change are off."""
+def typical_factors(each: Forecast, paper_only: bool = False) -> tuple[float, float]:
+    """Geometric means of the factors by which the flow and the forecast of no change are off.
+
+    Over all metrics, or over those of the paper alone.
+    """
     names = [
-        name for name in COMPARED if math.isfinite(each.factor(name)) and math.isfinite(each.unchanged_factor(name))
+        name
+        for name in each.measured
+        if (name in PAPER or not paper_only)
+        and math.isfinite(each.factor(name))
+        and math.isfinite(each.unchanged_factor(name))
     ]
     return typical_factor([each.factor(n) for n in names]), typical_factor([each.unchanged_factor(n) for n in names])

@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_files import cifar_files, idx_files, images_and_labels, publish, write
+from tiny_files import cifar_files, idx_files, images_and_labels, publish, publish_test_split, write
 
 import ulpm
 from real_experiments import sources
-from real_experiments.data import DATASETS, Dataset, load_dataset, standardised, subset
+from real_experiments.data import DATASETS, Dataset, load_dataset, standardised, subset, unseen
 
 
 @pytest.fixture(scope="module")
@@ -173,6 +173,39 @@ def test_a_subset_that_cannot_be_drawn_is_refused_with_one_sentence(
 ) -> None:
     with pytest.raises(error, match=message):
         subset(toy(), **options)  # type: ignore[arg-type]
+
+
+def test_unseen_images_are_none_of_those_that_were_drawn() -> None:
+    whole = toy((9, 8, 10))
+    for seed in range(5):
+        seen, others = subset(whole, class_counts=(4, 2, 5), seed=seed), unseen(whole, (4, 2, 5), 12, seed)
+        assert others.class_counts == (4, 4, 4)
+        assert not set(indices(seen)) & set(indices(others))
+    assert others.source == "Made up. Of its 27 images 12 others were drawn: 4 a class (seed 4)."
+    first_two = unseen(whole, (4, 2), 6)
+    assert first_two.num_classes == 2
+    assert not set(indices(first_two)) & set(indices(subset(whole, class_counts=(4, 2))))
+    with pytest.raises(ValueError, match="class 1 of toy has only 8 images, but 7 were asked for beside 2 others"):
+        unseen(whole, (2, 2, 2), 21)
+    with pytest.raises(ValueError, match="a balanced set of 3 classes has a multiple of 3 images, but not 7"):
+        unseen(whole, (2, 2, 2), 7)
+
+
+def test_test_images_are_in_the_units_of_the_training_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels, labels = images_and_labels(30)
+    others, other_labels = images_and_labels(20, seed=1)
+    others = others // 2
+    publish(monkeypatch, "mnist", idx_files(pixels, labels))
+    publish_test_split(monkeypatch, "mnist", idx_files(others, other_labels, "t10k"))
+    folder = write(tmp_path, idx_files(pixels, labels) | idx_files(others, other_labels, "t10k"))
+    test = load_dataset("mnist", folder, split="test", standardised_like="train")
+    expected = (others - pixels.mean()) / pixels.std()
+    torch.testing.assert_close(test.images, torch.from_numpy(expected).float(), rtol=1e-6, atol=1e-6)
+    alone = load_dataset("mnist", folder, split="test")
+    assert abs(float(alone.images.double().mean())) < 1e-6
+    assert test.labels.tolist() == other_labels.tolist()
+    with pytest.raises(ValueError, match="fashion-mnist-sample has no test split"):
+        load_dataset("fashion-mnist-sample", split="test")
 
 
 def test_a_class_that_is_missing_from_the_data_set_is_named() -> None:

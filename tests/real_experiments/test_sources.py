@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_files import archive, cifar_files, idx_files, images_and_labels, publish, write
+from tiny_files import archive, cifar_files, idx_files, images_and_labels, publish, publish_test_split, write
 
 from real_experiments import sources
 
@@ -53,7 +53,7 @@ def test_a_folder_of_the_user_is_read_with_or_without_compression(
 ) -> None:
     publish(monkeypatch, "mnist", FILES)
     folder = write(tmp_path / "mine", FILES, compress)
-    pixels, labels, source = sources.training_set("mnist", folder)
+    pixels, labels, source = sources.images_of("mnist", "train", folder)
     assert np.array_equal(pixels, PIXELS)
     assert np.array_equal(labels, LABELS)
     assert source == f"Read from {folder}."
@@ -67,7 +67,7 @@ def test_cifar10_is_read_from_its_archive_or_its_batches(
     files = cifar_files(pixels, labels)
     publish(monkeypatch, "cifar10", files)
     path = write(tmp_path / "c", files if form == "batches" else {"cifar-10-binary.tar.gz": archive(files)})
-    got = sources.training_set("cifar10", path / "cifar-10-binary.tar.gz" if form == "archive" else path)
+    got = sources.images_of("cifar10", "train", path / "cifar-10-binary.tar.gz" if form == "archive" else path)
     assert np.array_equal(got[0], pixels)
     assert np.array_equal(got[1], labels)
 
@@ -79,7 +79,7 @@ def test_the_path_comes_before_the_package_the_package_before_the_cache_and_the_
     publish(monkeypatch, "fashion-mnist", FILES, served, package=tmp_path / "package", mirrors=("http://127.0.0.1:9/",))
 
     def source(path: Path | None = None) -> str:
-        return sources.training_set("fashion-mnist", path)[2]
+        return sources.images_of("fashion-mnist", "train", path)[2]
 
     with pytest.raises(OSError, match="could not be downloaded"):
         source()
@@ -91,6 +91,47 @@ def test_the_path_comes_before_the_package_the_package_before_the_cache_and_the_
     assert source(tmp_path / "mine") == f"Read from {tmp_path / 'mine'}."
 
 
+@pytest.mark.parametrize("compress", [False, True])
+def test_each_split_is_read_from_its_own_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compress: bool) -> None:
+    pixels, labels = images_and_labels(20, seed=1)
+    publish(monkeypatch, "mnist", FILES)
+    publish_test_split(monkeypatch, "mnist", idx_files(pixels, labels, "t10k"))
+    folder = write(tmp_path / "mine", FILES | idx_files(pixels, labels, "t10k"), compress)
+    assert np.array_equal(sources.images_of("mnist", "train", folder)[0], PIXELS)
+    got = sources.images_of("mnist", "test", folder)
+    assert np.array_equal(got[0], pixels)
+    assert np.array_equal(got[1], labels)
+    assert got[2] == f"Read from {folder}, the official test split."
+
+
+@pytest.mark.parametrize("form", ["archive", "batch", "compressed batch"])
+def test_the_test_split_of_cifar10_is_one_batch_or_in_the_archive(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    pixels, labels = images_and_labels(20, 3, 32)
+    batch = {"test_batch.bin": b"".join(cifar_files(pixels, labels).values())}
+    publish_test_split(monkeypatch, "cifar10", batch)
+    files = {"cifar-10-binary.tar.gz": archive(batch)} if form == "archive" else batch
+    got = sources.images_of("cifar10", "test", write(tmp_path / "c", files, compress=form == "compressed batch"))
+    assert np.array_equal(got[0], pixels)
+    assert np.array_equal(got[1], labels)
+
+
+def test_a_folder_with_one_split_says_so_when_the_other_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = idx_files(*images_and_labels(20), "t10k")
+    publish(monkeypatch, "kmnist", FILES)
+    publish_test_split(monkeypatch, "kmnist", other)
+    folders = {"train": write(tmp_path / "only-test", other), "test": write(tmp_path / "only-train", FILES)}
+    for asked, there in (("train", "test"), ("test", "train")):
+        with pytest.raises(OSError, match=f"holds only the {there} split of kmnist, not its {asked} split: choose the"):
+            sources.images_of("kmnist", asked, folders[asked])  # type: ignore[arg-type]
+    half = write(tmp_path / "half", dict(list(other.items())[:1]))
+    with pytest.raises(OSError, match=f"{half} does not hold kmnist: path must be a folder with t10k-images"):
+        sources.images_of("kmnist", "test", half)
+
+
 def test_a_path_without_the_files_is_an_error_even_if_another_source_has_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: Path
 ) -> None:
@@ -100,7 +141,7 @@ def test_a_path_without_the_files_is_an_error_even_if_another_source_has_them(
     write(tmp_path / "half", {IMAGE_FILE: FILES[IMAGE_FILE]})
     for path in (tmp_path / "missing", tmp_path / "file", tmp_path / "half"):
         with pytest.raises(OSError, match=f"{path} does not hold mnist: path must be a folder with {IMAGE_FILE}"):
-            sources.training_set("mnist", path)
+            sources.images_of("mnist", "train", path)
 
 
 @pytest.mark.parametrize("name", [IMAGE_FILE, LABEL_FILE])
@@ -115,7 +156,7 @@ def test_another_file_in_the_right_format_is_refused_by_its_checksum(
     with pytest.raises(
         OSError, match=rf"is not the published {name} \(the MD5 .*\): give another copy as path, or no path .*\.$"
     ):
-        sources.training_set("mnist", folder)
+        sources.images_of("mnist", "train", folder)
     assert contents(tmp_path) == before
 
 
@@ -123,7 +164,7 @@ def test_images_without_a_published_checksum_are_held_against_their_header_and_t
     # KMNIST's labels have one: the wrong ones here are found, though nothing can be said about the images.
     folder = write(tmp_path / "mine", FILES)
     with pytest.raises(OSError, match=f"is not the published {LABEL_FILE}"):
-        sources.training_set("kmnist", folder)
+        sources.images_of("kmnist", "train", folder)
 
 
 def test_a_damaged_file_in_the_cache_is_named_and_neither_replaced_nor_read(
@@ -139,7 +180,7 @@ def test_a_damaged_file_in_the_cache_is_named_and_neither_replaced_nor_read(
 
     monkeypatch.setattr(sources.pooch, "retrieve", retrieve)
     with pytest.raises(OSError, match=rf"{IMAGE_FILE}\.gz is damaged or truncated \(.*\): delete it, and it will be"):
-        sources.training_set("mnist")
+        sources.images_of("mnist")
     assert contents(folder) == before
 
 
@@ -148,7 +189,7 @@ def test_a_damaged_file_of_the_package_says_how_to_mend_it(tmp_path: Path, monke
     with pytest.raises(
         OSError, match=r"\): install the Debian package dataset-fashion-mnist again, or give a folder as path\.$"
     ):
-        sources.training_set("fashion-mnist")
+        sources.images_of("fashion-mnist")
 
 
 def test_a_download_goes_through_the_addresses_in_turn_and_is_found_in_the_cache_next_time(
@@ -158,13 +199,13 @@ def test_a_download_goes_through_the_addresses_in_turn_and_is_found_in_the_cache
     write(tmp_path / "served" / "wrong", dict.fromkeys(served, b"<html>"))
     mirrors = (f"{server}missing/", f"{server}wrong/", f"{server}b/")
     publish(monkeypatch, "mnist", FILES, served, mirrors=mirrors)
-    pixels, labels, source = sources.training_set("mnist")
+    pixels, labels, source = sources.images_of("mnist")
     assert np.array_equal(pixels, PIXELS)
     assert np.array_equal(labels, LABELS)
     assert source == f"Downloaded from {server}b/ ({cache / 'mnist'})."
     assert contents(cache) == served  # and no rubbish of the failed attempts
     publish(monkeypatch, "mnist", FILES, served)
-    assert sources.training_set("mnist", download=False)[2] == f"Read from the cache ({cache / 'mnist'})."
+    assert sources.images_of("mnist", download=False)[2] == f"Read from the cache ({cache / 'mnist'})."
 
 
 def test_only_what_is_missing_in_the_cache_is_downloaded_and_a_file_compressed_anew_is_left_alone(
@@ -174,7 +215,7 @@ def test_only_what_is_missing_in_the_cache_is_downloaded_and_a_file_compressed_a
     anew = gzip.compress(FILES[LABEL_FILE], compresslevel=1, mtime=1)
     write(cache / "mnist", {f"{LABEL_FILE}.gz": anew})
     publish(monkeypatch, "mnist", FILES, served, mirrors=(server,))
-    assert sources.training_set("mnist")[2].startswith("Downloaded from")
+    assert sources.images_of("mnist")[2].startswith("Downloaded from")
     assert contents(cache) == {**served, f"{LABEL_FILE}.gz": anew} != served
 
 
@@ -186,7 +227,7 @@ def test_cifar10_is_downloaded_as_one_archive(
     served = {"cifar-10-binary.tar.gz": archive(files)}
     write(tmp_path / "served", served)
     publish(monkeypatch, "cifar10", files, served, mirrors=(server,))
-    got = sources.training_set("cifar10")
+    got = sources.images_of("cifar10")
     assert np.array_equal(got[0], pixels)
     assert np.array_equal(got[1], labels)
     assert contents(cache) == served
@@ -200,7 +241,7 @@ def test_when_every_address_fails_one_sentence_gives_the_reasons_and_what_to_do(
     mirrors = ("http://127.0.0.1:9/", f"{server}missing/", f"{server}wrong/")
     publish(monkeypatch, "fashion-mnist", FILES, served, mirrors=mirrors, package=tmp_path / "package")
     with pytest.raises(OSError) as caught:  # noqa: PT011 (the message is compared below)
-        sources.training_set("fashion-mnist")
+        sources.images_of("fashion-mnist")
     assert str(caught.value) == (
         f"fashion-mnist could not be downloaded ({mirrors[0]}: no connection; {mirrors[1]}: status 404; "
         f"{mirrors[2]}: wrong checksum): give a folder with {IMAGE_FILE}, {LABEL_FILE} (each with or "
@@ -216,7 +257,7 @@ def test_without_leave_to_download_one_sentence_says_what_to_do(monkeypatch: pyt
         match=r"^cifar10 is not on this machine: give a folder with cifar-10-binary\.tar\.gz, or "
         r"data_batch_1\.bin, .* as path, or allow the download\.$",
     ):
-        sources.training_set("cifar10", download=False)
+        sources.images_of("cifar10", download=False)
     assert not cache.exists()
 
 
@@ -225,7 +266,7 @@ def test_a_cache_that_cannot_be_made_is_named(tmp_path: Path, monkeypatch: pytes
     (tmp_path / "file").write_text("")
     monkeypatch.setenv(sources.CACHE_VARIABLE, str(tmp_path / "file"))
     with pytest.raises(OSError, match=r"file/mnist cannot be made \(.*\): name a folder in ULPM_CACHE\.$"):
-        sources.training_set("mnist")
+        sources.images_of("mnist")
 
 
 def test_the_cache_is_where_the_operating_system_wants_it_unless_the_user_says_otherwise(
@@ -239,8 +280,10 @@ def test_the_cache_is_where_the_operating_system_wants_it_unless_the_user_says_o
 def test_what_is_known_of_the_published_files_is_well_formed() -> None:
     assert set(sources.PUBLISHED) == {"mnist", "kmnist", "fashion-mnist", "cifar10"}
     for published in sources.PUBLISHED.values():
-        sums = [*published.downloads.values(), *(md5 for md5 in published.contents.values() if md5)]
-        assert all(len(md5) == 32 and set(md5) <= set("0123456789abcdef") for md5 in sums)
-        assert len(set(sums)) == len(sums)
         assert all(address.startswith("http") and address.endswith("/") for address in published.mirrors)
-        assert len(published.contents) == {"idx": 2, "cifar10": 5}[published.form]
+        assert set(published.splits) == set(sources.SPLITS)
+        for split, files in published.splits.items():
+            sums = [*files.downloads.values(), *(md5 for md5 in files.contents.values() if md5)]
+            assert all(len(md5) == 32 and set(md5) <= set("0123456789abcdef") for md5 in sums)
+            assert len(set(sums)) == len(sums)
+            assert len(files.contents) == {"idx": 2, "cifar10": 5 if split == "train" else 1}[published.form]

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import os
 import signal
 import subprocess
@@ -10,19 +11,21 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 import ulpm
 from real_experiments.__main__ import main
+from real_experiments.recipe import Recipe
 from real_experiments.schedule import measured_epochs, snapshot_epochs
 from real_experiments.sources import CACHE_VARIABLE, PUBLISHED
+from real_experiments.training_checkpoint import identify, read_checkpoint, restore_network
 from real_experiments.training_directory import TrainingDirectory
+from ulpm.support import METRICS
 
 SIZES = "--model resnet18 --width 4 --dataset fashion-mnist-sample --class-counts 12,10,8 --batch-size 8"
 TINY = ["train", *SIZES.split(), "--no-progress"]
-METRICS = {"nc0", "nc1_pinv", "nc1_ratio", "nc1_cdnv", "nc2_norm_means", "nc2_norm_classifier", "nc2_angle_means"}
-METRICS |= {"nc2_angle_classifier", "nc2_etf_means", "nc2_etf_classifier", "nc3_difference", "nc3_product"}
-METRICS |= {"nc4_mismatch"}
-NETWORK = {"train_loss", "train_error", "log_loss", "squared_norm", "margin", "normalised_margin"} | METRICS
+NETWORK = {"train_loss", "train_error", "log_loss", "squared_norm", "margin", "normalised_margin", *METRICS}
+OF_CLASSIFIER = {"classifier_squared_norm", "classifier_sum_drift", "nc0_law", "nc0_law_error"}
 CERTIFICATE = {f"certificate_{name}" for name in ("lower_bound", "upper_bound", "nuclear_upper_bound", "gap")}
 
 
@@ -46,7 +49,7 @@ def test_a_run_leaves_a_table_snapshots_and_its_configuration(finished: Path) ->
     directory = TrainingDirectory(finished)
     rows = directory.read_rows()
     assert [row["epoch"] for row in rows] == measured_epochs(26) == [*range(1, 21), 21, 23, 25, 26]
-    expected = {"epoch", "flow_time", "classifier_sum_drift"} | NETWORK | CERTIFICATE
+    expected = {"epoch", "flow_time"} | OF_CLASSIFIER | NETWORK | CERTIFICATE
     assert set(rows[0]) == expected | {f"reestimated_{name}" for name in NETWORK}
     assert list(rows[0])[:4] == ["epoch", "flow_time", "train_loss", "train_error"]
     config = directory.read_config()
@@ -56,6 +59,98 @@ def test_a_run_leaves_a_table_snapshots_and_its_configuration(finished: Path) ->
     assert config["dataset"]["class_counts"] == [12, 10, 8]
     assert {"torch", "ulpm"} <= config["versions"].keys()
     assert rows[-1]["classifier_sum_drift"] < 1e-5
+    assert rows[-1]["nc0_law_error"] < 1e-5
+    assert rows[-1]["nc0_law"] == pytest.approx(rows[-1]["nc0"], abs=1e-5)
+
+
+def test_images_that_were_not_trained_on_have_columns_of_their_own(tmp_path: Path) -> None:
+    out, seen_only = tmp_path / "r", tmp_path / "s"
+    command = [*TINY, "--epochs", "2"]
+    assert main([*command, "--out", str(seen_only)]) == 0
+    assert main([*command, "--test-images", "30", "--out", str(out)]) == 0
+    row, without = TrainingDirectory(out).read_rows()[-1], TrainingDirectory(seen_only).read_rows()[-1]
+    of_features = {name for name in METRICS if name != "nc0" and "_classifier" not in name}
+    assert set(row) - set(without) == {f"test_{name}" for name in {"loss", "error"} | of_features}
+    assert {name: row[name] for name in without} == without  # nothing else has changed by looking
+    recipe = Recipe.from_json(TrainingDirectory(out).read_config()["arguments"])
+    device = torch.device("cpu")
+    training = recipe.load_data(device)
+    images = recipe.load_unseen(training, device)
+    assert images is not None
+    assert images.class_counts == (10, 10, 10)
+    assert "30 others were drawn" in TrainingDirectory(out).read_config()["test_source"]
+    seen = {image.numpy().tobytes() for image in training.images}
+    assert not any(image.numpy().tobytes() in seen for image in images.images)
+    # What is measured is what the library measures of these images.
+    model = recipe.build(training, device)
+    tensors, _ = read_checkpoint(out / "checkpoint.safetensors", recipe, identify(training))
+    restore_network(out / "checkpoint.safetensors", model, tensors)
+    found = ulpm.measure(model, [(images.images, images.labels)])
+    for name in of_features:
+        assert row[f"test_{name}"] == pytest.approx(float(found[name]), rel=1e-9, abs=1e-12), name
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--momentum", "0.9", "--optimizer", "adam"], "--momentum is an option of sgd, and --optimizer is adam"),
+        (["--decoupled-decay", "--weight-decay", "0.1", "--optimizer", "adamw"], "adamw has it always"),
+        (["--decoupled-decay"], "give a --weight-decay above 0"),
+        (["--split", "test"], "fashion-mnist-sample has no test split"),
+    ],
+)
+def test_an_option_that_would_be_ignored_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], message: str
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([*TINY, *options, "--out", str(tmp_path / "r")])
+    assert ended.value.code != 0
+    assert message in " ".join(capsys.readouterr().err.replace("│", " ").split())
+    assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--test-images", "31"], "a multiple of 3 images, but not 31"),
+        (["--test-images", "300"], "class 0 of fashion-mnist-sample has only 100 images"),
+        (["--data", "nowhere"], "it has no path"),
+    ],
+)
+def test_data_that_are_not_there_get_one_sentence_and_no_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], message: str
+) -> None:
+    assert main([*TINY, *options, "--out", str(tmp_path / "r")]) == 1
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw"])
+def test_adam_resumes_to_the_same_numbers_and_breaks_the_law(tmp_path: Path, optimizer: str) -> None:
+    short, long = tmp_path / "short", tmp_path / "long"
+    command = [*TINY, "--optimizer", optimizer, "--learning-rate", "0.003", "--weight-decay", "0.1"]
+    assert main([*command, "--epochs", "2", "--out", str(short)]) == 0
+    assert main([*command, "--epochs", "4", "--out", str(short), "--resume"]) == 0
+    assert main([*command, "--epochs", "4", "--out", str(long)]) == 0
+    assert contents(short)["checkpoint.safetensors"] == contents(long)["checkpoint.safetensors"]
+    last = TrainingDirectory(long).read_rows()[-1]
+    assert last["nc0_law_error"] > 0.01
+    assert math.isnan(last["flow_time"])
+
+
+def test_a_run_from_before_a_column_goes_on_with_it(tmp_path: Path) -> None:
+    out = tmp_path / "r"
+    assert main([*TINY, "--epochs", "1", "--out", str(out)]) == 0
+    directory = TrainingDirectory(out)
+    old = [{name: value for name, value in row.items() if name != "nc3_duality"} for row in directory.read_rows()]
+    directory.write_rows(old)
+    assert main([*TINY, "--epochs", "2", "--out", str(out), "--resume"]) == 0
+    first, second = directory.read_rows()
+    assert math.isnan(first["nc3_duality"])
+    assert second["nc3_duality"] > 0
+    assert list(first) == list(second)
 
 
 def test_snapshots_are_log_spaced_and_at_the_first_epoch_without_error(finished: Path) -> None:
@@ -80,7 +175,7 @@ def test_measuring_a_run_again_gives_its_last_row(
     result = json.loads((tmp_path / "m.json").read_text())
     last = TrainingDirectory(finished).read_rows()[-1]
     assert result["epoch"] == 26
-    for name in NETWORK | CERTIFICATE | {"classifier_sum_drift"}:
+    for name in NETWORK | CERTIFICATE | OF_CLASSIFIER:
         assert result["running"][name] == last[name], name
         if name in NETWORK:
             assert result["reestimated"][name] == last[f"reestimated_{name}"], name

@@ -19,14 +19,16 @@ def idx(array: np.ndarray) -> bytes:
     return bytes((0, 0, 8, array.ndim)) + lengths + array.astype(np.uint8).tobytes()
 
 
-def images_and_labels(count: int = 30, channels: int = 1, side: int = 28) -> tuple[np.ndarray, np.ndarray]:
+def images_and_labels(
+    count: int = 30, channels: int = 1, side: int = 28, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
     """Random pixels [N, C, H, W] and labels 0 1 … 9 0 1 … [N], both bytes."""
-    pixels = np.random.default_rng(0).integers(0, 256, (count, channels, side, side), dtype=np.uint8)
+    pixels = np.random.default_rng(seed).integers(0, 256, (count, channels, side, side), dtype=np.uint8)
     return pixels, np.arange(count, dtype=np.uint8) % 10
 
 
-def idx_files(pixels: np.ndarray, labels: np.ndarray) -> dict[str, bytes]:
-    return {"train-images-idx3-ubyte": idx(pixels[:, 0]), "train-labels-idx1-ubyte": idx(labels)}
+def idx_files(pixels: np.ndarray, labels: np.ndarray, split: str = "train") -> dict[str, bytes]:
+    return {f"{split}-images-idx3-ubyte": idx(pixels[:, 0]), f"{split}-labels-idx1-ubyte": idx(labels)}
 
 
 def cifar_files(pixels: np.ndarray, labels: np.ndarray) -> dict[str, bytes]:
@@ -64,17 +66,22 @@ def publish(
     served: dict[str, bytes] | None = None,
     **changes: object,
 ) -> None:
-    """Declare ``contents`` to be the data set ``name``, which is on no machine and behind no address unless said."""
-
-    def md5(data: bytes) -> str:
-        return hashlib.md5(data).hexdigest()
-
-    downloads = {file: md5(data) for file, data in served.items()} if served else sources.PUBLISHED[name].downloads
+    """Declare ``contents`` to be the training split of ``name``, on no machine and behind no address unless said."""
+    published = sources.PUBLISHED[name]
+    downloads = {file: md5(data) for file, data in served.items()} if served else published.splits["train"].downloads
+    files = sources.Files(downloads, {file: md5(data) for file, data in contents.items()})
     changes = {"package": None, "mirrors": (), **changes}
-    tiny = dataclasses.replace(
-        sources.PUBLISHED[name],
-        downloads=downloads,
-        contents={file: md5(data) for file, data in contents.items()},
-        **changes,  # type: ignore[arg-type]
-    )
+    tiny = dataclasses.replace(published, splits={**published.splits, "train": files}, **changes)  # type: ignore[arg-type]
     monkeypatch.setitem(sources.PUBLISHED, name, tiny)
+
+
+def publish_test_split(monkeypatch: pytest.MonkeyPatch, name: str, contents: dict[str, bytes]) -> None:
+    """Declare ``contents`` to be the test split of ``name``."""
+    published = sources.PUBLISHED[name]
+    files = dataclasses.replace(published.splits["test"], contents={file: md5(data) for file, data in contents.items()})
+    tiny = dataclasses.replace(published, splits={**published.splits, "test": files})
+    monkeypatch.setitem(sources.PUBLISHED, name, tiny)
+
+
+def md5(data: bytes) -> str:
+    return hashlib.md5(data).hexdigest()

@@ -1,6 +1,7 @@
 """Figures of a run beside the theory. matplotlib is used through its objects only: no windows, no global state.
 
-``style``, ``legend_below`` and ``save_figure`` are for those who draw other figures in the same look.
+``style``, ``legend_below``, ``save_figure`` and ``FORMULAS``, the metrics in LaTeX, are for those who draw other
+figures in the same look.
 """
 
 from ulpm.plotting import style
@@ -9,9 +10,10 @@ from ulpm.plotting.collapse import plot_collapse
 from ulpm.plotting.curves import plot_invariants, plot_loss, plot_margin
 from ulpm.plotting.files import save_figure, save_figures
 from ulpm.plotting.legends import legend_below
-from ulpm.plotting.metrics import plot_metrics
+from ulpm.plotting.metrics import FORMULAS, plot_metrics
 
 __all__ = [
+    "FORMULAS",
     "legend_below",
     "plot_certificate",
     "plot_collapse",

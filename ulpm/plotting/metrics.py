@@ -13,7 +13,7 @@ from ulpm.plotting.legends import legend_in_free_cells
 from ulpm.plotting.style import THEORY, Run
 from ulpm.trajectory import Trajectory
 
-_FORMULAS = {
+FORMULAS = {
     "nc0": r"$\Vert\sum{}_k\, w_k\Vert\,/\,\Vert W\Vert$",
     "nc1_pinv": r"$\mathrm{tr}(\Sigma_W\Sigma_B^\dagger)\,/\,K$",
     "nc1_ratio": r"$\mathrm{tr}\,\Sigma_W\,/\,\mathrm{tr}\,\Sigma_B$",
@@ -77,7 +77,7 @@ def plot_metrics(
 
 def _recorded(path: Trajectory, others: Sequence[Trajectory], names: Sequence[str] | None) -> list[str]:
     """The metrics to draw: those asked for, or all that every run has, in the order of the page."""
-    available = [name for name in _FORMULAS if all(name in each.metrics for each in (path, *others))]
+    available = [name for name in FORMULAS if all(name in each.metrics for each in (path, *others))]
     if names is None:
         return available
     missing = [name for name in names if name not in available]
@@ -91,7 +91,7 @@ def _metric_panel(axes: Axes, drawn: Sequence[Run], name: str) -> tuple[bool, bo
     first = drawn[0].path
     curves = [style.draw(axes, run, run.path.metrics[name]) for run in drawn]
     axes.set_title(name, fontsize=10.5, family="monospace")
-    axes.set_ylabel(_FORMULAS[name], fontsize=9)
+    axes.set_ylabel(FORMULAS[name], fontsize=9)
     style.time_axis(axes, drawn)
     style.finish(axes)
     if name == "nc4_mismatch":  # a share that becomes exactly 0 has no logarithm

@@ -1,0 +1,55 @@
+"""How much faster features move than free ones would, read off a network's norms as it trains.
+
+In the model ‖H‖² − ‖W‖² is conserved. If features move c times faster than in the model, ‖H‖² − c‖W‖² is, and so is the
+same of each class alone once the classes have separated: c can be read off every snapshot, and off every class of it.
+"""
+
+import dataclasses
+
+import torch
+
+from real_experiments.comparison.network_run import NetworkRun
+
+__all__ = ["Mobility", "mobility_history"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Mobility:
+    """c at one snapshot, read in four ways.
+
+    ratio          ‖H‖²/‖W‖²
+    centered       the same of the features about their mean and of the rows about theirs
+    gained         what ‖H‖² gained since the snapshot before, over what ‖W‖² did; None where ‖W‖² did not grow
+    class_scatter  standard deviation over the classes of log(Σ_{i∈k} ‖h_i‖²/‖w_k‖²)
+    """
+
+    epoch: int
+    ratio: float
+    centered: float
+    gained: float | None
+    class_scatter: float
+
+
+def mobility_history(run: NetworkRun) -> list[Mobility]:
+    """One entry a snapshot, oldest first. Raises: OSError if a snapshot is damaged."""
+    history: list[Mobility] = []
+    before: tuple[float, float] | None = None
+    for epoch in run.directory.snapshot_files():
+        problem, state = run.state(epoch, torch.device("cpu"))
+        W, H = state.W, state.H
+        norms = float(W.square().sum()), float(H.square().sum())
+        of_samples = H.square().sum(0)
+        of_classes = torch.stack([part.sum() for part in torch.split(of_samples, list(problem.class_counts))])
+        centered = (H - H.mean(1, keepdim=True)).square().sum() / (W - W.mean(0)).square().sum()
+        grown = None if before is None else (norms[0] - before[0], norms[1] - before[1])
+        history.append(
+            Mobility(
+                epoch,
+                norms[1] / norms[0],
+                float(centered),
+                grown[1] / grown[0] if grown is not None and grown[0] > 0 else None,
+                float((of_classes / W.square().sum(1)).log().std()),
+            )
+        )
+        before = norms
+    return history

@@ -1,0 +1,106 @@
+"""What is kept of a trained network once its checkpoint is gone: its table, and the numbers of its comparison."""
+
+import dataclasses
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from real_experiments.comparison.curves import Clock
+from real_experiments.comparison.forecast import Forecast
+from real_experiments.comparison.words import typical_factors
+from real_experiments.recipe import Recipe
+from real_experiments.training_directory import Row, TrainingDirectory
+from ulpm.support import files
+
+__all__ = ["PairResult", "pair_name", "read_results"]
+
+NUMBERS = "comparison.json"
+
+
+def pair_name(model: str, dataset: str, width: int, seed: int) -> str:
+    """The folder of a network's results."""
+    return f"{model}-{dataset}-w{width}-seed{seed}"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class PairResult:
+    """One network: its recipe, the rows of metrics.csv, and comparison.json as plain values.
+
+    A network that could not be compared with the model has no more in comparison.json than why.
+    """
+
+    name: str
+    recipe: Recipe
+    rows: Sequence[Row]
+    numbers: dict[str, Any]
+
+    @classmethod
+    def read(cls, folder: Path) -> "PairResult":
+        """Raises: OSError with one sentence if a file is missing or damaged."""
+        path = folder / NUMBERS
+        try:
+            numbers = json.loads(files.read_text(path))
+            recipe = Recipe.from_json(numbers["recipe"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise OSError(f"{path} is damaged: it holds no comparison of a network.") from error
+        rows = TrainingDirectory(folder).read_rows()
+        if not rows:
+            raise OSError(f"{folder} has no metrics.csv: delete the folder, and the network is trained again.")
+        return cls(folder.name, recipe, rows, numbers)
+
+    @property
+    def pair(self) -> tuple[str, str, int]:
+        """Network, data set and width."""
+        return self.recipe.model, self.recipe.dataset, self.recipe.width
+
+    @property
+    def first_without_error(self) -> int | None:
+        """The first measured epoch at zero training error."""
+        return next((int(row["epoch"]) for row in self.rows if row["train_error"] == 0), None)
+
+    @property
+    def epochs_after(self) -> int:
+        """Epochs from there to the end."""
+        first = self.first_without_error
+        return 0 if first is None else int(self.rows[-1]["epoch"]) - first
+
+    @property
+    def why_not_compared(self) -> str | None:
+        """The sentence, or None for a network that was compared."""
+        reason = self.numbers.get("not_compared")
+        return None if reason is None else str(reason)
+
+    @property
+    def terminal_rows(self) -> Sequence[Row]:
+        """The rows from the first epoch at zero training error on."""
+        first = self.first_without_error
+        return [] if first is None else [row for row in self.rows if row["epoch"] >= first]
+
+    def slope(self, metric: str) -> dict[str, float] | None:
+        """value, low and high of d log metric/d log epoch over the terminal phase, None where no line was fitted."""
+        found = self.numbers.get("epoch_slopes", {}).get(metric)
+        return None if found is None else dict(found)
+
+    def falls(self, metric: str) -> bool:
+        """Whether the 95% interval of the slope lies below zero."""
+        slope = self.slope(metric)
+        return slope is not None and slope["high"] < 0
+
+    def factors(self, flow: str, clock: Clock, multiple: int, paper_only: bool) -> tuple[float, float]:
+        """By what factor the forecast of a flow is off, typically, and that of no change; nan if there is none."""
+        for each in self.numbers.get("forecasts", {}).get(flow, {}).get(clock, []):
+            if each["multiple"] == multiple:
+                known = {**each, **{key: _numbers(each[key]) for key in ("measured", "forecast", "unchanged")}}
+                return typical_factors(Forecast(**known), paper_only)
+        return math.nan, math.nan
+
+
+def read_results(out: Path) -> list[PairResult]:
+    """Every network that ``out`` holds, in the order of names. Raises: OSError if one of them is damaged."""
+    return [PairResult.read(path.parent) for path in sorted(out.glob(f"*/{NUMBERS}"))]
+
+
+def _numbers(values: dict[str, float | None]) -> dict[str, float]:
+    return {name: math.nan if value is None else value for name, value in values.items()}
