@@ -122,9 +122,9 @@ def neural_collapse_from_moments(
 ) -> dict[str, Float[Tensor, ""]]:
     """The metrics of :func:`neural_collapse`, formula for formula, from streamed class moments.
 
-    All keys but nc1_distance and nc4_mismatch, which need the samples again. Σ_W carries the rounding of its trace (1e-16 tr Σ_W), so
-    ``nc1_pinv`` loses digits where the features vary almost only orthogonally to the class means; the direct form,
-    which projects the samples, does not.
+    All keys but nc1_distance and nc4_mismatch, which need the samples again. Σ_W carries the rounding of its trace
+    (1e-16 tr Σ_W), so ``nc1_pinv`` loses digits where the features vary almost only orthogonally to the class means;
+    the direct form, which projects the samples, does not.
 
     Shapes: W [K, d], moved to the device of the moments; the results are float64 scalars.
 
