@@ -72,16 +72,16 @@ class Config:
 
 
 FULL = Config()
-QUICK = Config(starts=16, log10_time=1000.0, rtol=1e-6, records=60, fit_from=200.0, sharp_starts=6)
+QUICK = Config(
+    starts=16, log10_time=1000.0, rtol=1e-6, records=60, fit_from=200.0, sharp=FULL.sharp[:1], sharp_starts=6
+)
 _FALSE = dataclasses.replace(QUICK, runs=("balanced",), starts=4, records=40, sharp=())
 FALSIFIED = {
     "v* is K√n, the value of the suboptimal KKT points": dataclasses.replace(_FALSE, constant="K√n"),
     "v* is (K−1)n": dataclasses.replace(_FALSE, constant="(K-1)n"),
     "d = 2 < K − 1: too small for collapse": dataclasses.replace(_FALSE, dim=2, log10_time=300.0, fit_from=50.0),
     "a start with Σ_k w_k = 0 is taken for a generic one": dataclasses.replace(_FALSE, centred_as_generic=True),
-    "all fall like 1/log t, raw rows and distances too": dataclasses.replace(
-        _FALSE, sharp=QUICK.sharp[:1], one_power=True
-    ),
+    "all fall like 1/log t, raw rows and distances too": dataclasses.replace(_FALSE, sharp=QUICK.sharp, one_power=True),
 }
 
 
