@@ -25,8 +25,8 @@ _CELLS = {
 }
 _RECIPE = (
     "Recipe of Ji, Lu, Zhang, Deng, Su, *An Unconstrained Layer-Peeled Perspective on Neural Collapse*, 2022, Appendix "
-    "D: learning rate 0.01, momentum 0.3, batches of 128, no weight decay. The paper states neither epochs nor schedule "
-    "nor augmentation. Ours: a constant rate, standardised images, no augmentation, and the widths, images and epochs "
+    "D: learning rate 0.01, momentum 0.3, batches of 128, no weight decay. We do not know its epochs, schedule and "
+    "augmentation. Ours: a constant rate, standardised images, no augmentation, and the widths, images and epochs "
     "of the tables. Metrics are those of the training images in evaluation mode (running batch-norm statistics)."
 )
 
@@ -117,8 +117,8 @@ def _forecasts(results: Sequence[PairResult]) -> list[str]:
     """Mean ± deviation of the typical factors over the networks."""
     widths = sorted({each.recipe.width for each in results})
     parts = [
-        "From its (W, H) at the first epoch E with zero training error, the model forecasts every metric of a network at "
-        "2E and 5E. A forecast is off by a factor; the factor of a network is the geometric mean over the metrics. "
+        "From its (W, H) at the first epoch E with zero training error, the model forecasts every metric of a network "
+        "at 2E and 5E. A forecast is off by a factor; the factor of a network is the geometric mean over the metrics. "
         f'"{CLOCK_NAMES["train_loss"].capitalize()}": the flow is read where its loss is that of the network then; '
         f'"{CLOCK_NAMES["flow_time"]}": where its time is. "No change" is the forecast that every metric stays as it '
         "was at E. Each cell is the mean ± standard deviation of the factor over the networks, and in how many of them "

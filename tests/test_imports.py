@@ -13,7 +13,7 @@ LAYERS = (
     {"_files", "_versions", "_threads", "_checks", "logdomain", "sample"},
     {"distributed"},  # sums over samples, wherever they are taken
     {"problem"},
-    {"geometry"},
+    {"geometry", "laws"},
     {"field"},
     {"metrics", "optimality"},
     {"trajectory"},

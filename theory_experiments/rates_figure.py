@@ -9,29 +9,41 @@ from torch import Tensor
 
 import ulpm
 from theory_experiments.exponents import Interval
-from theory_experiments.late_laws import EXPONENTS, quantities
+from theory_experiments.late_laws import quantities
 from ulpm.plotting import style
+from ulpm.support import law_exponents
 
 __all__ = ["draw"]
 
 _CONSTANTS = (r"$L\,t\,\log t$ from $v^*/2$", r"$\rho^2/\log t$ from $2v^*$")
-_SHOWN = ("nc3_difference", "nc2_norm_classifier", "nc1_ratio", "nc2_norm_means", "nc1_pinv")
+_SHOWN = (
+    "nc1_distance",
+    "nc3_difference",
+    "nc2_norm_classifier",
+    "nc3_duality",
+    "nc2_norm_classifier_centered",
+    "nc1_pinv",
+)
 
 
 def draw(
     path: ulpm.Trajectory,
     constants: Sequence[tuple[str, Tensor, Tensor]],
     intervals: Mapping[str, Mapping[str, Interval]],
+    laws: Mapping[str, Mapping[str, float]],
     starts: int,
 ) -> Figure:
-    """``path`` and ``constants`` (name, distance, next term) are of the balanced run, ``intervals`` of each kind."""
+    """``path`` and ``constants`` (name, distance, next term) are of the balanced run.
+
+    ``intervals`` and ``laws`` hold the measured and the predicted exponents of each kind of run.
+    """
     heading = f"Constants and exponents of the late flow · {style.sizes(path.problem)} · {starts} starts"
-    figure = style.new_figure(15, 5.8, heading)
+    figure = style.new_figure(16, 7.6, heading)
     panels = figure.subplots(1, 3, width_ratios=(1, 1, 1.2))
     (run,) = style.runs([path])
     _draw_constants(panels[0], run, constants)
     _draw_metrics(panels[1], run)
-    _draw_exponents(panels[2], intervals)
+    _draw_exponents(panels[2], intervals, laws)
     for axes in panels:
         style.finish(axes)
     return figure
@@ -53,7 +65,7 @@ def _draw_constants(axes: Axes, run: style.Run, constants: Sequence[tuple[str, T
 def _draw_metrics(axes: Axes, run: style.Run) -> None:
     values = quantities(run.path)
     for i, name in enumerate(_SHOWN):
-        power = EXPONENTS["balanced"][name]
+        power = law_exponents(run.path.problem)[name]
         label = f"{name}  {power:g}".replace("-", "−")
         style.draw(axes, run, values[name], color=style.COLORS[i], label=label, zorder=2)
         x, y = run.log10_time, style.summary(values[name])[1]
@@ -66,17 +78,20 @@ def _draw_metrics(axes: Axes, run: style.Run) -> None:
     axes.legend(fontsize=9, frameon=False, title=title, title_fontsize=9, loc="lower left")
 
 
-def _draw_exponents(axes: Axes, intervals: Mapping[str, Mapping[str, Interval]]) -> None:
+def _draw_exponents(
+    axes: Axes, intervals: Mapping[str, Mapping[str, Interval]], laws: Mapping[str, Mapping[str, float]]
+) -> None:
     names = list(dict.fromkeys(name for found in intervals.values() for name in found))
     for i, (kind, found) in enumerate(intervals.items()):
-        axes.plot([], [], "osD"[i], color=style.COLORS[i], label=kind)
+        marker = "osD^"[i]
+        axes.plot([], [], marker, color=style.COLORS[i], label=kind)
         for name, interval in found.items():
-            y, predicted = names.index(name) + 0.26 * (i - 1), EXPONENTS[kind].get(name)
+            y, predicted = names.index(name) + 0.22 * (i - 1.5), laws[kind].get(name)
             if predicted is not None:
-                axes.plot([predicted] * 2, [y - 0.2, y + 0.2], color="0.25", linewidth=1.5)
+                axes.plot([predicted] * 2, [y - 0.16, y + 0.16], color="0.25", linewidth=1.5)
             face = "none" if predicted is None else style.COLORS[i]
-            looks: dict[str, Any] = {"fmt": "osD"[i], "color": style.COLORS[i], "markerfacecolor": face}
-            axes.errorbar(interval.mean, y, xerr=interval.half_width, markersize=4, capsize=3, **looks)
+            looks: dict[str, Any] = {"fmt": marker, "color": style.COLORS[i], "markerfacecolor": face}
+            axes.errorbar(interval.mean, y, xerr=interval.half_width, markersize=3.5, capsize=2.5, **looks)
     axes.plot([], [], color="0.25", linewidth=1.5, label="predicted")
     axes.set_yticks(range(len(names)), names)
     axes.set(ylim=(len(names) - 0.4, -0.6), xlim=(-3.3, 0.3))

@@ -1,4 +1,4 @@
-"""What programs built on the core share with it: argument guards, files replaced whole, versions, interrupts.
+"""What programs built on the core share with it: guards, files replaced whole, versions, interrupts, laws.
 
 ``checks`` and ``files`` are modules: guards that answer a mistake in one sentence, and files that are either the old
 version or the whole new one.
@@ -8,7 +8,17 @@ from ulpm import _checks as checks
 from ulpm import _files as files
 from ulpm._versions import versions
 from ulpm.flow.interrupt import deferred_interrupt
+from ulpm.laws import law_exponent, law_exponents
 from ulpm.metrics import METRICS
 from ulpm.starts import parse_class_counts
 
-__all__ = ["METRICS", "checks", "deferred_interrupt", "files", "parse_class_counts", "versions"]
+__all__ = [
+    "METRICS",
+    "checks",
+    "deferred_interrupt",
+    "files",
+    "law_exponent",
+    "law_exponents",
+    "parse_class_counts",
+    "versions",
+]

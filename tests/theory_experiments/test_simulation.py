@@ -9,7 +9,8 @@ from quick_runs import check_quick_run
 @pytest.mark.usefixtures("unchecked")  # they cost several times what the experiment itself does
 def test_the_quick_claims_hold_and_falsified_variants_fail(tmp_path: Path) -> None:
     failing = {
-        "the counts are unequal": "`nc2_norm_means` (variation of norms) at",
-        "d = 2 < K − 1: a simplex does not fit": "`nc2_angle_means` (angles: mean |cos + 1/(K−1)|) at",
+        "the counts are unequal": "`nc2_norm_means` ((a) variation of norms) at",
+        "d = 2 < K − 1: a simplex does not fit": "`nc2_angle_means` ((c) angles) at",
+        "the guide 1/log t is the law of all four panels": "`nc1_distance` ((b) within-class variation): exponent",
     }
     check_quick_run("simulation", tmp_path, failing)

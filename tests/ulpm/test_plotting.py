@@ -106,7 +106,8 @@ def test_every_metric_is_drawn_as_it_was_recorded(balanced):
 
 def test_laws_of_balanced_classes_have_the_stated_slopes_and_pass_through_the_last_record(balanced):
     figure = plot_metrics(balanced)
-    cubic, linear = {"nc1_pinv"}, {"nc1_ratio", "nc1_cdnv", "nc2_norm_means", "nc2_angle_means", "nc2_etf_means"}
+    cubic, linear = {"nc1_pinv"}, {"nc1_ratio", "nc1_cdnv", "nc3_duality"}
+    linear |= {name for name in METRICS if name.startswith("nc2") and name.endswith(("_means", "_centered"))}
     expected = {name: -3.0 if name in cubic else -1.0 if name in linear else -0.5 for name in METRICS}
     del expected["nc4_mismatch"]
     assert drawn_laws(figure) == pytest.approx(expected)
@@ -128,15 +129,31 @@ def test_late_records_follow_the_drawn_laws():
         assert float((y[-1] - y[0]) / (x[-1] - x[0])) == pytest.approx(exponent, rel=0.06), name
 
 
+WITHIN_UNEQUAL = {"nc1_pinv": -2.0, "nc1_ratio": -1.0, "nc1_cdnv": -1.0, "nc1_distance": -0.5}
+TWO_CLASSES = dict.fromkeys(("nc0", "nc2_norm_classifier", "nc2_etf_classifier", "nc3_difference", "nc3_product"), -0.5)
+TWO_CLASSES |= {"nc2_angle_classifier": -1.0}
+NO_SIMPLEX = {"nc0": -0.5, "nc3_product": -0.5, "nc3_difference": 0.0, "nc3_duality": 0.0}
+NO_SIMPLEX |= {name: 0.0 for name in METRICS if name.startswith("nc2")}
+
+
 @pytest.mark.parametrize(
     ("counts", "d", "expected"),
     [
-        ((4, 2), 4, {"nc0": -0.5, "nc1_pinv": -2.0, "nc3_difference": -0.5}),
-        ((4, 2, 1), 5, {"nc0": -0.5, "nc1_pinv": -2.0, "nc3_difference": 0.0}),
+        ((4, 2), 4, {**WITHIN_UNEQUAL, **TWO_CLASSES, "nc3_duality": -0.5}),
+        ((4, 4), 4, {**WITHIN_UNEQUAL, **TWO_CLASSES, "nc1_pinv": -3.0, "nc3_duality": -1.0}),
+        ((4, 2, 1), 5, {**WITHIN_UNEQUAL, **NO_SIMPLEX}),
+        ((4, 2, 1), 2, {**NO_SIMPLEX}),
         ((2, 2, 2, 2), 2, {"nc0": -0.5}),
         ((5, 2, 2, 2), 2, {"nc0": -0.5}),
     ],
-    ids=["two unequal", "unequal counts", "d < K - 1", "unequal counts and d < K - 1"],
+    ids=[
+        "two unequal",
+        "two equal",
+        "unequal counts",
+        "unequal counts and d = K - 1",
+        "d < K - 1",
+        "unequal counts and d < K - 1",
+    ],
 )
 def test_only_laws_that_theory_states_are_drawn(balanced, counts, d, expected):
     assert drawn_laws(plot_metrics(of_sizes(balanced, counts, d))) == pytest.approx(expected, abs=1e-12)
@@ -144,7 +161,18 @@ def test_only_laws_that_theory_states_are_drawn(balanced, counts, d, expected):
 
 def test_where_features_have_no_frozen_part_no_law_of_within_class_variability_is_drawn(balanced):
     laws = drawn_laws(plot_metrics(of_sizes(balanced, [4] * 3, 2)))
-    assert set(laws) == set(METRICS) - {"nc1_pinv", "nc1_ratio", "nc1_cdnv", "nc4_mismatch"}
+    assert set(laws) == {name for name in METRICS if not name.startswith("nc1")} - {"nc4_mismatch"}
+
+
+def test_a_run_whose_rows_sum_to_zero_is_drawn_beside_the_laws_of_such_starts(balanced):
+    start = balanced.problem.random_state(seed=1)
+    centred = ulpm.State(start.W - start.W.mean(0), start.H)
+    path = ulpm.gradient_flow(balanced.problem, centred, log10_time=100.0, rtol=1e-4, records=40)
+    laws, generic = drawn_laws(plot_metrics(path)), drawn_laws(plot_metrics(balanced))
+    raw = {"nc2_norm_classifier", "nc2_angle_classifier", "nc2_etf_classifier", "nc3_difference"}
+    assert {name: laws[name] for name in raw} == pytest.approx(dict.fromkeys(raw, -1.0))
+    assert set(generic) - set(laws) == {"nc0", "nc3_product"}
+    assert {name: laws[name] for name in set(laws) - raw} == pytest.approx({n: generic[n] for n in set(laws) - raw})
 
 
 def with_metric(path, values):
@@ -195,7 +223,7 @@ def test_a_metric_that_vanishes_in_the_first_run_alone_has_neither_law_nor_expon
 
 def test_metrics_of_two_classes_that_vanish_identically_say_so_and_have_no_law():
     figure = plot_metrics(run([3, 3], 4, log10_time=20.0))
-    vanishing = {"nc2_norm_means", "nc2_angle_means", "nc2_etf_means"}
+    vanishing = {name for name in METRICS if name.startswith("nc2") and name.endswith(("_means", "_centered"))}
     assert all("zero" in panels(figure)[name].texts[0].get_text() for name in vanishing)
     assert set(drawn_laws(figure)) == set(METRICS) - vanishing - {"nc4_mismatch"}
 

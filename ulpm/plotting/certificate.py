@@ -98,7 +98,7 @@ def _law(axes: Axes, curves: Sequence[Line2D], run: Run, certificate: Certificat
     if not style.value_axis(axes, curves):
         return False, False
     if certificate.relaxation_tight:
-        return laws.compare(axes, run, _finite(certificate.gap), -1.0)
+        return laws.compare(axes, run, _finite(certificate.gap), laws.law_of(run, "gap"))
     reason = "$d < K-1$: the relaxation is not tight,\nand the gap stays open"
     style.note(axes, reason, 0.97, 0.97, ha="right", va="top")
     return False, False

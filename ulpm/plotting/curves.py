@@ -72,8 +72,10 @@ def plot_margin(path: Trajectory, *others: Trajectory, labels: Sequence[str] | N
         panels[0].axhline(1 / (2 * value), **look)
     theory = []
     if known:
-        theory = [Line2D([], [], **THEORY, label=r"$\gamma^* = 1/(2v^*)$, and $1-\gamma/\gamma^* \propto 1/\log t$")]
-        if _margin_gap(panels[1], known):
+        law, measured = _margin_gap(panels[1], known)
+        words = [r"$\gamma^* = 1/(2v^*)$"] + [r"and $1-\gamma/\gamma^* \propto 1/\log t$"] * law
+        theory = [Line2D([], [], **THEORY, label=", ".join(words))]
+        if measured:
             theory.append(laws.measured_proxy(f"\nof {known[0].label}" if others else ""))
     if len(known) < len(drawn):
         which = _without_optimum(drawn) if known else _UNKNOWN
@@ -160,12 +162,14 @@ def _ratio_panel(axes: Axes, drawn: Sequence[Run]) -> None:
         style.note(axes, "drawn from $\\log t = 1$ on", 0.5, 0.5, ha="center")
 
 
-def _margin_gap(axes: Axes, known: Sequence[Run]) -> bool:
-    """1 − γ/γ*, and the law and measured exponent of the first run; whether there is an exponent."""
+def _margin_gap(axes: Axes, known: Sequence[Run]) -> tuple[bool, bool]:
+    """1 − γ/γ*, and the law and measured exponent of the first run; which of the two are drawn."""
     curves = [style.draw(axes, run, 1 - run.path.margin_ratio) for run in known]
     axes.set_ylabel(r"$1-\gamma\,/\,\gamma^*$")
     style.time_axis(axes, known)
-    return style.value_axis(axes, curves) and laws.compare(axes, known[0], 1 - known[0].path.margin_ratio, -1.0)[1]
+    if not style.value_axis(axes, curves):
+        return False, False
+    return laws.compare(axes, known[0], 1 - known[0].path.margin_ratio, laws.law_of(known[0], "margin deficit"))
 
 
 def _close(figure: Figure, drawn: Sequence[Run], panels: Sequence[Axes], theory: list[Line2D]) -> None:

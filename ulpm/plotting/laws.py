@@ -1,4 +1,4 @@
-"""Late-time power laws in log t: those that theory states, and the exponents that a run shows."""
+"""Late-time power laws in log t, drawn beside a run, and the exponents that the run shows."""
 
 import math
 
@@ -8,25 +8,10 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from torch import Tensor
 
+from ulpm.laws import law_exponent
 from ulpm.plotting import style
 from ulpm.plotting.style import THEORY, Run
-from ulpm.problem import Problem
 
-# Exponents in log t for balanced classes. Beside each, the note in its panel states the exponent of the run itself.
-_BALANCED = {
-    "nc1_pinv": -3.0,
-    "nc1_ratio": -1.0,
-    "nc1_cdnv": -1.0,
-    "nc2_norm_means": -1.0,
-    "nc2_angle_means": -1.0,
-    "nc2_etf_means": -1.0,
-    "nc2_norm_classifier": -0.5,
-    "nc2_angle_classifier": -0.5,
-    "nc2_etf_classifier": -0.5,
-    "nc3_difference": -0.5,
-    "nc3_product": -0.5,
-}
-_UNBALANCED = {"nc1_pinv": -2.0, "nc3_difference": 0.0}
 _EXPONENT_TEXT = {-3.0: r"$\propto(\log t)^{-3}$", -2.0: r"$\propto(\log t)^{-2}$", -1.0: r"$\propto(\log t)^{-1}$"}
 _EXPONENT_TEXT |= {-0.5: r"$\propto(\log t)^{-1/2}$", 0.0: r"$\to$ constant $>0$"}
 
@@ -35,23 +20,11 @@ _NOISE = 1e-28  # nc1_* are ratios of squares, whose rounding errors are of the 
 _FEWEST = 5  # records that a slope is measured from
 
 
-def law_exponent(problem: Problem, name: str) -> float | None:
-    """The exponent in log t that a metric has late in a flow, or None where none is known."""
-    num_classes, dim = problem.num_classes, problem.feature_dim
-    if name == "nc0":
-        return -0.5  # Σ_k w_k is conserved and ‖W‖ grows like √(log t), whatever the geometry
-    if dim < num_classes - 1:
-        return None
-    if dim == num_classes - 1 and name.startswith("nc1"):
-        return None  # the law is that of feature parts orthogonal to the classifier, which have no room here
-    if num_classes == 2:
-        # Two classes end as at collapse whatever their counts, and about the angle π the cosine is quadratic.
-        special = {"nc3_difference": -0.5, "nc2_angle_classifier": -1.0}
-        if name in special and (problem.balanced or name in _UNBALANCED):
-            return special[name]
-    if not problem.balanced:
-        return _UNBALANCED.get(name)
-    return _BALANCED.get(name)
+def law_of(run: Run, name: str) -> float | None:
+    """The exponent in log t of a quantity, or None where no law is known; whether Σ_k w_k = 0 the run itself tells."""
+    start = run.path.metrics["nc0"][0] if "nc0" in run.path.metrics else None
+    centred = start is not None and bool((start <= style.ROUNDING).all())
+    return law_exponent(run.path.problem, name, centred=centred)
 
 
 def measured_exponent(run: Run, values: Float[Tensor, " R *batch"]) -> float | None:
@@ -85,8 +58,13 @@ def compare(axes: Axes, run: Run, values: Float[Tensor, " R *batch"], exponent: 
         words.append(f"measured {_signed(measured)}")
     if words:
         falls = exponent != 0.0 if measured is None else measured < -0.1
-        low_left, high_right = (0.05, 0.06, "left", "bottom"), (0.97, 0.97, "right", "top")
-        style.note(axes, "\n".join(words), *(low_left if falls or _ends_high(axes, values) else high_right))
+        low_left, low_right, high_right = (
+            (0.05, 0.06, "left", "bottom"),
+            (0.97, 0.06, "right", "bottom"),
+            (0.97, 0.97, "right", "top"),
+        )
+        place = low_left if falls else low_right if _ends_high(axes, values) else high_right
+        style.note(axes, "\n".join(words), *place)
     return law is not None, measured is not None
 
 

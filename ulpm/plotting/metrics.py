@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec
 from matplotlib.lines import Line2D
 
+from ulpm.metrics.collapse import METRICS
 from ulpm.plotting import laws, style
 from ulpm.plotting.legends import legend_in_free_cells
 from ulpm.plotting.style import THEORY, Run
@@ -43,11 +44,13 @@ def plot_metrics(
 ) -> Figure:
     """Each neural-collapse metric against log10 t, beside its late-time law through the last record.
 
-    Balanced classes, d ≥ K − 1:  (log t)^−3 nc1_pinv;  1/log t nc1_ratio, nc1_cdnv, nc2_*_means;
-    1/√(log t) nc0, nc2_*_classifier, nc3_*.  Unequal class counts: nc1_pinv ∝ (log t)^−2, nc3_difference tends to a
-    positive constant, nc0 as before. d < K − 1: nc0 only; d = K − 1: none for nc1_*. That of nc0 follows from the
-    conservation of Σ_k w_k. As every law passes through a record, each panel also states the exponent measured: the
-    least-squares slope of log metric against log log t over the last third of the records with log t > 10.
+    Equal class counts, K ≥ 3, d ≥ K:  (log t)^−3 nc1_pinv;  1/log t nc1_ratio, nc1_cdnv, nc2_*_means,
+    nc2_*_classifier_centered, nc3_duality;  1/√(log t) nc0, nc1_distance, nc2_*_classifier, nc3_difference,
+    nc3_product. Unequal counts: nc1_pinv ∝ (log t)^−2; all nc2_*, nc3_difference and nc3_duality tend to positive
+    constants. d = K − 1: no law of nc1_*; d < K − 1: nc0 only. Two classes, and starts with Σ_k w_k = 0, have laws of
+    their own. All laws are in ``ulpm.laws``. As every law passes through a record, each panel also states the exponent
+    measured: the least-squares slope of log metric against log log t over the last third of the records with
+    log t > 10.
 
     ``others`` are laid over ``path``, told apart by ``labels``; laws and measured exponents are those of ``path``.
     Dashed lines are theory, all others are data. ``names`` picks metrics.
@@ -76,8 +79,8 @@ def plot_metrics(
 
 
 def _recorded(path: Trajectory, others: Sequence[Trajectory], names: Sequence[str] | None) -> list[str]:
-    """The metrics to draw: those asked for, or all that every run has, in the order of the page."""
-    available = [name for name in FORMULAS if all(name in each.metrics for each in (path, *others))]
+    """The metrics to draw: those asked for, or all that every run has, in the order of tables."""
+    available = [name for name in METRICS if all(name in each.metrics for each in (path, *others))]
     if names is None:
         return available
     missing = [name for name in names if name not in available]
@@ -90,7 +93,7 @@ def _metric_panel(axes: Axes, drawn: Sequence[Run], name: str) -> tuple[bool, bo
     """One metric of all runs; whether the first has a law, and a measured exponent."""
     first = drawn[0].path
     curves = [style.draw(axes, run, run.path.metrics[name]) for run in drawn]
-    axes.set_title(name, fontsize=10.5, family="monospace")
+    axes.set_title(name, fontsize=10.5 if len(name) < 26 else 9.2, family="monospace")
     axes.set_ylabel(FORMULAS[name], fontsize=9)
     style.time_axis(axes, drawn)
     style.finish(axes)
@@ -100,4 +103,4 @@ def _metric_panel(axes: Axes, drawn: Sequence[Run], name: str) -> tuple[bool, bo
         return False, False
     if not style.value_axis(axes, curves):
         return False, False
-    return laws.compare(axes, drawn[0], first.metrics[name], laws.law_exponent(first.problem, name))
+    return laws.compare(axes, drawn[0], first.metrics[name], laws.law_of(drawn[0], name))
