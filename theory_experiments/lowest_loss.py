@@ -78,7 +78,7 @@ FULL = Config(
 QUICK = dataclasses.replace(
     FULL, starts=4, problems=(((2,) * 3, 2), ((2,) * 4, 5)), searched=(1.0, 10.0), iterations=600
 )
-SHORT = dataclasses.replace(QUICK, problems=(((2,) * 4, 5),), iterations=300)
+SHORT = dataclasses.replace(QUICK, starts=2, problems=(((2,) * 4, 5),), iterations=200)
 FALSIFIED = {
     "unequal class counts": dataclasses.replace(SHORT, problems=(((6, 3, 2, 1), 5),)),
     "an orthogonal frame called collapse": dataclasses.replace(SHORT, frame="orthogonal"),

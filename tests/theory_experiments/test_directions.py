@@ -14,13 +14,13 @@ COLLAPSE = flat(ulpm.collapsed_state(PROBLEM))
 
 @pytest.fixture(scope="module")
 def families() -> dict[str, torch.Tensor]:
-    return separating_directions(PROBLEM, COLLAPSE, starts=3, seed=0, device="cpu", work=Work(lambda said: None))
+    return separating_directions(PROBLEM, COLLAPSE, starts=2, seed=0, device="cpu", work=Work(lambda said: None))
 
 
 def test_every_member_of_every_family_separates_and_has_norm_1(families: dict[str, torch.Tensor]) -> None:
     assert len(families) == 9
     for name, points in families.items():
-        assert len(points) >= 20, name
+        assert len(points) >= 15, name
         assert float((points.norm(dim=1) - 1).abs().max()) < 1e-14
         assert float(ulpm.margin(PROBLEM, unflat(PROBLEM, points)).min()) > 0
 
@@ -40,7 +40,7 @@ def test_the_optimal_geometry_of_other_counts_has_equal_margins(families: dict[s
 
 
 def test_a_family_at_the_same_seed_is_the_same(families: dict[str, torch.Tensor]) -> None:
-    again = separating_directions(PROBLEM, COLLAPSE, starts=3, seed=0, device="cpu", work=Work(lambda said: None))
+    again = separating_directions(PROBLEM, COLLAPSE, starts=2, seed=0, device="cpu", work=Work(lambda said: None))
     for name, points in families.items():
         assert torch.equal(points, again[name])
 
