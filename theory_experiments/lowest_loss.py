@@ -240,7 +240,7 @@ def _claims_about_families(config: Config, data: tuple[Tried, ...]) -> list[Clai
     slopes = [(each.excess[-1] - each.excess[-2]) / between for each in compared]
     return [
         Claim(
-            "Separating directions compared, a start and problem",
+            "Separating directions compared, for each start and problem",
             number / (config.starts * len(data)),
             ">=",
             50.0,
@@ -313,7 +313,8 @@ def _claims_nearby(config: Config, data: tuple[Tried, ...]) -> list[Claim]:
             f"only collapse attains the minimum: at most 1 to second order; {third_order}",
         ),
         Claim(
-            "The same along the softest direction, distance from 1: largest size",
+            "Distance from collapse over (excess/(½ρ²·least curvature))^(1/2), less 1: largest size over perturbations "
+            "along the softest direction, of small excess",
             greatest((distance_share(each) - 1).abs() for each in everything if each.kind == "softest"),
             "<=",
             0.05,
