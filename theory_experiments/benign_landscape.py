@@ -2,9 +2,9 @@
 
 Hypotheses: the sphere ‖W‖² + ‖H‖² = ρ², d ≥ K, and a multiplier μ = −⟨∇L, Θ⟩/ρ² other than 0. Then a direction of R^d
     is orthogonal to all w_k and h_i, the least curvature is μ − ‖R‖_op, and ‖R‖_op ≤ μ proves a global minimum.
-Source: Ji, Lu, Zhang, Deng, Su, "An Unconstrained Layer-Peeled Perspective on Neural Collapse", 2022; for the free
-    direction Zhu, Ding, Zhou, Li, You, Sulam, Qu, "A Geometric Analysis of Neural Collapse with Unconstrained
-    Features", 2021.
+Source: Theorem 3.4 of Ji, Lu, Zhang, Deng, Su, "An Unconstrained Layer-Peeled Perspective on Neural Collapse", 2022,
+    whose exact hypotheses are not known to us; for the free direction Zhu, Ding, Zhou, Li, You, Sulam, Qu, "A Geometric
+    Analysis of Neural Collapse with Unconstrained Features", 2021.
 Falsified by: a critical point with d ≥ K at which the loss neither falls to second order nor is proven least. Variants
     that must fail: d = 2 for four classes, a curvature of μ − ½‖R‖_op, points that are not critical.
 Not verified: that all critical points were found; each start finds one. At d = K − 1 only points of rank K − 1 escape

@@ -4,8 +4,8 @@ Hypotheses: gradient flow dW/dt = R Hᵀ, dH/dt = Wᵀ R with R = Y − P, from 
 The proof is a line: d(WᵀW)/dt = H Rᵀ W + Wᵀ R Hᵀ = d(HHᵀ)/dt, and 1ᵀR = 0 as the probabilities of a sample sum to 1.
 The second also holds in discrete time, with momentum or without.
 Source: the balancedness of linear networks: Arora, Cohen, Hazan, "On the Optimization of Deep Networks: Implicit
-Acceleration by Overparameterization", 2018; the model: Ji, Lu, Zhang, Deng, Su, "An Unconstrained Layer-Peeled
-Perspective on Neural Collapse", 2022.
+Acceleration by Overparameterization", 2018; the model: (2.3) of Ji, Lu, Zhang, Deng, Su, "An Unconstrained
+Layer-Peeled Perspective on Neural Collapse", 2022.
 Falsified by: a drift that does not shrink with the tolerance. Weight decay λ multiplies the first quantity by e^(−2λt)
 and the second by e^(−λt); Euler's method with a coarse step keeps the second alone.
 Not verified: problems that are larger than those listed, and stochastic or adaptive optimisers.

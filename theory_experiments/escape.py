@@ -3,9 +3,10 @@
 Hypotheses: K = m·b classes of n samples in m blocks of b (see suboptimal_kkt_points), d ≥ K, a large norm, and a
     perturbation of relative size ε along the witness (u aᵀ, a vᵀ)/√2, where u, v are top singular vectors of the
     residual R and a is a direction that the block point does not use; any other noise may be added.
-Source: the escape is in Ji, Lu, Zhang, Deng, Su, "An Unconstrained Layer-Peeled Perspective on Neural Collapse", 2022;
-    its rate is this project's. In rescaled time, ds = L dt, the component along the witness grows relative to ρ like
-    e^{(‖R‖_op − μ)s/L}, which at large norm is e^{b s/(K√n (K − b))}; and log t grows like e^{2s/(K√n)}.
+Source: that better points lie close by: Example 3.1 and Theorem 3.4 of Ji, Lu, Zhang, Deng, Su, "An Unconstrained
+    Layer-Peeled Perspective on Neural Collapse", 2022. The rate is this project's. In rescaled time, ds = L dt, the
+    component along the witness grows relative to ρ like e^{(‖R‖_op − μ)s/L}, which at large norm is
+    e^{b s/(K√n (K − b))}; and log t grows like e^{2s/(K√n)}.
 Falsified by: another growth rate, another slope of the exit in s against log(1/ε) than K√n (K − b)/b, another exponent,
     a start that stays or ends elsewhere. Variants that must fail: the rate ‖R‖_op/L, in which the growth of ρ is
     forgotten; a start without any component along the witness.

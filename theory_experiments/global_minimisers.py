@@ -2,9 +2,9 @@
 
 Hypotheses: K classes of n samples each. d ≥ K − 1 for the optimum itself; d ≥ K for the statement about flows, since at
     d = K − 1 a flow may take longer than any time reached here to leave a saddle (see narrow_features).
-Source: Ji, Lu, Zhang, Deng, Su, "An Unconstrained Layer-Peeled Perspective on Neural Collapse", 2022 (the optimum and
-    its geometry; that a limit of the flow is a KKT point is Lyu and Li, "Gradient Descent Maximizes the Margin of
-    Homogeneous Neural Networks", 2020, and that it is this one is observed here).
+Source: Theorem 3.1 and Corollary 3.1 of Ji, Lu, Zhang, Deng, Su, "An Unconstrained Layer-Peeled Perspective on Neural
+    Collapse", 2022, for the optimum and its geometry; that a limit of the flow is a KKT point is Lyu and Li, "Gradient
+    Descent Maximizes the Margin of Homogeneous Neural Networks", 2020, and that it is this one is observed here.
 Falsified by: a relaxation whose value is not (K − 1)√n or whose optimal factors are not collapsed; a record of a flow
     whose two bounds do not enclose (K − 1)√n; a start whose flow ends at another value. Variants that must fail: the
     constant K√n, fewer than K − 1 dimensions, unequal counts with the constant for equal ones.

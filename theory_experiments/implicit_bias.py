@@ -3,8 +3,9 @@
 Hypotheses: gradient flow without weight decay, and some time at which L < log 2, so that all samples are classified.
 Any class counts, any dimension. The smoothed margin is −log(e^L − 1)/ρ², the margin problem
 min ½(‖W‖² + ‖H‖²) subject to q_{ij} ≥ 1, and the multipliers of a point are its probabilities p_{ij}, scaled.
-Source: Ji, Lu, Zhang, Deng, Su, "An Unconstrained Layer-Peeled Perspective on Neural Collapse", 2022; Lyu, Li,
-"Gradient Descent Maximizes the Margin of Homogeneous Neural Networks", 2020.
+Source: Theorem 3.2 of Ji, Lu, Zhang, Deng, Su, "An Unconstrained Layer-Peeled Perspective on Neural Collapse", 2022,
+whose exact hypotheses are not known to us; Lyu, Li, "Gradient Descent Maximizes the Margin of Homogeneous Neural
+Networks", 2020.
 Falsified by: a smoothed margin that falls, as it does with ρ⁴ in place of ρ², or before L < log 2; a loss that stays,
 as it does with weight decay, or where one-dimensional features cannot separate the classes.
 Not verified: that the direction converges, which the theorem does not say either; the limit may be a KKT point that is

@@ -3,9 +3,9 @@
 Hypotheses: K classes of one sample each, d ≤ K − 1, random starts, log t as far as the configuration says. Where a flow
     is late, the KKT point nearby is made exact and put to the second-order test (kkt_points): what is shown is the kind
     of that point, to rounding, and that no ending of the sizes tried is a local minimum other than the best one found.
-Source: this project; the question is left open by Ji, Lu, Zhang, Deng, Su, "An Unconstrained Layer-Peeled Perspective
-    on Neural Collapse", 2022, whose argument needs a free direction. A saddle whose Lagrangian Hessian has the least
-    eigenvalue −κ is left like (log t)^{κ/2}.
+Source: this project. Our argument for Theorem 3.4 of Ji, Lu, Zhang, Deng, Su, "An Unconstrained Layer-Peeled
+    Perspective on Neural Collapse", 2022 (see benign_landscape), needs a free direction, d ≥ K, and says nothing here.
+    A saddle whose Lagrangian Hessian has the least eigenvalue −κ is left like (log t)^{κ/2}.
 Falsified by: a proven local minimum of a value above the best one found; at d = K − 1, one above (K − 1)√n; a saddle
     that is left at another rate. Variants that must fail: an early end (log t = 10), at which nothing can be said; a
     rate of κ instead of κ/2.

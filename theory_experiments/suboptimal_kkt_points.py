@@ -5,9 +5,9 @@ Hypotheses: the K classes are split into m ≥ 2 blocks of b_k ≥ 2 classes wit
     h_{k,i} = s_k n_k^{−1/4} a_k with a_k the rows of I_b − 11ᵀ/b and s_k² = b_k/(b_k − 1). Where all b and all n are
     equal (then the value is K√n, against (K − 1)√n), the point is critical for the loss at every norm, and the flow is
     started there.
-Source: Ji, Lu, Zhang, Deng, Su, "An Unconstrained Layer-Peeled Perspective on Neural Collapse", 2022, for K = 4, b = 2.
-    Blocks of other and of unequal sizes: this project; the multipliers are λ_{ij} = 1/((K − b_{y_i})√n_{y_i}) between
-    blocks and 0 within.
+Source: that such points exist: Example 3.1 of Ji, Lu, Zhang, Deng, Su, "An Unconstrained Layer-Peeled Perspective on
+    Neural Collapse", 2022; the numbers of that example are not known to us. The block points are this project's; their
+    multipliers are λ_{ij} = 1/((K − b_{y_i})√n_{y_i}) between blocks and 0 within.
 Falsified by: a KKT residual above rounding; a value other than Σ √n_k; a flow that moves away by more than amplified
     rounding. Variants that must fail: a perturbed block point, blocks of unequal size without the factors s_k.
 Not verified: that these are all KKT points that are not optimal (they are not, see narrow_features).

@@ -90,7 +90,7 @@ def block_state(problem: Problem, block_size: int = 2, norm: float = 1.0) -> Sta
     A KKT point of the margin problem with value Σ_k √n_k (K√n when balanced) whatever b, hence not optimal: its active
     margins are those between blocks, and their multipliers are λ_{ij} = 1/((K − b)√n_{y_i}). Block β holds the
     classes β·b … β·b + b − 1. Counts may differ between blocks; within one they must not, as the multipliers would not
-    balance there. (The point with K = 4, b = 2 is due to Ji, Lu, Zhang, Deng, Su, 2022.)
+    balance there. (That there are such points: Ji, Lu, Zhang, Deng, Su, 2022, Example 3.1.)
 
     Raises: ValueError if b < 2 does not split K into at least two blocks, for d < K − K/b, unequal counts within a
     block, or a norm that is not positive; TypeError for a block size that is no integer or a norm that is no number.
