@@ -14,6 +14,7 @@ from rich.markdown import Markdown
 
 from real_experiments.comparison.analysis import analyse
 from real_experiments.comparison.conservation import plot_conservation
+from real_experiments.comparison.curves import CLOCKS, Clock
 from real_experiments.comparison.figure import plot_comparison
 from real_experiments.comparison.mobility import mobility_history
 from real_experiments.comparison.network_run import NetworkRun
@@ -25,7 +26,7 @@ from ulpm.support import checks, files, versions
 
 __all__ = ["FIGURES", "Compare", "write_comparison", "write_numbers"]
 
-FIGURES = ("comparison.png", "comparison-flow-time.png")
+FIGURES: dict[Clock, str] = {"train_loss": "comparison.png", "flow_time": "comparison-flow-time.png"}
 CONSERVATION = "conservation.png"
 
 
@@ -67,7 +68,7 @@ class Compare:
         text = "\n\n".join(paragraphs)
         # Piped on, the Markdown itself is of more use than a picture of it.
         console.print(Markdown(text) if console.is_terminal else text, markup=False)
-        console.print(f"\nResults are in {self.out}: comparison.md, comparison.json and three figures", markup=False)
+        console.print(f"\nResults are in {self.out}: comparison.md, comparison.json and figures", markup=False)
         return 0
 
     def compare(self) -> Comparison:
@@ -89,15 +90,26 @@ class Compare:
         return shlex.join(words)
 
 
-def write_comparison(comparison: Comparison, out: Path, command: str, json_file: Path | None = None) -> Sequence[str]:
-    """Write page, numbers and figures into ``out``. Returns: the verdict. Raises: OSError if that is not possible."""
+def write_comparison(
+    comparison: Comparison,
+    out: Path,
+    command: str,
+    json_file: Path | None = None,
+    clocks: Sequence[Clock] = CLOCKS,
+) -> Sequence[str]:
+    """Write page, numbers and figures into ``out``, a figure for each of ``clocks`` that the network has.
+
+    Returns: the verdict. Raises: OSError if something cannot be written.
+    """
     write_numbers(comparison, out, command, json_file)
     analysis = analyse(comparison)
-    figures = FIGURES[: len(comparison.clocks)]
-    for name, clock in zip(figures, comparison.clocks, strict=True):
+    figures = {clock: FIGURES[clock] for clock in clocks if clock in comparison.clocks}
+    for clock, name in figures.items():
         save_figure(plot_comparison(comparison, clock), out / name, "png")
     save_figure(plot_conservation(comparison), out / CONSERVATION, "png")
-    files.write_text(out / "comparison.md", comparison_page(comparison, analysis, command, figures, CONSERVATION))
+    files.write_text(
+        out / "comparison.md", comparison_page(comparison, analysis, command, list(figures.values()), CONSERVATION)
+    )
     return verdict(comparison, analysis)
 
 

@@ -99,7 +99,7 @@ class PairResult:
 
 def read_results(out: Path) -> list[PairResult]:
     """Every network that ``out`` holds, in the order of names. Raises: OSError if one of them is damaged."""
-    return [PairResult.read(path.parent) for path in sorted(out.glob(f"*/{NUMBERS}"))]
+    return [PairResult.read(path.parent) for path in sorted(out.glob(f"*-w*-seed*/{NUMBERS}"))]
 
 
 def _numbers(values: dict[str, float | None]) -> dict[str, float]:

@@ -70,7 +70,7 @@ def _panel(axes: Axes, seeds: Sequence[PairResult], metrics: Sequence[str]) -> N
         axes.axvline(min(terminal), **style.THEORY)
     axes.set_xscale("log")
     axes.set_yscale("log")
-    axes.set_xlim(1, max(result.rows[-1]["epoch"] for result in seeds))
+    axes.set_xlim(1, max(2, *(result.rows[-1]["epoch"] for result in seeds)))
     axes.xaxis.set_minor_formatter(NullFormatter())
     style.log_ticks(axes)
     style.finish(axes)

@@ -141,7 +141,7 @@ class Reproduce:
             return str(error)
         # One seed shows what curves look like; of the others the numbers are enough.
         if run.recipe.seed == self.seed:
-            write_comparison(comparison, out, self._command())
+            write_comparison(comparison, out, self._command(), clocks=("train_loss",))
         else:
             write_numbers(comparison, out, self._command())
         return "compared"
@@ -179,8 +179,8 @@ class Reproduce:
         differences = found.recipe.differences(asked)
         if differences:
             raise ValueError(f"{folder} holds results with {differences}: give the same arguments, or another --out.")
-        enough = found.rows[-1]["epoch"] >= self.epochs and found.epochs_after >= self.epochs_after
-        return found if enough else None
+        long_enough = found.first_without_error is None or found.epochs_after >= self.epochs_after
+        return found if found.rows[-1]["epoch"] >= self.epochs and long_enough else None
 
     def _trained(self, out: Path, recipe: Recipe) -> NetworkRun:
         """Train, or go on, or find it done. Raises: OSError or ValueError if something is in the way."""

@@ -42,13 +42,17 @@ def results_page(results: Sequence[PairResult], commands: Sequence[str], missing
         figures = sorted({(each.recipe.model, each.recipe.width) for each in results})
         parts += ["## In words", *_words(results)]
         parts += ["\n\n".join(f"![{m}, width {w}](networks-{m}-w{w}.png)" for m, w in figures)]
-        parts += ["## How far each metric of the paper falls", _metrics_table(results)]
-        parts += ["## Forecasts", *_forecasts(results)]
-        parts += ["## How much faster features move, and where the forecast fails", *_mobility(results)]
-        parts += ["## Batch-norm statistics", *_batch_norm(results)]
-        parts += ["## Images that were not trained on", *_unseen(results)]
-        parts += ["## Wide networks", *_widths(results)]
-        parts += ["## Each network", _links(results)]
+        sections = {
+            "How far each metric of the paper falls": [_metrics_table(results)],
+            "Forecasts": _forecasts(results),
+            "How much faster features move, and where the forecast fails": _mobility(results),
+            "Batch-norm statistics": _batch_norm(results),
+            "Images that were not trained on": _unseen(results),
+            "Wide networks": _widths(results),
+            "Each network": [_links(results)],
+        }
+        for heading, paragraphs in sections.items():
+            parts += [f"## {heading}", *paragraphs] if paragraphs else []
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -56,8 +60,8 @@ def _words(results: Sequence[PairResult]) -> list[str]:
     """What came out, in sentences."""
     compared = [each for each in results if each.first_without_error is not None]
     sentences = [
-        f"{len(results)} networks were trained, {len({each.pair for each in results})} pairs of network and data set. "
-        f"{len(compared)} of them reached zero training error."
+        f"{_count(len(results), 'network')} trained: {_count(len({each.pair for each in results}), 'setting')} of "
+        f"architecture, data set and width. {len(compared)} reached zero training error."
     ]
     lines = []
     for metric in PAPER:
@@ -254,7 +258,7 @@ def _batch_norm(results: Sequence[PairResult]) -> list[str]:
     return [
         "Running statistics are averages over the last steps; re-estimated ones belong to the final parameters. At the "
         "end they change the six metrics of the paper by a factor (geometric mean) of "
-        f"{_spread(values)} over {len(values)} networks, at most ×{worst:.3g} ({name})."
+        f"{_spread(values)} over {_count(len(values), 'network')}, at most ×{worst:.3g} ({name})."
     ]
 
 
@@ -332,10 +336,14 @@ def _links(results: Sequence[PairResult]) -> str:
         if each.why_not_compared is None and each.recipe.seed == min(
             r.recipe.seed for r in results if r.pair == each.pair
         ):
-            files += [f"[page]({each.name}/comparison.md)", f"[figure]({each.name}/{FIGURES[0]})"]
+            files += [f"[page]({each.name}/comparison.md)", f"[figure]({each.name}/{FIGURES['train_loss']})"]
         reason = f" – not compared: {each.why_not_compared}" if each.why_not_compared else ""
         lines.append(f"- {each.name}: {', '.join(files)}{reason}")
     return "\n".join(lines)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" + "s" * (number != 1)
 
 
 def _log_gap(a: float, b: float) -> float:

@@ -26,9 +26,9 @@ def plot_conservation(comparison: Comparison) -> Figure:
     if comparison.control is not None:
         drawn.append((comparison.control, CONTROL, f"control: {_how(comparison.control)}"))
     for run, look, label in drawn:
-        _draw(left, run, "nc0", look, label)
+        _draw(left, run, "nc0", {**look, "linestyle": "none"}, label)
         if all("nc0_law" in row for row in run.rows):
-            _draw(left, run, "nc0_law", {**style.THEORY, "zorder": 3}, None)
+            _draw(left, run, "nc0_law", style.THEORY, None)
             _draw(right, run, "nc0_law_error", look, label)
         else:
             _draw(right, run, "classifier_sum_drift", look, label)
@@ -39,6 +39,7 @@ def plot_conservation(comparison: Comparison) -> Figure:
         axes.set_xscale("log")
         axes.set_yscale("log")
         axes.set_xlabel("epoch")
+        style.log_ticks(axes)
         style.finish(axes)
     left.legend(fontsize=10, frameon=False)
     return figure

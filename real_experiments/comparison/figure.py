@@ -42,7 +42,7 @@ def plot_comparison(comparison: Comparison, clock: Clock) -> Figure:
     if comparison.control is not None:
         curves["control"] = network_curve(comparison.control.rows)
     rows = math.ceil(len(comparison.compared) / _COLUMNS)
-    figure = style.new_figure(20, 0.9 + 3.1 * rows, f"{run.name}: the network and the model")
+    figure = style.new_figure(17, 0.9 + 2.7 * rows, f"{run.name}: the network and the model")
     panels = list(figure.subplots(rows, _COLUMNS, squeeze=False).flat)
     label = "mean training loss (falling)" if clock == "train_loss" else "flow time $t$"
     for i, (axes, name) in enumerate(zip(panels, comparison.compared, strict=False)):
@@ -72,7 +72,7 @@ def _metric_panel(axes: Axes, curves: dict[str, Curve], comparison: Comparison, 
         axes.invert_xaxis()
     kept = [comparison.network.metrics[name], *(comparison.flows[flow].metrics[name] for flow in (OWN, OWN_MOBILE))]
     axes.set_ylim(_limits(kept, comparison.network.metrics[name]))
-    axes.set_title(name, fontsize=10.5, family="monospace")
+    axes.set_title(name, fontsize=10 if len(name) < 24 else 8.5, family="monospace")
     style.log_ticks(axes)
     style.finish(axes)
 
