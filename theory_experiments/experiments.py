@@ -17,6 +17,7 @@ from theory_experiments import (
     narrow_features,
     rates,
     simulation,
+    solved_flows,
     suboptimal_kkt_points,
 )
 from theory_experiments.claim import Claim
@@ -58,6 +59,7 @@ EXPERIMENTS: tuple[Experiment, ...] = (
     suboptimal_kkt_points,
     benign_landscape,
     rates,
+    solved_flows,
     escape,
     imbalance,
     minority_collapse,
