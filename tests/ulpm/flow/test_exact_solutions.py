@@ -45,8 +45,11 @@ def margins_of(problem: ulpm.Problem, W: Tensor, H: Tensor) -> Tensor:
     return (Z.gather(0, problem.labels[None]) - Z)[others]
 
 
-@pytest.mark.parametrize(("K", "n", "d", "starts"), RAYS, ids=lambda value: str(value))
-@pytest.mark.parametrize(("rtol", "bound", "final"), [(1e-6, 1e-6, 1e-11), (1e-9, 5e-9, 1e-13)])
+@pytest.mark.parametrize(
+    ("K", "n", "d", "starts", "rtol", "bound", "final"),
+    [(*sizes, 1e-6, 1e-6, 1e-11) for sizes in RAYS]
+    + [pytest.param(*sizes, 1e-9, 5e-9, 1e-13, marks=[pytest.mark.slow] * (sizes[0] in (7, 10))) for sizes in RAYS],
+)
 def test_the_collapsed_ray_is_followed_to_ten_to_the_million(
     K: int, n: int, d: int, starts: tuple[float, ...], rtol: float, bound: float, final: float
 ) -> None:
