@@ -286,8 +286,8 @@ def _ray_claims(config: Config, data: Data) -> list[Claim]:
             end = greatest(torch.from_numpy(error[-1]) for error in errors)
             claims.append(
                 Claim(
-                    f"Collapsed ray: relative error of {name} at rtol = {rtol:g} at log10 t = {config.log10_time:,.0f}, "
-                    f"{over}.",
+                    f"Collapsed ray: relative error of {name} at rtol = {rtol:g} at "
+                    f"log10 t = {config.log10_time:,.0f}, {over}.",
                     end,
                     "<=",
                     max(1e-5 * rtol, 1e-13),
@@ -331,8 +331,8 @@ def _late_claims(config: Config, data: Data) -> list[Claim]:
         ),
         Claim(
             "Collapsed ray: relative distance of L·t·log t from v*/2 and of ρ²/log t from 2v* at "
-            f"log10 t = {config.log10_time:,.0f}, in excess of twice the next term, largest over {config.starts} starts and "
-            "all K.",
+            f"log10 t = {config.log10_time:,.0f}, in excess of twice the next term, largest over {config.starts} "
+            "starts and all K.",
             greatest(excess),
             "<=",
             20 * rtol,
