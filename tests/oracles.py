@@ -9,6 +9,7 @@ import math
 
 import mpmath
 import numpy as np
+import scipy.linalg
 import torch
 from mpmath import mp
 from scipy.integrate import solve_ivp
@@ -224,3 +225,60 @@ def tree_density(tree):
 def elementary_weights(tree, A):
     """Φ_i(t) = Π over branches of Σ_j a_ij Φ_j(branch)."""
     return math.prod((A @ elementary_weights(branch, A) for branch in tree), start=np.ones(len(A)))
+
+
+# --- flows that are solved exactly -----------------------------------------------------------------------------------
+
+
+def ray_log_time(q, q0, K, n):
+    """log t of the collapsed ray at the common margin q, in 50 digits: t = [Ei(q) − Ei(q₀) + (K−1) ln(q/q₀)]/(2K√n)."""
+    with mp.workdps(DIGITS):
+        q, q0 = mp.mpf(q), mp.mpf(q0)
+        return mp.log((mp.ei(q) - mp.ei(q0) + (K - 1) * mp.log(q / q0)) / (2 * K * mp.sqrt(n)))
+
+
+def collapsed_ray(log_time, q0, K, n):
+    """(q, log L) of the collapsed ray at ``log_time``, by Newton's method on log t, which cannot overflow."""
+    with mp.workdps(DIGITS):
+        target = mp.mpf(float(log_time))
+        q = max(2 * mp.mpf(q0), target + mp.log(max(target, 1)) + mp.log(2 * K * mp.sqrt(n)))
+        for _ in range(100):
+            log_t = ray_log_time(q, q0, K, n)
+            slope = mp.exp(-log_t) * (mp.exp(q) + K - 1) / (2 * K * mp.sqrt(n) * q)
+            newton = q - (log_t - target) / slope
+            # log t is −∞ at q₀: no step goes beyond it.
+            newton = newton if newton > q0 else (q + q0) / 2
+            if abs(newton - q) <= mp.mpf(10) ** -35 * q:
+                return newton, mp.log(n * K) + mp.log(mp.log1p((K - 1) * mp.exp(-newton)))
+            q = newton
+        raise AssertionError(f"Newton's method did not converge at log t = {log_time}.")
+
+
+def characters(K):
+    """χ_s(g) = ±1 in row g and column s: the Hadamard matrix of Sylvester, K a power of 2."""
+    return scipy.linalg.hadamard(K).astype(float)
+
+
+def hadamard_flow(sigma, n, log_times, imbalance=None):
+    """[R, K−1] singular values σ_s, s ≠ 0, of the flow from a Hadamard start at increasing log times.
+
+    σ̇_s = √(c_s² + 4nσ_s²)·(1 − Σ_g p(g) χ_s(g)), where c_s = a_s² − n b_s² is conserved (0 if not given), by DOP853 at
+    tolerance 1e-13 in u = log(1 + t). The K − 1 gaps are formed from σ alone: no matrix W or H appears.
+    """
+    sigma = np.asarray(sigma, dtype=float)
+    c = np.zeros_like(sigma) if imbalance is None else np.asarray(imbalance, dtype=float)
+    flips = (1 - characters(len(sigma) + 1)[1:, 1:]) / 2
+    # Gaps are q(g) = z(0) − z(g) = (2/K) Σ_s σ_s [χ_s(g) = −1], and 1 − Σ_g p(g) χ_s(g) = 2 Σ_g p(g) [χ_s(g) = −1].
+
+    def rate(u, log_sigma):
+        values = np.exp(log_sigma)
+        q = 2 / (len(sigma) + 1) * flips @ values
+        p = np.exp(u - q - np.logaddexp(0, np.logaddexp.reduce(-q)))
+        return np.sqrt((c / values) ** 2 + 4 * n) * (2 * flips.T @ p)
+
+    u = np.logaddexp(0, np.asarray(log_times, dtype=float))
+    solution = solve_ivp(
+        rate, (0, u[-1]), np.log(sigma), method="DOP853", rtol=1e-13, atol=1e-14, t_eval=u, first_step=1e-4
+    )
+    assert solution.success, solution.message
+    return np.exp(solution.y.T)

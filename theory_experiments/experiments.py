@@ -18,6 +18,7 @@ from theory_experiments import (
     narrow_features,
     rates,
     simulation,
+    solved_flows,
     suboptimal_kkt_points,
 )
 from theory_experiments.claim import Claim
@@ -60,6 +61,7 @@ EXPERIMENTS: tuple[Experiment, ...] = (
     lowest_loss,
     benign_landscape,
     rates,
+    solved_flows,
     escape,
     imbalance,
     minority_collapse,

@@ -17,8 +17,10 @@ _LEAST_METRIC = -14.0
 _METRICS = {
     "nc1_pinv": "NC1 spread",
     "nc2_angle_means": "NC2 angles",
-    "nc3_difference": "NC3 duality",
+    "nc3_duality": "NC3 self-duality",
 }
+# What takes the place of a metric that was not measured: ‖Wᵀ/‖W‖ − M/‖M‖‖, in which raw rows keep their mean.
+_INSTEAD = {"nc3_duality": ("nc3_difference", "NC3 difference")}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,8 +49,13 @@ class Panel:
 
 
 def metrics_panel(metrics: Mapping[str, Float[Tensor, " F"]]) -> Panel:
-    """Three metrics that vanish at neural collapse, on a logarithmic axis that holds 10 and all that is greater."""
-    logs = {key: metrics[key].log10() for key in _METRICS}
+    """Three metrics that vanish at neural collapse, on a logarithmic axis that holds 10 and all that is greater.
+
+    NC3 is the self-duality of Ji, Lu, Zhang, Deng and Su where it was measured, else the difference of classifier and
+    means, under its own name.
+    """
+    shown = dict(entry if entry[0] in metrics else _INSTEAD[entry[0]] for entry in _METRICS.items())
+    logs = {key: metrics[key].log10() for key in shown}
     finite = [value[value.isfinite()] for value in logs.values() if bool(value.isfinite().any())]
     bottom = max(_LEAST_METRIC, math.floor(min(float(value.min()) for value in finite)))
     top = max(1.0, max(float(value.max()) for value in finite) + 0.3)
@@ -56,7 +63,7 @@ def metrics_panel(metrics: Mapping[str, Float[Tensor, " F"]]) -> Panel:
     ticks = [(float(y), "1" if y == 0 else power_of_ten(y)) for y in range(0, int(bottom) - 1, -step)]
     curves = [
         Curve(name, [max(y, bottom) for y in logs[key].tolist()], [scientific(y) for y in logs[key].tolist()])
-        for key, name in _METRICS.items()
+        for key, name in shown.items()
     ]
     return Panel("Distance from neural collapse", curves, (bottom - 0.3, top), ticks)
 

@@ -40,7 +40,7 @@ def flow_scenario(start: Start, log10_time: float = LOG10_TIME, frames: int = FR
     Raises: ValueError if the run does not come to its end.
     """
     problem = start.problem
-    path = gradient_flow(problem, start.state, log10_time=log10_time, records=frames, snapshots=frames)
+    path = gradient_flow(problem, start.state, log10_time=log10_time, rtol=start.rtol, records=frames, snapshots=frames)
     if path.snapshots is None or not path.finished:
         raise ValueError(f"the run of {start.title!r} did not reach its end: {path.status}")
     return Scenario(

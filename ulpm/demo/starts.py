@@ -1,6 +1,7 @@
 """Where the runs of the page start, what to see in each and why."""
 
 import dataclasses
+import math
 from collections.abc import Sequence
 
 import torch
@@ -15,11 +16,15 @@ __all__ = ["LECTURE", "Start", "own_start"]
 _CLOTHES = ("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot")
 _IMAGES_OF_A_CLASS = 20
 _SADDLE_NORM, _SADDLE_DISTANCE = 4.0, 0.05
+_SOLVED_VALUES = (12.0, 3.0, 0.5)
 
 
 @dataclasses.dataclass(frozen=True)
 class Start:
-    """A state to flow from. ``origin`` says how it was made, ``class_names`` are 0, 1, … if not given."""
+    """A state to flow from. ``origin`` says how it was made, ``class_names`` are 0, 1, … if not given.
+
+    ``rtol`` is the tolerance of its run.
+    """
 
     key: str
     title: str
@@ -28,6 +33,7 @@ class Start:
     state: State
     origin: str = "random start, seed 0"
     class_names: Sequence[str] | None = None
+    rtol: float = 1e-6
 
 
 def tetrahedron() -> Start:
@@ -96,6 +102,27 @@ def narrow() -> Start:
     return Start("narrow", "Narrow", caption, problem, problem.random_state(0))
 
 
+def solved() -> Start:
+    """A Hadamard start of K = 4: W = Φ diag(a), H = diag(b) Φᵀ with a = √n b and the characters ±1/2 in Φ.
+
+    Source: Garrod, Keating, Thrampoulidis, "Diagonalizing the Softmax: Hadamard Initialization for Tractable
+    Cross-Entropy Dynamics", 2025.
+    """
+    problem = Problem([12] * 4, 3)
+    root = math.sqrt(problem.class_counts[0])
+    corners = torch.tensor([[1, 1, 1], [-1, 1, -1], [1, -1, -1], [-1, -1, 1]], dtype=torch.float64) / 2
+    W = corners * (root * torch.tensor(_SOLVED_VALUES, dtype=torch.float64)).sqrt()
+    caption = (
+        "A flow solved exactly: the classes are corners of a box that never turns. Only its edges change, and the flow "
+        "makes them equal. Every other corner of a cube gives a tetrahedron."
+    )
+    values = ", ".join(f"{value:g}" for value in _SOLVED_VALUES)
+    origin = f"Hadamard start with singular values {values} and no variation within classes"
+    state = State(W, (W / root).T[:, problem.labels].contiguous())
+    # Self-duality holds from the start: a finer tolerance keeps rounding errors out of its curve.
+    return Start("solved", "Solved", caption, problem, state, origin, rtol=1e-10)
+
+
 def images() -> Start:
     """Images in an orthonormal basis of the span of the start, which the flow never leaves: nothing is lost."""
     pixels, labels = fashion_mnist_sample()
@@ -113,7 +140,7 @@ def images() -> Start:
     return Start("images", "Images", caption, problem, state, origin, _CLOTHES)
 
 
-LECTURE = (tetrahedron, triangle, ten_classes, imbalanced, saddle, narrow, images)
+LECTURE = (tetrahedron, triangle, ten_classes, imbalanced, saddle, narrow, solved, images)
 
 
 def own_start(problem: Problem, seed: int) -> Start:

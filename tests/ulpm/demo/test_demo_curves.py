@@ -7,7 +7,7 @@ import torch
 
 from ulpm.demo.curves import bounds_panel, loss_panel, metrics_panel, plain
 
-KEYS = ("nc1_pinv", "nc2_angle_means", "nc3_difference")
+KEYS = ("nc1_pinv", "nc2_angle_means", "nc3_duality")
 
 
 def test_metrics_are_drawn_by_their_logarithm_down_to_the_edge() -> None:
@@ -22,9 +22,18 @@ def test_metrics_are_drawn_by_their_logarithm_down_to_the_edge() -> None:
 def test_a_metric_that_starts_large_stays_within_its_panel() -> None:
     values = torch.tensor([71.0, 1.0], dtype=torch.float64)
     small = torch.tensor([1.0, 0.1], dtype=torch.float64)
-    panel = metrics_panel({"nc1_pinv": values, "nc2_angle_means": small, "nc3_difference": small})
+    panel = metrics_panel({"nc1_pinv": values, "nc2_angle_means": small, "nc3_duality": small})
     assert max(panel.curves[0].heights) < panel.range[1] < math.log10(71) + 0.5
     assert metrics_panel(dict.fromkeys(KEYS, small)).range[1] == 1.0
+
+
+def test_nc3_is_the_self_duality_where_it_was_measured_else_the_difference_under_its_own_name() -> None:
+    one, other = torch.tensor([1.0, 0.1], dtype=torch.float64), torch.tensor([1.0, 1e-5], dtype=torch.float64)
+    common = {"nc1_pinv": one, "nc2_angle_means": one}
+    both = metrics_panel({**common, "nc3_difference": other, "nc3_duality": one}).curves[-1]
+    assert (both.name, both.heights) == ("NC3 self-duality", [0.0, -1.0])
+    network = metrics_panel({**common, "nc3_difference": other}).curves[-1]
+    assert (network.name, network.heights) == ("NC3 difference", [0.0, -5.0])
 
 
 def test_a_metric_that_does_not_exist_is_not_drawn() -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import ulpm
-from ulpm.demo.starts import LECTURE, Start, images, narrow, own_start, saddle
+from ulpm.demo.starts import LECTURE, Start, images, narrow, own_start, saddle, solved
 
 
 @pytest.mark.parametrize("make", LECTURE)
@@ -49,6 +49,22 @@ def test_the_narrow_start_ends_in_an_octahedron() -> None:
     cosines = (W / W.norm(dim=1, keepdim=True)) @ (W / W.norm(dim=1, keepdim=True)).T
     expected = torch.tensor([-1.0] + [0.0] * 4 + [1.0], dtype=torch.float64)
     assert torch.allclose(cosines.sort(1).values, expected.expand(6, 6), atol=0.02)
+
+
+def test_the_solved_start_keeps_its_axes_and_its_box_becomes_a_cube() -> None:
+    start = solved()
+    path = ulpm.gradient_flow(start.problem, start.state, log10_time=100, rtol=start.rtol, records=9, snapshots=9)
+    assert path.snapshots is not None
+    corners = start.state.W.sign()
+    edges = (path.snapshots.W * corners).mean(1, keepdim=True)
+    assert torch.allclose(path.snapshots.W, edges * corners, atol=1e-9 * float(edges.max()))
+    ratios = edges.amax(-1) / edges.amin(-1)
+    assert float(ratios[0]) == pytest.approx(math.sqrt(12 / 0.5))
+    assert bool((ratios.diff(dim=0) <= 1e-9).all())
+    assert float(ratios[-1]) == pytest.approx(1, abs=1e-9)
+    # Balanced, and with no variation within classes.
+    assert torch.allclose(start.state.W.T @ start.state.W, start.state.H @ start.state.H.T)
+    assert torch.equal(start.state.H[:, 0], start.state.H[:, 11])
 
 
 @pytest.mark.parametrize(
