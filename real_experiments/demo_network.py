@@ -31,7 +31,6 @@ _COLUMNS = (
     "train_loss",
     "nc1_pinv",
     "nc2_angle_means",
-    "nc3_difference",
     "certificate_lower_bound",
     "certificate_nuclear_upper_bound",
 )
@@ -60,7 +59,8 @@ class DemoNetwork:
         epochs = [epoch for epoch in directory.snapshot_files() if epoch in rows]
         if len(epochs) < 2:
             raise ValueError(f"{self.run_directory} has fewer than 2 snapshots of measured epochs: train on.")
-        states = [_relative(directory.read_snapshot(epoch)[0]) for epoch in epochs]
+        snapshots = [directory.read_snapshot(epoch)[0] for epoch in epochs]
+        states = [_relative(snapshot) for snapshot in snapshots]
         last_rows, last_features, _ = states[-1]
         axes = principal_axes(last_rows, last_features.T)
         target = ulpm.simplex_etf(*last_rows.shape)
@@ -70,6 +70,7 @@ class DemoNetwork:
             "means": torch.stack([means @ axes.T for _, _, means in states]),
             "target": target @ closest_rotation(target, last_rows) @ axes.T,
             **{name: torch.tensor([rows[epoch][name] for epoch in epochs]) for name in _COLUMNS},
+            "nc3_duality": torch.stack([_self_duality(snapshot) for snapshot in snapshots]),
         }
         found = {name: array.float().numpy() for name, array in arrays.items()}
         found["epochs"] = np.array(epochs)
@@ -95,6 +96,11 @@ def _relative(snapshot: dict[str, Tensor]) -> tuple[Float[Tensor, "K d"], Float[
     rows = W - W.mean(0)
     shown = by_class[:, :_FEATURES_OF_A_CLASS].flatten(0, 1)
     return rows / rows.square().sum(1).mean().sqrt(), (shown - origin) / size, (means - origin) / size
+
+
+def _self_duality(snapshot: dict[str, Tensor]) -> Tensor:
+    """nc3_duality of the whole state: table and snapshot agree, but tables of earlier versions have no such column."""
+    return ulpm.neural_collapse(snapshot["W"], snapshot["H"], snapshot["labels"])["nc3_duality"]
 
 
 def _words(arguments: dict[str, object], images: int, classes: int, epochs: int) -> dict[str, str]:

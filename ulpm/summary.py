@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from ulpm.metrics import METRICS
 from ulpm.optimality.certificate import Certificate
 from ulpm.trajectory import Trajectory
 
@@ -62,8 +63,9 @@ def markdown_table(paths: Mapping[str, Trajectory]) -> str:
         rows.append(
             (f"largest drift of {key.replace('_', ' ')}", [_number(s["largest_drift"][key]) for s in summaries])
         )
-    for key in first["metrics"]:
-        cells = [f"{_number(s['metrics_at_start'][key])} → {_number(s['metrics'][key])}" for s in summaries]
+    # A run of an earlier version lacks some metrics: there is nothing to show for them.
+    for key in sorted({key for s in summaries for key in s["metrics"]}, key=METRICS.index):
+        cells = [f"{_number(s['metrics_at_start'].get(key))} → {_number(s['metrics'].get(key))}" for s in summaries]
         rows.append((f"`{key}`, start → end", cells))
     for key in sorted({key for s in summaries for key in s["stats"]}):
         rows.append((key.replace("_", " "), [str(s["stats"].get(key, "")) for s in summaries]))

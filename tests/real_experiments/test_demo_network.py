@@ -12,7 +12,7 @@ from real_experiments.demo_network import main
 from real_experiments.training_directory import TrainingDirectory
 from ulpm.demo.network import network_scenario
 
-COLUMNS = ("train_loss", "nc1_pinv", "nc2_angle_means", "nc3_difference")
+COLUMNS = ("train_loss", "nc1_pinv", "nc2_angle_means")
 BOUNDS = {"certificate_lower_bound": 3.0, "certificate_nuclear_upper_bound": 9.0}
 ARGUMENTS = {
     "model": "resnet18",
@@ -52,6 +52,7 @@ def test_a_collapsed_network_lies_on_the_simplex_whatever_is_added_to_it(tmp_pat
         assert np.allclose(found["means"][-1], found["target"], atol=1e-5)
         assert np.allclose(found["features"][-1], found["target"][found["feature_classes"]], atol=1e-5)
         assert not np.allclose(found["means"][0], found["target"], atol=0.1)
+        assert found["nc3_duality"][-1] < 1e-6 < 0.1 < found["nc3_duality"][0]
         assert found["feature_classes"].tolist() == sorted([0, 1, 2, 3] * 10)
 
 
@@ -79,3 +80,4 @@ def test_the_shipped_network_is_small_and_collapses_by_the_epoch() -> None:
     assert torch.allclose(scene.means.mean(1), torch.zeros(3, dtype=torch.float64), atol=1e-5)
     assert scenario.clock.positions == sorted(scenario.clock.positions)
     assert "ResNet18" in scenario.caption
+    assert [curve.name for curve in scenario.panels[0].curves][-1] == "NC3 self-duality"
