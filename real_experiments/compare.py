@@ -122,6 +122,7 @@ def write_numbers(comparison: Comparison, out: Path, command: str, json_file: Pa
         "feature_dim": comparison.problem.feature_dim,
         "snapshot": comparison.snapshot,
         "mobility": comparison.mobility,
+        "model_means": comparison.model_means,
         "mobility_history": [dataclasses.asdict(each) for each in mobility_history(comparison.run)],
         "versions": versions(),
         "threads": torch.get_num_threads(),

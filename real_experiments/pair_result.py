@@ -88,13 +88,17 @@ class PairResult:
         slope = self.slope(metric)
         return slope is not None and slope["high"] < 0
 
-    def factors(self, flow: str, clock: Clock, multiple: int, paper_only: bool) -> tuple[float, float]:
-        """By what factor the forecast of a flow is off, typically, and that of no change; nan if there is none."""
+    def forecast(self, flow: str, clock: Clock, multiple: int) -> Forecast | None:
+        """The forecast of a flow at so many times the epoch E, or None if the training ended before."""
         for each in self.numbers.get("forecasts", {}).get(flow, {}).get(clock, []):
             if each["multiple"] == multiple:
-                known = {**each, **{key: _numbers(each[key]) for key in ("measured", "forecast", "unchanged")}}
-                return typical_factors(Forecast(**known), paper_only)
-        return math.nan, math.nan
+                return Forecast(**{**each, **{key: _known(each[key]) for key in ("measured", "forecast", "unchanged")}})
+        return None
+
+    def factors(self, flow: str, clock: Clock, multiple: int, paper_only: bool) -> tuple[float, float]:
+        """By what factor the forecast of a flow is off, typically, and that of no change; nan if there is none."""
+        found = self.forecast(flow, clock, multiple)
+        return (math.nan, math.nan) if found is None else typical_factors(found, paper_only)
 
 
 def read_results(out: Path) -> list[PairResult]:
@@ -102,5 +106,5 @@ def read_results(out: Path) -> list[PairResult]:
     return [PairResult.read(path.parent) for path in sorted(out.glob(f"*-w*-seed*/{NUMBERS}"))]
 
 
-def _numbers(values: dict[str, float | None]) -> dict[str, float]:
+def _known(values: dict[str, float | None]) -> dict[str, float]:
     return {name: math.nan if value is None else value for name, value in values.items()}

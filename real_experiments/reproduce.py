@@ -12,10 +12,10 @@ from rich.console import Console
 from real_experiments.compare import Compare, write_comparison, write_numbers
 from real_experiments.comparison.network_run import NetworkRun
 from real_experiments.data import SAMPLE
+from real_experiments.overview.page import results_page
 from real_experiments.pair_result import NUMBERS, PairResult, pair_name, read_results
 from real_experiments.paper_figure import plot_paper_figure
 from real_experiments.recipe import Recipe
-from real_experiments.results_page import results_page
 from real_experiments.train import Train
 from ulpm.plotting import save_figure
 from ulpm.support import checks, files

@@ -1,16 +1,19 @@
-"""How much faster features move than free ones would, read off a network's norms as it trains.
+"""How much faster features move than free ones would, and what moves that the model freezes, as a network trains.
 
 In the model ‖H‖² − ‖W‖² is conserved. If features move c times faster than in the model, ‖H‖² − c‖W‖² is, and so is the
 same of each class alone once the classes have separated: c can be read off every snapshot, and off every class of it.
+In the model features have a gradient within the span of the rows of W only, at any c; in a network nothing holds them
+there.
 """
 
 import dataclasses
 
 import torch
 
+import ulpm
 from real_experiments.comparison.network_run import NetworkRun
 
-__all__ = ["Mobility", "mobility_history"]
+__all__ = ["Mobility", "means_and_outside", "mobility_history"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,6 +24,9 @@ class Mobility:
     centered       the same of the features about their mean and of the rows about theirs
     gained         what ‖H‖² gained since the snapshot before, over what ‖W‖² did; None where ‖W‖² did not grow
     class_scatter  standard deviation over the classes of log(Σ_{i∈k} ‖h_i‖²/‖w_k‖²)
+
+    means          ‖M‖, M = [μ_k − μ_G]
+    means_outside  ‖P_⊥ M‖, P_⊥ the projection on the complement of the rows of W
     """
 
     epoch: int
@@ -28,6 +34,16 @@ class Mobility:
     centered: float
     gained: float | None
     class_scatter: float
+    means: float
+    means_outside: float
+
+
+def means_and_outside(problem: ulpm.Problem, state: ulpm.State) -> tuple[float, float]:
+    """‖M‖ and ‖P_⊥ M‖ of a state, with M = [μ_k − μ_G] and P_⊥ the projection on the complement of the rows of W."""
+    class_means = torch.stack([part.mean(1) for part in torch.split(state.H, list(problem.class_counts), 1)], 1)
+    M = class_means - class_means.mean(1, keepdim=True)
+    span = torch.linalg.qr(state.W.mT).Q
+    return float(M.norm()), float((M - span @ (span.mT @ M)).norm())
 
 
 def mobility_history(run: NetworkRun) -> list[Mobility]:
@@ -49,6 +65,7 @@ def mobility_history(run: NetworkRun) -> list[Mobility]:
                 float(centered),
                 grown[1] / grown[0] if grown is not None and grown[0] > 0 else None,
                 float((of_classes / W.square().sum(1)).log().std()),
+                *means_and_outside(problem, state),
             )
         )
         before = norms

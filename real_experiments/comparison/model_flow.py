@@ -49,12 +49,17 @@ class ModelFlow:
     mobility: float
     starts_at: float
 
+    @property
+    def start(self) -> ulpm.State:
+        """The state in the units in which its flow is the model's own."""
+        return with_mobility(self.state, self.mobility)
+
     def follow(self, log_loss: float, flow_time: float, file: Path, rtol: float, progress: bool) -> Curve:
         """The curve until both log L and the flow time t have been passed; kept in ``file``, and read from it again.
 
         Raises: OSError if the file is damaged or cannot be written, ValueError if the flow does not get there.
         """
-        start = with_mobility(self.state, self.mobility)
+        start = self.start
         facts = {"start": _identity(start), "ends_at": [log_loss, flow_time], "tolerance": rtol}
         if file.exists():
             path = ulpm.Trajectory.load(file)

@@ -7,6 +7,7 @@ import torch
 
 import ulpm
 from real_experiments.comparison.curves import CLOCKS, Clock, Curve, network_curve
+from real_experiments.comparison.mobility import means_and_outside
 from real_experiments.comparison.model_flow import ModelFlow, measured_mobility, random_start
 from real_experiments.comparison.network_run import NetworkRun
 from real_experiments.training_directory import Row
@@ -24,7 +25,9 @@ class Comparison:
 
     The flows begin at ``snapshot``, a measured epoch at zero training error: "own" from the network's (W, H) there, as
     the model has it, and "own, mobile" with the feature ``mobility`` read off that state; "random" and "random, mobile"
-    from Gaussian (W, H) of the norms of the network's first snapshot, at the network's first epoch.
+    from Gaussian (W, H) of the norms of the network's first snapshot, at the network's first epoch. ``norms`` are ‖W‖²
+    and ‖H‖² of the network at the snapshot and at its end, ``model_means`` what ``means_and_outside`` is of the flow
+    "own, mobile" at its start and its end.
     """
 
     run: NetworkRun
@@ -34,6 +37,7 @@ class Comparison:
     network: Curve
     flows: dict[str, Curve]
     norms: dict[str, tuple[float, float]]
+    model_means: dict[str, tuple[float, float]]
     control: NetworkRun | None
 
     @property
@@ -97,13 +101,19 @@ def compare_with_model(
         ModelFlow(RANDOM, problem, random, 1.0, started),
         ModelFlow(RANDOM_MOBILE, problem, random, measured_mobility(random), started),
     ]
-    curves = {
-        flow.name: flow.follow(end_loss, end_time, keep / f"{flow.name.replace(', ', '-')}.safetensors", rtol, progress)
-        for flow in flows
-    }
+    curves = {flow.name: flow.follow(end_loss, end_time, _kept(keep, flow.name), rtol, progress) for flow in flows}
+    end = ulpm.Trajectory.load(_kept(keep, OWN_MOBILE)).final_state
+    model_means = {"snapshot": means_and_outside(problem, flows[1].start), "end": means_and_outside(problem, end)}
     last = max(run.directory.snapshot_files())
     norms = {"snapshot": _squared_norms(own), "end": _squared_norms(run.state(last, device)[1])}
-    return Comparison(run, problem, epoch, measured_mobility(own), network_curve(run.rows), curves, norms, control)
+    return Comparison(
+        run, problem, epoch, measured_mobility(own), network_curve(run.rows), curves, norms, model_means, control
+    )
+
+
+def _kept(folder: Path, name: str) -> Path:
+    """Where a flow is kept."""
+    return folder / f"{name.replace(', ', '-')}.safetensors"
 
 
 def _squared_norms(state: ulpm.State) -> tuple[float, float]:

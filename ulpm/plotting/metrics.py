@@ -34,6 +34,7 @@ FORMULAS = {
     "nc2_etf_classifier_centered": r"$\Vert G/\Vert G\Vert-E\,\Vert,\ G=\bar W\bar W^\top$",
     "nc4_mismatch": "share of samples",
 }
+"""Each metric by its key, in LaTeX as figures write it."""
 
 
 def plot_metrics(

@@ -1,0 +1,101 @@
+"""How much faster features move along the training, and what goes with the error of the forecast."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from scipy import stats
+
+from real_experiments.comparison.pairing import OWN_MOBILE
+from real_experiments.overview.tables import MULTIPLES, factor, table
+from real_experiments.pair_result import PairResult
+
+__all__ = ["mobility_section"]
+
+
+def mobility_section(results: Sequence[PairResult]) -> list[str]:
+    """c along the training, its scatter over classes, and which of them goes with the error of the forecast."""
+    header = [
+        "network",
+        "c at E",
+        "c at the end",
+        "c of centred parts at E",
+        "c gained after E",
+        "scatter over classes",
+    ]
+    header += ["means grow, outside", "in the model", "off at 2E", "off at 5E"]
+    rows, numbers, grown = [], [], []
+    for each in results:
+        history = each.numbers.get("mobility_history", [])
+        later = [entry for entry in history if entry["epoch"] >= each.numbers.get("snapshot", math.inf)]
+        if len(later) < 2:
+            continue
+        start, end = later[0], later[-1]
+        gains = [entry["gained"] for entry in later[1:] if entry["gained"] is not None]
+        gained = float(np.median(gains)) if gains else math.nan
+        off = [each.factors(OWN_MOBILE, "train_loss", multiple, False)[0] for multiple in MULTIPLES]
+        cells = [start["ratio"], end["ratio"], start["centered"], gained, start["class_scatter"]]
+        growth = [end[name] / start[name] for name in ("means", "means_outside")]
+        model = each.numbers["model_means"]
+        growth += [after / before for before, after in zip(model["snapshot"], model["end"], strict=True)]
+        grown.append(growth)
+        of_network, of_model = (f"{factor(a)}, {factor(b)}" for a, b in (growth[:2], growth[2:]))
+        rows.append([each.name, *(f"{value:.3g}" for value in cells), of_network, of_model, *map(factor, off)])
+        numbers.append((*_deviations(start, end, gained), *off))
+    text = (
+        "c = ‖H‖²/‖W‖² is how much faster than free features those of a network move, read off its norms at E. The "
+        "forecast takes one c for all classes and all times. The table shows whether that holds: c at the end; c of "
+        "features and rows about their means; c from what the norms gained after E (median over snapshots); and the "
+        "standard deviation over classes of log c_k. In the model features move only within the span of the rows of W, "
+        "whatever c is. The next two columns are the factors by which the centred class means, and their part outside "
+        "that span, grow from E to the end: in the network, and in the model with faster features. The last columns "
+        "are the factors by which the forecast given the loss is off."
+    )
+    if not rows:
+        return [text]
+    medians = np.median(grown, axis=0)
+    outside = (
+        f"Median over the networks: the means grow by {factor(medians[0])} and their part outside the rows by "
+        f"{factor(medians[1])}; in the model by {factor(medians[2])} and {factor(medians[3])}. That part keeps means "
+        "and rows from becoming parallel, which is what self-duality measures."
+    )
+    return [text, table(header, rows), outside, _what_goes_with_errors(numbers)]
+
+
+def _deviations(start: Mapping[str, float], end: Mapping[str, float], gained: float) -> tuple[float, ...]:
+    """How far a network is from one constant c and from frozen means outside the rows, in logarithms."""
+    return (
+        abs(math.log(end["ratio"] / start["ratio"])),
+        _log_gap(gained, start["ratio"]),
+        abs(math.log(start["centered"] / start["ratio"])),
+        start["class_scatter"],
+        abs(math.log(end["means_outside"] / start["means_outside"])),
+    )
+
+
+def _what_goes_with_errors(numbers: Sequence[Sequence[float]]) -> str:
+    """Rank correlations of the forecast's error with what c does."""
+    table = np.array(numbers)
+    known = table[np.isfinite(table).all(1)]
+    if len(known) < 6:
+        return ""
+    names = (
+        "the change of c from E to the end",
+        "the distance of the gained c from c at E",
+        "the distance of the centred c from c at E",
+        "the scatter over classes",
+        "the growth of the means outside the rows",
+    )
+    lines = []
+    for i, name in enumerate(names):
+        found = [stats.spearmanr(known[:, i], known[:, len(names) + j]) for j in range(len(MULTIPLES))]
+        words = ", ".join(
+            f"{one.statistic:+.2f} at {m}E (p = {one.pvalue:.2g})" for one, m in zip(found, MULTIPLES, strict=True)
+        )
+        lines.append(f"- {name}: {words}")
+    head = f"Spearman's rank correlation with the factor by which the forecast is off, over {len(known)} networks"
+    return f"{head} (networks of one pair are not independent, so that p is too small):\n\n" + "\n".join(lines)
+
+
+def _log_gap(a: float, b: float) -> float:
+    return abs(math.log(a / b)) if a > 0 and b > 0 else math.nan

@@ -1,0 +1,57 @@
+"""The page results.md."""
+
+from collections.abc import Sequence
+
+from real_experiments.compare import FIGURES
+from real_experiments.overview.beside import batch_norm_section, unseen_section, width_section
+from real_experiments.overview.falling import falling_table, falling_words
+from real_experiments.overview.forecasts import forecast_section
+from real_experiments.overview.mobility import mobility_section
+from real_experiments.pair_result import PairResult
+
+__all__ = ["results_page"]
+
+_RECIPE = (
+    "Recipe of Ji, Lu, Zhang, Deng, Su, *An Unconstrained Layer-Peeled Perspective on Neural Collapse*, 2022, Appendix "
+    "D: learning rate 0.01, momentum 0.3, batches of 128, no weight decay. We do not know its epochs, schedule and "
+    "augmentation. Ours: a constant rate, standardised images, no augmentation, and the widths, images and epochs "
+    "of the tables. Metrics are those of the training images in evaluation mode (running batch-norm statistics)."
+)
+
+
+def results_page(results: Sequence[PairResult], commands: Sequence[str], missing: Sequence[str]) -> str:
+    """results.md. ``commands`` made the results, ``missing`` names networks whose data could not be had."""
+    parts = ["# Real networks beside the model", _RECIPE]
+    if commands:
+        parts.append("Made by:\n\n```\n" + "\n".join(commands) + "\n```")
+    if missing:
+        parts.append("\n".join(f"- {name}: not run: no data" for name in missing))
+    if results:
+        figures = sorted({(each.recipe.model, each.recipe.width) for each in results})
+        parts += ["## In words", *falling_words(results)]
+        parts += ["\n\n".join(f"![{m}, width {w}](networks-{m}-w{w}.png)" for m, w in figures)]
+        sections = {
+            "How far each metric of the paper falls": [falling_table(results)],
+            "Forecasts": forecast_section(results),
+            "How much faster features move, and where the forecast fails": mobility_section(results),
+            "Batch-norm statistics": batch_norm_section(results),
+            "Images that were not trained on": unseen_section(results),
+            "Wide networks": width_section(results),
+            "Each network": [_links(results)],
+        }
+        for heading, paragraphs in sections.items():
+            parts += [f"## {heading}", *paragraphs] if paragraphs else []
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _links(results: Sequence[PairResult]) -> str:
+    lines = []
+    for each in results:
+        files = [f"[metrics]({each.name}/metrics.csv)", f"[numbers]({each.name}/comparison.json)"]
+        if each.why_not_compared is None and each.recipe.seed == min(
+            r.recipe.seed for r in results if r.pair == each.pair
+        ):
+            files += [f"[page]({each.name}/comparison.md)", f"[figure]({each.name}/{FIGURES['train_loss']})"]
+        reason = f" – not compared: {each.why_not_compared}" if each.why_not_compared else ""
+        lines.append(f"- {each.name}: {', '.join(files)}{reason}")
+    return "\n".join(lines)
