@@ -28,7 +28,7 @@ def mobility_section(results: Sequence[PairResult]) -> list[str]:
     for each in results:
         history = each.numbers.get("mobility_history", [])
         later = [entry for entry in history if entry["epoch"] >= each.numbers.get("snapshot", math.inf)]
-        if len(later) < 2:
+        if len(later) < 2 or "model_means" not in each.numbers:
             continue
         start, end = later[0], later[-1]
         gains = [entry["gained"] for entry in later[1:] if entry["gained"] is not None]
@@ -87,12 +87,15 @@ def _what_goes_with_errors(numbers: Sequence[Sequence[float]]) -> str:
         "the growth of the means outside the rows",
     )
     lines = []
-    for i, name in enumerate(names):
-        found = [stats.spearmanr(known[:, i], known[:, len(names) + j]) for j in range(len(MULTIPLES))]
-        words = ", ".join(
-            f"{one.statistic:+.2f} at {m}E (p = {one.pvalue:.2g})" for one, m in zip(found, MULTIPLES, strict=True)
-        )
+    for name, x in zip(names, known.T, strict=False):
+        ys = known.T[len(names) :]
+        if np.ptp(x) == 0 or any(np.ptp(y) == 0 for y in ys):
+            continue  # what is the same in every network goes with nothing
+        found = zip((stats.spearmanr(x, y) for y in ys), MULTIPLES, strict=True)
+        words = ", ".join(f"{one.statistic:+.2f} at {multiple}E (p = {one.pvalue:.2g})" for one, multiple in found)
         lines.append(f"- {name}: {words}")
+    if not lines:
+        return ""
     head = f"Spearman's rank correlation with the factor by which the forecast is off, over {len(known)} networks"
     return f"{head} (networks of one pair are not independent, so that p is too small):\n\n" + "\n".join(lines)
 

@@ -1,6 +1,8 @@
 """The command leaves a page, numbers and figures, the same each time, and computes no flow twice."""
 
+import dataclasses
 import json
+import math
 import sys
 from pathlib import Path
 
@@ -10,6 +12,9 @@ sys.path.insert(0, str(Path(__file__).parent / "comparison"))
 from flow_as_network import write_run
 
 from real_experiments.__main__ import main
+from real_experiments.recipe import Recipe
+from real_experiments.training_directory import TrainingDirectory
+from ulpm.support import METRICS
 
 PAGE = {"comparison.md", "comparison.json", "comparison.png", "comparison-flow-time.png", "conservation.png"}
 
@@ -79,6 +84,43 @@ def test_mistakes_get_one_sentence_and_write_nothing(tmp_path: Path, capsys: pyt
         assert message in error
         assert error.count("\n") == 1
     assert not (tmp_path / "c").exists()
+
+
+def test_a_run_of_an_earlier_version_is_compared_on_the_metrics_that_it_has(tmp_path: Path) -> None:
+    write_run(tmp_path / "r", 4.0)
+    directory = TrainingDirectory(tmp_path / "r")
+    new = {"nc1_distance", "nc3_duality", *(key for key in METRICS if key.endswith("_centered"))}
+    rows = [{name: value for name, value in row.items() if name not in new} for row in directory.read_rows()]
+    directory.write_rows(rows)
+    assert main(["compare", str(tmp_path / "r"), "--out", str(tmp_path / "c"), "--no-progress"]) == 0
+    result = json.loads((tmp_path / "c" / "comparison.json").read_text())
+    assert set(result["epoch_slopes"]) == set(METRICS) - new - {"nc4_mismatch"}
+    page = (tmp_path / "c" / "comparison.md").read_text()
+    assert "12 of 12 metrics" in page
+    assert "nan" not in page
+
+
+@pytest.mark.parametrize("which", ["network", "control"])
+def test_a_network_trained_with_adam_has_no_flow_time_and_the_page_says_what_became_of_its_law(
+    tmp_path: Path, which: str
+) -> None:
+    for name in ("network", "control"):
+        write_run(tmp_path / name, 4.0)
+    directory = TrainingDirectory(tmp_path / which)
+    recipe = Recipe.from_json(directory.read_config()["arguments"])
+    arguments = dataclasses.replace(recipe, optimizer="adam").to_json()
+    directory.write_config({"arguments": arguments})
+    rows = directory.read_rows()
+    law = {"flow_time": math.nan, "nc0_law": 0.1, "nc0_law_error": 0.5, "classifier_sum_drift": 0.5}
+    directory.write_rows([row | law for row in rows])
+    command = ["compare", str(tmp_path / "network"), "--out", str(tmp_path / "c"), "--no-progress"]
+    assert main([*command, "--control", str(tmp_path / "control")]) == 0
+    assert (tmp_path / "c" / "comparison-flow-time.png").exists() == (which == "control")
+    page = (tmp_path / "c" / "comparison.md").read_text()
+    assert "Adam does not keep Σ_k w_k: " in page
+    assert "it moved by up to 0.5 of ‖W‖" in " ".join(page.split())
+    assert "a classifier whose `nc0` stays cannot collapse" in page
+    assert "nan" not in page
 
 
 @pytest.mark.parametrize("command", ["compare", "reproduce"])

@@ -241,3 +241,18 @@ def test_the_full_fashion_mnist_is_the_published_one() -> None:
     first = torch.cat([dataset.images[dataset.labels == k][:100] for k in range(10)])
     pixels = (first - black) / (white - black)
     torch.testing.assert_close(pixels.flatten(1).double(), ulpm.fashion_mnist_sample()[0], rtol=0, atol=1e-6)
+
+
+@pytest.mark.real_data
+@pytest.mark.skipif(
+    PACKAGE is None or not PACKAGE.is_dir(), reason="the Debian package dataset-fashion-mnist is not installed"
+)
+def test_the_test_split_of_fashion_mnist_is_other_images_in_the_same_units() -> None:
+    training = load_dataset("fashion-mnist", download=False)
+    test = load_dataset("fashion-mnist", download=False, split="test", standardised_like="train")
+    assert test.images.shape == (10000, 1, 28, 28)
+    assert test.class_counts == (1000,) * 10
+    assert test.images.unique().numel() == 256
+    assert torch.equal(test.images.unique(), training.images.unique())  # a pixel of 17 is the same number in both
+    seen = {image.numpy().tobytes() for image in training.images}
+    assert not any(image.numpy().tobytes() in seen for image in test.images)
