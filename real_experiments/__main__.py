@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _complain("there is not enough memory: lower --batch-size, --measurement-batch or --width.")
         return 1
     except KeyboardInterrupt:
-        _complain("interrupted; `train` with --resume goes on from the last checkpoint.")
+        _complain("interrupted; `train` with --resume, or `reproduce` again, goes on from the last checkpoint.")
         return 130
 
 

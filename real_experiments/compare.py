@@ -101,7 +101,6 @@ def write_comparison(
 
     Returns: the verdict. Raises: OSError if something cannot be written.
     """
-    write_numbers(comparison, out, command, json_file)
     analysis = analyse(comparison)
     figures = {clock: FIGURES[clock] for clock in clocks if clock in comparison.clocks}
     for clock, name in figures.items():
@@ -110,6 +109,8 @@ def write_comparison(
     files.write_text(
         out / "comparison.md", comparison_page(comparison, analysis, command, list(figures.values()), CONSERVATION)
     )
+    # The numbers come last: where they are, everything else is.
+    write_numbers(comparison, out, command, json_file)
     return verdict(comparison, analysis)
 
 
@@ -120,6 +121,7 @@ def write_numbers(comparison: Comparison, out: Path, command: str, json_file: Pa
         "recipe": comparison.run.recipe.to_json() | {"data": None},
         "class_counts": list(comparison.problem.class_counts),
         "feature_dim": comparison.problem.feature_dim,
+        "control_weight_decay": 0.0 if comparison.control is None else comparison.control.recipe.weight_decay,
         "snapshot": comparison.snapshot,
         "mobility": comparison.mobility,
         "model_means": comparison.model_means,

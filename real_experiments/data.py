@@ -21,9 +21,9 @@ NUM_CLASSES = 10  # of every one of them
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Dataset:
-    """A training set on a device.
+    """Labelled images on a device.
 
-    Shapes: ``images`` [N, C, H, W] float32, mean 0 and standard deviation 1 a channel over the full training set;
+    Shapes: ``images`` [N, C, H, W] float32, mean 0 and standard deviation 1 a channel over a whole published split;
     ``labels`` [N] int64 in 0 … K−1, K = ``num_classes``. ``source`` is a sentence that says where the images come from.
 
     Raises: TypeError for other types, ValueError for shapes that do not fit or a label outside 0 … K−1.
@@ -86,8 +86,9 @@ def load_dataset(
         pixels, labels, source = _sample()
     else:
         raise ValueError(f"{SAMPLE} is embedded, so that it has no path: leave it out, or load fashion-mnist.")
-    other = standardised_like not in (None, split)
-    like = sources.images_of(name, standardised_like, path, download)[0] if other and standardised_like else pixels
+    like = pixels
+    if standardised_like is not None and standardised_like != split:
+        like, _, _ = sources.images_of(name, standardised_like, path, download)
     images = torch.from_numpy(standardised(pixels, like)).to(where)
     return Dataset(name, images, torch.from_numpy(labels.astype(np.int64)).to(where), NUM_CLASSES, source)
 

@@ -13,6 +13,8 @@ there is no neural collapse. Source: the law as a diagnostic, NC0: Zhao, Cheng, 
 matters for the emergence of neural collapse", 2026.
 """
 
+import math
+
 import numpy as np
 
 from real_experiments.recipe import Recipe
@@ -23,9 +25,12 @@ __all__ = ["kept_share"]
 def kept_share(recipe: Recipe, steps: int) -> float:
     """The number f_t with s(t) = f_t s(0) after ``steps`` steps under the law; 1 without weight decay.
 
-    For Adam it is what decay alone would leave: (1 − ηλ)^t.
+    For Adam it is what would be left if its steps kept s as those of gradient descent do: 1, or (1 − ηλ)^t of AdamW.
+    nan for Adam with coupled decay, which is divided by the running size as well: there is no such number.
     """
     rate, decay = recipe.learning_rate, recipe.weight_decay
+    if recipe.optimizer == "adam" and decay > 0:
+        return math.nan
     if recipe.optimizer != "sgd" or recipe.decoupled_decay:
         return float((1 - rate * decay) ** steps)
     momentum = recipe.momentum

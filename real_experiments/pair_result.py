@@ -7,8 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from real_experiments.comparison.analysis import doubt
 from real_experiments.comparison.curves import Clock
 from real_experiments.comparison.forecast import Forecast
+from real_experiments.comparison.mobility import Mobility
+from real_experiments.comparison.slopes import Slope
 from real_experiments.comparison.words import typical_factors
 from real_experiments.recipe import Recipe
 from real_experiments.training_directory import Row, TrainingDirectory
@@ -43,8 +46,11 @@ class PairResult:
         try:
             numbers = json.loads(files.read_text(path))
             recipe = Recipe.from_json(numbers["recipe"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise OSError(f"{path} is damaged: it holds no comparison of a network.") from error
+            _check(numbers)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise OSError(
+                f"{path} is damaged, or of another version: delete its folder, and the network is compared again."
+            ) from error
         rows = TrainingDirectory(folder).read_rows()
         if not rows:
             raise OSError(f"{folder} has no metrics.csv: delete the folder, and the network is trained again.")
@@ -83,10 +89,14 @@ class PairResult:
         found = self.numbers.get("epoch_slopes", {}).get(metric)
         return None if found is None else dict(found)
 
+    def doubt(self, metric: str) -> str:
+        """Why the metric cannot be said to fall after zero training error; empty if it falls."""
+        slopes = [self.numbers.get(which, {}).get(metric) for which in ("epoch_slopes", "late_slopes")]
+        return doubt(*(None if slope is None else Slope(**slope) for slope in slopes))
+
     def falls(self, metric: str) -> bool:
-        """Whether the 95% interval of the slope lies below zero."""
-        slope = self.slope(metric)
-        return slope is not None and slope["high"] < 0
+        """Whether the 95% interval of the slope lies below zero, and that of the later half not above."""
+        return not self.doubt(metric)
 
     def forecast(self, flow: str, clock: Clock, multiple: int) -> Forecast | None:
         """The forecast of a flow at so many times the epoch E, or None if the training ended before."""
@@ -99,6 +109,25 @@ class PairResult:
         """By what factor the forecast of a flow is off, typically, and that of no change; nan if there is none."""
         found = self.forecast(flow, clock, multiple)
         return (math.nan, math.nan) if found is None else typical_factors(found, paper_only)
+
+
+def _check(numbers: dict[str, Any]) -> None:
+    """Raise KeyError, TypeError or AttributeError if something has not the form that it is read in."""
+    str(numbers["command"])
+    if "not_compared" in numbers:
+        return
+    for which in ("epoch_slopes", "late_slopes"):
+        for slope in numbers[which].values():
+            if slope is not None:
+                Slope(**slope)
+    for clocks in numbers["forecasts"].values():
+        for forecasts in clocks.values():
+            for each in forecasts:
+                Forecast(**{**each, **{key: _known(each[key]) for key in ("measured", "forecast", "unchanged")}})
+    for entry in numbers["mobility_history"]:
+        Mobility(**entry)
+    for key in ("balancedness_gain", "model_means"):
+        len(numbers[key])
 
 
 def read_results(out: Path) -> list[PairResult]:

@@ -102,6 +102,8 @@ class Recipe:
 
     def _check_optimizer(self) -> None:
         """Raise ValueError for an option of another optimiser, which would otherwise be ignored without a word."""
+        if self.optimizer not in ("sgd", "adam", "adamw"):
+            raise ValueError(f"--optimizer must be sgd, adam or adamw, but it is {self.optimizer!r}.")
         if self.optimizer != "sgd":
             if self.momentum != _field_default("momentum"):
                 raise ValueError(f"--momentum is an option of sgd, and --optimizer is {self.optimizer}: leave it out.")
@@ -127,6 +129,13 @@ class Recipe:
         """Plain values by name; the path is absolute, since a run may be resumed from another folder."""
         values = {name: getattr(self, name) for name in _names()}
         return values | {"data": None if self.data is None else str(self.data.resolve())}
+
+    def deviation(self) -> str:
+        """In words, how the optimiser differs from gradient descent without weight decay; empty if it does not."""
+        words = [] if self.optimizer == "sgd" else [{"adam": "Adam", "adamw": "AdamW"}[self.optimizer]]
+        if self.weight_decay:
+            words.append(("decoupled " if self.decoupled_decay else "") + f"weight decay {self.weight_decay:g}")
+        return ", ".join(words)
 
     def differences(self, other: "Recipe") -> str:
         """In words, where ``other`` would give other numbers up to the epoch that both reach; empty if nowhere."""

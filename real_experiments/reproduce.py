@@ -179,8 +179,12 @@ class Reproduce:
         differences = found.recipe.differences(asked)
         if differences:
             raise ValueError(f"{folder} holds results with {differences}: give the same arguments, or another --out.")
+        last = found.rows[-1]["epoch"]
+        whole = found.recipe.epochs == last  # or the table was prolonged, and the comparison interrupted
         long_enough = found.first_without_error is None or found.epochs_after >= self.epochs_after
-        return found if found.rows[-1]["epoch"] >= self.epochs and long_enough else None
+        if found.why_not_compared is None and found.numbers["control_weight_decay"] != self.control_weight_decay:
+            return None
+        return found if whole and last >= self.epochs and long_enough else None
 
     def _trained(self, out: Path, recipe: Recipe) -> NetworkRun:
         """Train, or go on, or find it done. Raises: OSError or ValueError if something is in the way."""

@@ -21,7 +21,7 @@ from real_experiments.measure import (
     with_reestimated_batchnorm,
 )
 from real_experiments.nc0_law import kept_share
-from real_experiments.optimizers import make_optimizer, shrink
+from real_experiments.optimizers import make_optimizer
 from real_experiments.recipe import Recipe
 from real_experiments.schedule import epoch_batches, steps_per_epoch
 from real_experiments.training_checkpoint import restore_training, training_state
@@ -123,7 +123,6 @@ class Trainer:
         loss = nn.functional.cross_entropy(logits, labels, reduction="sum")
         # DistributedDataParallel averages over processes what should be summed.
         torch.autograd.backward(loss * (self.workers.count / len(whole)))
-        shrink(self.recipe, self.optimizer)
         self.optimizer.step()
         self.steps += 1
         self._seen += len(indices)

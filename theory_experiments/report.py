@@ -37,7 +37,7 @@ def render(experiments: Sequence[Experiment], outcomes: Mapping[str, Outcome]) -
         (f"[{experiment.TITLE}](#{_anchor(experiment.TITLE)})", *verdict(outcome), outcome.facts["settings"])
         for experiment, outcome in ran
     ]
-    summary = table(("experiment", "claims that hold", "falsified variants found out", "verdict", "settings"), rows)
+    summary = table(("experiment", "claims that hold", "negative controls that fail", "verdict", "settings"), rows)
     return "\n".join([_HEAD, summary, "", *(_section(*each) for each in ran)])
 
 
@@ -85,7 +85,7 @@ def _section(experiment: Experiment, outcome: Outcome) -> str:
             f"*Hypotheses.* {_sentence(parts['Hypotheses'])}",
             f"*Source.* {_sentence(parts['Source'])}",
             f"### Claims\n\n{_claims(outcome.claims)}",
-            f"### Falsified variants\n\n{_sentence(parts['Falsified by'])}\n\n{_falsified(outcome)}",
+            f"### Negative controls\n\n{_sentence(parts['Falsified by'])}\n\n{_falsified(outcome)}",
             f"### What the figure shows\n\n![{experiment.TITLE}]({name}.png)\n\n{experiment.EXPLANATION.strip()}",
             f"### Not verified\n\n{_sentence(parts['Not verified'])}",
             f"### How it was made\n\n{_circumstances(facts)}\n",
@@ -111,7 +111,7 @@ def _falsified(outcome: Outcome) -> str:
         failing = [
             f"{claim.statement} {_number(claim.measured)}, not {_bound(claim)}" for claim in claims if not claim.holds
         ]
-        rows.append((variant, f"{len(failing)} of {len(claims)}", "<br>".join(failing) or "**none: not found out**"))
+        rows.append((variant, f"{len(failing)} of {len(claims)}", "<br>".join(failing) or "**none: not detected**"))
     return table(("variant", "claims that fail", "which"), rows)
 
 

@@ -60,7 +60,7 @@ def render(page: Path, out: Path, outcomes: Mapping[str, Outcome]) -> str:
         [_paper_row(item, outcomes, page, here) for item in ITEMS],
     )
     rows = [_row(experiment, outcomes, page, here) for experiment in EXPERIMENTS]
-    header = ("theorem", "file", "figure", "claims that hold", "falsified variants found out", "verdict")
+    header = ("theorem", "file", "figure", "claims that hold", "negative controls that fail", "verdict")
     return f"{head}\n{of_paper}\n{_NOT_KNOWN}\n{table(header, rows)}\n"
 
 

@@ -64,7 +64,7 @@ def markdown_table(paths: Mapping[str, Trajectory]) -> str:
             (f"largest drift of {key.replace('_', ' ')}", [_number(s["largest_drift"][key]) for s in summaries])
         )
     # A run of an earlier version lacks some metrics: there is nothing to show for them.
-    for key in sorted({key for s in summaries for key in s["metrics"]}, key=METRICS.index):
+    for key in sorted({key for s in summaries for key in s["metrics"]}, key=_place):
         cells = [f"{_number(s['metrics_at_start'].get(key))} → {_number(s['metrics'].get(key))}" for s in summaries]
         rows.append((f"`{key}`, start → end", cells))
     for key in sorted({key for s in summaries for key in s["stats"]}):
@@ -163,6 +163,11 @@ _ROWS = {
     "loss_time_over_limit": "L·t·log t / (v*/2)  (→ 1)",
     "margin_over_optimum": "margin γ/γ*  (→ 1)",
 }
+
+
+def _place(key: str) -> int:
+    """Where a metric stands in a table; one of a later version at the end."""
+    return METRICS.index(key) if key in METRICS else len(METRICS)
 
 
 def _sizes(path: Trajectory) -> str:

@@ -39,8 +39,8 @@ def _words(name: str) -> str:
         return f"*Experiment:* {source}; run {command} for its verdict."
     held, found, judgement = verdict(outcome)
     lines = [
-        f"*Experiment:* {source}, by {command}. *Verdict:* {judgement}; {held} claims hold, {found} falsified variants "
-        f"are found out ({outcome.facts['settings']} settings, {outcome.facts['hardware']}). Every claim with its "
+        f"*Experiment:* {source}, by {command}. *Verdict:* {judgement}; {held} claims hold, {found} negative controls "
+        f"fail as they must ({outcome.facts['settings']} settings, {outcome.facts['hardware']}). Every claim with its "
         "bound, and the reason for the bound, is in the [report](../theory_experiments/results/report.md)."
     ]
     if (COMMITTED / f"{name}.png").exists():

@@ -12,7 +12,7 @@ from real_experiments.comparison.forecast import Forecast, forecast, last_agreem
 from real_experiments.comparison.pairing import OWN, OWN_MOBILE, Comparison
 from real_experiments.comparison.slopes import Slope, fitted_slope
 
-__all__ = ["FORECASTERS", "MULTIPLES", "Analysis", "analyse"]
+__all__ = ["FORECASTERS", "MULTIPLES", "Analysis", "analyse", "doubt"]
 
 FORECASTERS = (OWN, OWN_MOBILE)
 MULTIPLES = (2, 5)
@@ -23,6 +23,7 @@ class Analysis:
     """What a comparison comes to.
 
     epoch_slopes     of each metric against the epoch, over the terminal phase: None where no line can be fitted
+    late_slopes      the same over the later half of that phase: a metric may fall first and rise in the end
     loss_slopes      d log metric/d log(1/mean loss) of the network there, and of each flow over the same losses
     forecasts        by flow and clock, those for 2 and 5 times the snapshot's epoch that the training reached
     parting          by flow, clock and metric: the last measured epoch at which both agree within 10%
@@ -34,6 +35,7 @@ class Analysis:
     """
 
     epoch_slopes: dict[str, Slope | None]
+    late_slopes: dict[str, Slope | None]
     loss_slopes: dict[str, dict[str, float | None]]
     forecasts: dict[str, dict[Clock, list[Forecast]]]
     parting: dict[str, dict[Clock, dict[str, int]]]
@@ -44,13 +46,22 @@ class Analysis:
     certificate: tuple[float, float]
 
     def not_falling(self) -> list[str]:
-        """The metrics whose slope against the epoch is not negative beyond doubt."""
-        return [name for name, slope in self.epoch_slopes.items() if slope is None or slope.verdict != "falls"]
+        """The metrics whose slope against the epoch is not negative beyond doubt, or positive in the later half."""
+        return [name for name, slope in self.epoch_slopes.items() if doubt(slope, self.late_slopes[name])]
 
     def to_json(self) -> dict[str, Any]:
         """Everything as valid JSON; what is not finite is None."""
         plain: dict[str, Any] = _finite(dataclasses.asdict(self))
         return plain
+
+
+def doubt(slope: Slope | None, late: Slope | None) -> str:
+    """Why a metric cannot be said to fall, in a few words; empty if it falls."""
+    if slope is None:
+        return "no line was fitted"
+    if slope.verdict != "falls":
+        return "it rises" if slope.low > 0 else "the interval holds 0"
+    return "it falls first and rises in the later half" if late is not None and late.low > 0 else ""
 
 
 def analyse(comparison: Comparison) -> Analysis:
@@ -59,6 +70,7 @@ def analyse(comparison: Comparison) -> Analysis:
     terminal = comparison.terminal_rows()
     epochs = np.array([row["epoch"] for row in terminal], dtype=float)
     losses = np.array([row["train_loss"] for row in terminal], dtype=float)
+    later = len(terminal) // 2
     compared, clocks = comparison.compared, comparison.clocks
     columns = {name: np.array([row[name] for row in terminal], dtype=float) for name in compared}
     loss_slopes: dict[str, dict[str, float | None]] = {"network": _slopes_against_loss(losses, columns)}
@@ -80,9 +92,11 @@ def analyse(comparison: Comparison) -> Analysis:
     v = comparison.problem.minimum_norm_value
     runs = {"network": run} | ({} if comparison.control is None else {"control": comparison.control})
     drift = {name: max(row["classifier_sum_drift"] for row in each.rows) for name, each in runs.items()}
-    broken = {name: max(row.get("nc0_law_error", math.nan) for row in each.rows) for name, each in runs.items()}
+    errors = {name: [row.get("nc0_law_error", math.nan) for row in each.rows] for name, each in runs.items()}
+    broken = {name: float(np.fmax.reduce(found)) for name, found in errors.items()}
     return Analysis(
         {name: fitted_slope(epochs, values) for name, values in columns.items()},
+        {name: fitted_slope(epochs[later:], values[later:]) for name, values in columns.items()},
         loss_slopes,
         forecasts,
         parting,

@@ -1,5 +1,6 @@
 """The figure of Σ_k w_k: what is measured, drawn over its law under the optimiser."""
 
+import math
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -17,22 +18,24 @@ def plot_conservation(comparison: Comparison) -> Figure:
     """Against the epoch: ‖Σ_k w_k‖/‖W‖ with its law, and the distance from the law ‖Σ_k w_k − f_t Σ_k w_k(0)‖/‖W‖.
 
     Each column of the logits' gradient sums to zero, so that stochastic gradient descent moves Σ_k w_k by weight decay
-    alone, which the law takes in: what is seen of a distance is float32 rounding. For Adam the law is that of the decay
-    alone, and the distance is what Adam does to it. Runs without the columns of the law show their drift instead.
+    alone, which the law takes in: what is seen of a distance is float32 rounding. For Adam the line is what gradient
+    descent would have left, and the distance is what Adam does. Runs without a law show their drift instead.
     """
     figure = style.new_figure(12, 4.4, f"{comparison.run.name}: the sum of the classifier's rows")
     left, right = figure.subplots(1, 2)
     drawn = [(comparison.run, NETWORK, "network")]
     if comparison.control is not None:
-        drawn.append((comparison.control, CONTROL, f"control: {_how(comparison.control)}"))
+        drawn.append(
+            (comparison.control, CONTROL, f"control: {comparison.control.recipe.deviation() or 'the same recipe'}")
+        )
     for run, look, label in drawn:
         _draw(left, run, "nc0", {**look, "linestyle": "none"}, label)
-        if all("nc0_law" in row for row in run.rows):
+        if any(row.get("nc0_law", math.nan) > 0 for row in run.rows):
             _draw(left, run, "nc0_law", style.THEORY, None)
             _draw(right, run, "nc0_law_error", look, label)
         else:
             _draw(right, run, "classifier_sum_drift", look, label)
-    left.plot([], [], **style.THEORY, label="law of the optimiser, from the start")
+    left.plot([], [], **style.THEORY, label="law of gradient descent, from the start")
     left.set_ylabel(r"$\Vert\sum{}_k\, w_k\Vert\,/\,\Vert W\Vert$")
     right.set_ylabel(r"distance of $\sum{}_k\, w_k$ from the law, of $\Vert W\Vert$")
     for axes in (left, right):
@@ -46,14 +49,5 @@ def plot_conservation(comparison: Comparison) -> Figure:
 
 
 def _draw(axes: Axes, run: NetworkRun, column: str, look: dict[str, Any], label: str | None) -> None:
-    rows = [row for row in run.rows if row[column] > 0]
+    rows = [row for row in run.rows if row.get(column, math.nan) > 0]
     axes.plot([row["epoch"] for row in rows], [row[column] for row in rows], **look, label=label)
-
-
-def _how(run: NetworkRun) -> str:
-    """What is different about a control."""
-    recipe = run.recipe
-    words = [] if recipe.optimizer == "sgd" else [{"adam": "Adam", "adamw": "AdamW"}[recipe.optimizer]]
-    if recipe.weight_decay:
-        words.append(("decoupled " if recipe.decoupled_decay else "") + f"weight decay {recipe.weight_decay:g}")
-    return ", ".join(words) or f"seed {recipe.seed}"

@@ -44,9 +44,16 @@ COMPARED = (
 """The metrics that are compared: all but nc4_mismatch, a share of samples that is mostly exactly 0."""
 
 
+_ROUNDING = 1e-12
+
+
 def available(rows: Sequence[Row]) -> tuple[str, ...]:
-    """Those of COMPARED that a training run has measured at each epoch: runs of earlier versions lack some."""
-    return tuple(name for name in COMPARED if all(np.isfinite(row.get(name, np.nan)) for row in rows))
+    """Those of COMPARED that a training run has measured at each epoch, and that are not zero but for rounding.
+
+    Runs of earlier versions lack some. Of two classes the centred means and rows are a simplex from the start.
+    """
+    found = {name: [row.get(name, np.nan) for row in rows] for name in COMPARED}
+    return tuple(name for name, values in found.items() if np.isfinite(values).all() and max(values) > _ROUNDING)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

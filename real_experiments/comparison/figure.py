@@ -60,6 +60,8 @@ def _metric_panel(axes: Axes, curves: dict[str, Curve], comparison: Comparison, 
     looks = {"network": NETWORK, "control": CONTROL, **LOOKS}
     axes.axvline(comparison.snapshot_row[clock], **style.THEORY)
     for which, curve in curves.items():
+        if name not in curve.metrics:  # a control of an earlier version
+            continue
         x, y = curve.clock(clock), curve.metrics[name]
         drawn = np.isfinite(x) & (x > 0) & (y > 0)
         axes.plot(x[drawn], y[drawn], **looks[which], zorder=3 if which == "network" else 2)
@@ -97,7 +99,7 @@ def _legend(comparison: Comparison) -> list[Line2D]:
     entries = [Line2D([], [], **NETWORK, label="network")]
     entries += [Line2D([], [], **LOOKS[name], label=text) for name, text in words.items()]
     if comparison.control is not None:
-        decay = comparison.control.recipe.weight_decay
-        entries.append(Line2D([], [], **CONTROL, label=f"network with weight decay {decay:g}"))
+        how = comparison.control.recipe.deviation() or "the same recipe"
+        entries.append(Line2D([], [], **CONTROL, label=f"control: {how}"))
     what = "zero training error" if comparison.run.epoch_without_error() == comparison.snapshot else "snapshot"
     return [*entries, Line2D([], [], **style.THEORY, label=f"{what}, epoch {comparison.snapshot}")]

@@ -1,9 +1,8 @@
 """How much faster features move than free ones would, and what moves that the model freezes, as a network trains.
 
-In the model ‖H‖² − ‖W‖² is conserved. If features move c times faster than in the model, ‖H‖² − c‖W‖² is, and so is the
-same of each class alone once the classes have separated: c can be read off every snapshot, and off every class of it.
-In the model features have a gradient within the span of the rows of W only, at any c; in a network nothing holds them
-there.
+In the model ‖H‖² − ‖W‖² is conserved. If features move c times faster than in the model, ‖H‖² − c‖W‖² is: what both
+norms gain has the ratio c, and their own ratio tends to it. In the model features have a gradient within the span of
+the rows of W only, at any c; in a network nothing holds them there.
 """
 
 import dataclasses

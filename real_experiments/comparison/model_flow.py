@@ -12,6 +12,7 @@ c WᵀW − HHᵀ. From a start that both have outgrown, therefore, ‖H‖² = 
 
 import dataclasses
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -59,18 +60,42 @@ class ModelFlow:
 
         Raises: OSError if the file is damaged or cannot be written, ValueError if the flow does not get there.
         """
-        start = self.start
-        facts = {"start": _identity(start), "ends_at": [log_loss, flow_time], "tolerance": rtol}
+        facts = {"start": _identity(self.start), "ends_at": [log_loss, flow_time], "tolerance": rtol}
+
+        def run() -> ulpm.Trajectory:
+            return self._run(self.start, log_loss, flow_time, rtol, progress, facts)
+
+        return flow_curve(self._kept(file, facts, run), self.mobility, self.starts_at)
+
+    def state_at_loss(self, log_loss: float, file: Path, rtol: float, progress: bool) -> ulpm.State:
+        """Where the flow is when log L is ``log_loss``, in the units of ``start``; the start if it is there already.
+
+        Kept in ``file``. Raises: as ``follow``.
+        """
+        if float(ulpm.log_loss(self.problem, self.start)) <= log_loss:
+            return self.start
+        facts: dict[str, object] = {"start": _identity(self.start), "log_loss": log_loss, "tolerance": rtol}
+
+        def run() -> ulpm.Trajectory:
+            config = {"comparison": facts}
+            return ulpm.gradient_flow(
+                self.problem, self.start, log_loss=log_loss, rtol=rtol, records=2, progress=progress, config=config
+            )
+
+        return self._kept(file, facts, run).final_state
+
+    def _kept(self, file: Path, facts: dict[str, object], run: Callable[[], ulpm.Trajectory]) -> ulpm.Trajectory:
+        """What ``run`` gives, or what it gave when the same was asked before."""
         if file.exists():
             path = ulpm.Trajectory.load(file)
             if path.finished and path.config.get("comparison") == facts and set(COMPARED) <= set(path.metrics):
-                return flow_curve(path, self.mobility, self.starts_at)
-        path = self._run(start, log_loss, flow_time, rtol, progress, facts)
+                return path
+        path = run()
         if not path.finished:
             raise ValueError(f"the flow {self.name} ended early: {path.status}")
         path.save(file)
         files.remove_leftovers(file)
-        return flow_curve(path, self.mobility, self.starts_at)
+        return path
 
     def _run(
         self,

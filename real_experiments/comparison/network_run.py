@@ -41,8 +41,8 @@ class NetworkRun:
         r = self.recipe
         images = f", {r.subset} images" if r.subset else f", {r.class_counts} images" if r.class_counts else ""
         images += " of the test split" if r.split == "test" else ""
-        decay = f", weight decay {r.weight_decay:g}" if r.weight_decay else ""
-        return f"{r.model} (width {r.width}) on {r.dataset}{images}{decay}"
+        how = f", {how}" if (how := r.deviation()) else ""
+        return f"{r.model} (width {r.width}) on {r.dataset}{images}{how}"
 
     def epoch_without_error(self) -> int | None:
         """The first measured epoch at zero training error."""

@@ -8,6 +8,8 @@ from real_experiments.comparison.forecast import PARTED, typical_factor
 from real_experiments.comparison.network_run import NetworkRun
 from real_experiments.comparison.pairing import OWN, Comparison
 from real_experiments.comparison.words import CLOCK_NAMES, FLOW_NAMES, typical_factors, verdict
+from real_experiments.markdown import table
+from real_experiments.recipe import Recipe
 
 __all__ = ["comparison_page"]
 
@@ -21,9 +23,9 @@ def comparison_page(
     run = comparison.run
     parts = [
         f"# {run.name}, beside the model",
-        f"Made by `{command}`. The training: learning rate {run.recipe.learning_rate:g}, momentum "
-        f"{run.recipe.momentum:g}, batches of {run.recipe.batch_size}, weight decay {run.recipe.weight_decay:g}, "
-        f"{run.rows[-1]['epoch']:g} epochs, seed {run.recipe.seed}; metrics on the training set in evaluation mode "
+        f"Made by `{command}`. The training: {_optimizer(run.recipe)}, batches of {run.recipe.batch_size}, weight "
+        f"decay {run.recipe.weight_decay:g}, {run.rows[-1]['epoch']:g} epochs, seed {run.recipe.seed}; metrics on the "
+        "training set in evaluation mode "
         "(running batch-norm statistics).",
         "## In words\n\n" + "\n\n".join(verdict(comparison, analysis)),
         "\n\n".join(f"![{_alt(name)}]({name})" for name in figures),
@@ -34,6 +36,13 @@ def comparison_page(
         f"![Drift of the classifier sum]({conservation})",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _optimizer(recipe: Recipe) -> str:
+    """The optimiser with its numbers."""
+    if recipe.optimizer != "sgd":
+        return f"{_TITLES[recipe.optimizer]}, learning rate {recipe.learning_rate:g}"
+    return f"learning rate {recipe.learning_rate:g}, momentum {recipe.momentum:g}"
 
 
 def _slopes(comparison: Comparison, analysis: Analysis) -> str:
@@ -53,7 +62,7 @@ def _slopes(comparison: Comparison, analysis: Analysis) -> str:
         "residuals of a cubic fit, modelled as AR(1) noise. Slopes of the flows are taken at the same losses, and are "
         "missing where a flow never had them.\n\n"
     )
-    return text + _table(header, rows)
+    return text + table(header, rows)
 
 
 def _forecast_tables(comparison: Comparison, analysis: Analysis) -> str:
@@ -76,7 +85,7 @@ def _forecast_tables(comparison: Comparison, analysis: Analysis) -> str:
         means = [typical_factor([each.unchanged_factor(name) for name in comparison.compared])]
         means += [typical_factors(analysis.forecasts[flow][clock][i])[0] for flow, clock in columns]
         rows.append(["geometric mean of the factors", "", *(f"×{mean:.3g}" for mean in means)])
-        sections.append(f"### {each.multiple} times the snapshot's epoch\n\n" + _table(header, rows))
+        sections.append(f"### {each.multiple} times the snapshot's epoch\n\n" + table(header, rows))
     if not reached:
         sections.append("The training ended before twice the snapshot's epoch.")
     return "\n\n".join(sections)
@@ -91,7 +100,7 @@ def _parting(comparison: Comparison, analysis: Analysis) -> str:
         epochs = [analysis.parting[flow][clock][name] for flow, clock in columns]
         rows.append([f"`{name}`", *("not by the end" if epoch == end else f"after epoch {epoch}" for epoch in epochs)])
     text = f"The last measured epoch at which both agree within {PARTED - 1:.0%}; both begin at epoch "
-    return f"{text}{comparison.snapshot}.\n\n{_table(header, rows)}"
+    return f"{text}{comparison.snapshot}.\n\n{table(header, rows)}"
 
 
 def _theory(comparison: Comparison, analysis: Analysis) -> str:
@@ -117,10 +126,13 @@ def _law(run: NetworkRun, analysis: Analysis, which: str) -> str:
     name = "the network" if which == "network" else f"the control ({run.name})"
     first, last = run.rows[0], run.rows[-1]
     if recipe.optimizer != "sgd":
+        law = last.get("nc0_law", math.nan)
+        conserved = f", where conservation would have left {law:.3g}" if math.isfinite(law) else ""
         return (
-            f"- {_TITLES[recipe.optimizer]} does not keep Σ_k w_k: in {name} it moved by up to {drift:.2g} of ‖W‖. "
-            f"`nc0` = ‖Σ_k w_k‖/‖W‖ went from {first['nc0']:.3g} to {last['nc0']:.3g}. The rows of W form a simplex "
-            "only if it vanishes: a classifier whose `nc0` stays cannot collapse."
+            f"- {_TITLES[recipe.optimizer]} does not keep Σ_k w_k: in {name} it moved by up to {drift:.2g} of ‖W‖"
+            + (f", {error:.2g} of it not by weight decay. " if recipe.weight_decay and error is not None else ". ")
+            + f"`nc0` = ‖Σ_k w_k‖/‖W‖ went from {first['nc0']:.3g} to {last['nc0']:.3g}{conserved}. The rows of W form "
+            "a simplex only if it vanishes: a classifier whose `nc0` stays cannot collapse."
         )
     if recipe.weight_decay == 0:
         return (
@@ -145,8 +157,3 @@ def _signed(value: float | None) -> str:
 
 def _alt(name: str) -> str:
     return "Metrics against the training loss" if "time" not in name else "Metrics against flow time"
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = ["| " + " | ".join(header) + " |", "|---" * len(header) + "|"]
-    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])

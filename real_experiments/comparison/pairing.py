@@ -26,8 +26,8 @@ class Comparison:
     The flows begin at ``snapshot``, a measured epoch at zero training error: "own" from the network's (W, H) there, as
     the model has it, and "own, mobile" with the feature ``mobility`` read off that state; "random" and "random, mobile"
     from Gaussian (W, H) of the norms of the network's first snapshot, at the network's first epoch. ``norms`` are ‖W‖²
-    and ‖H‖² of the network at the snapshot and at its end, ``model_means`` what ``means_and_outside`` is of the flow
-    "own, mobile" at its start and its end.
+    and ‖H‖² of the network at the snapshot and at its end. ``model_means`` are the norms of ``means_and_outside`` for
+    the flow "own, mobile", at its start and where its loss is the network's last one.
     """
 
     run: NetworkRun
@@ -102,7 +102,7 @@ def compare_with_model(
         ModelFlow(RANDOM_MOBILE, problem, random, measured_mobility(random), started),
     ]
     curves = {flow.name: flow.follow(end_loss, end_time, _kept(keep, flow.name), rtol, progress) for flow in flows}
-    end = ulpm.Trajectory.load(_kept(keep, OWN_MOBILE)).final_state
+    end = flows[1].state_at_loss(run.rows[-1]["log_loss"], _kept(keep, "own, mobile, end"), rtol, progress)
     model_means = {"snapshot": means_and_outside(problem, flows[1].start), "end": means_and_outside(problem, end)}
     last = max(run.directory.snapshot_files())
     norms = {"snapshot": _squared_norms(own), "end": _squared_norms(run.state(last, device)[1])}

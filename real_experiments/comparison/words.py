@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from real_experiments.comparison.analysis import FORECASTERS, Analysis
+from real_experiments.comparison.analysis import FORECASTERS, Analysis, doubt
 from real_experiments.comparison.curves import PAPER, Clock
 from real_experiments.comparison.forecast import Forecast, typical_factor
 from real_experiments.comparison.pairing import OWN, OWN_MOBILE, RANDOM, RANDOM_MOBILE, Comparison
@@ -37,9 +37,7 @@ def _terminal_words(comparison: Comparison, analysis: Analysis) -> str:
     )
     named = []
     for name in unsure:
-        slope = analysis.epoch_slopes[name]
-        doubt = "no line was fitted" if slope is None else "it rises" if slope.low > 0 else "the interval holds 0"
-        named.append(f"`{name}` ({doubt})")
+        named.append(f"`{name}` ({doubt(analysis.epoch_slopes[name], analysis.late_slopes[name])})")
     return f"{words}; not falling: {', '.join(named)}." if named else f"{words}."
 
 
@@ -61,7 +59,10 @@ def _forecast_words(comparison: Comparison, analysis: Analysis) -> list[str]:
 
 def _summary_of(analysis: Analysis, flow: str) -> str:
     """One sentence about the forecasts of a flow, at all epochs and by both clocks."""
-    every = [each for of_clock in analysis.forecasts[flow].values() for each in of_clock]
+    made = [each for of_clock in analysis.forecasts[flow].values() for each in of_clock]
+    every = [each for each in made if math.isfinite(typical_factors(each)[0])]
+    if not every:
+        return f"{FLOW_NAMES[flow].capitalize()} is never where the network is: it forecasts nothing."
     closer = sum(model < unchanged for model, unchanged in map(typical_factors, every))
     least = min(len(each.better) for each in every)
     verdict = {0: "no closer than no change", len(every): "closer than no change"}.get(
@@ -75,7 +76,7 @@ def _summary_of(analysis: Analysis, flow: str) -> str:
 
 
 def _row(name: str, factors: Sequence[float]) -> str:
-    return f"| {name} | " + " | ".join(f"×{factor:.3g}" for factor in factors) + " |"
+    return f"| {name} | " + " | ".join(f"×{factor:.3g}" if math.isfinite(factor) else "–" for factor in factors) + " |"
 
 
 def _mobility_words(comparison: Comparison) -> str:
@@ -94,13 +95,10 @@ def _mobility_words(comparison: Comparison) -> str:
 def typical_factors(each: Forecast, paper_only: bool = False) -> tuple[float, float]:
     """Geometric means of the factors by which the flow and the forecast of no change are off.
 
-    Over all metrics, or over those of the paper alone.
+    Over all metrics, or over those of the paper alone. nan for a flow that says nothing there.
     """
-    names = [
-        name
-        for name in each.measured
-        if (name in PAPER or not paper_only)
-        and math.isfinite(each.factor(name))
-        and math.isfinite(each.unchanged_factor(name))
-    ]
-    return typical_factor([each.factor(n) for n in names]), typical_factor([each.unchanged_factor(n) for n in names])
+    names = [name for name in each.measured if name in PAPER or not paper_only]
+    unchanged = {name: each.unchanged_factor(name) for name in names}
+    known = [name for name in names if math.isfinite(unchanged[name])]
+    said = [factor for name in known if math.isfinite(factor := each.factor(name))]
+    return typical_factor(said), typical_factor([unchanged[name] for name in known])

@@ -4,7 +4,8 @@ import math
 from collections.abc import Sequence
 
 from real_experiments.comparison.curves import COMPARED, PAPER
-from real_experiments.overview.tables import CELLS, count, named, table
+from real_experiments.markdown import table
+from real_experiments.overview.tables import CELLS, count, named
 from real_experiments.pair_result import PairResult
 
 __all__ = ["falling_table", "falling_words"]
@@ -22,23 +23,16 @@ def falling_words(results: Sequence[PairResult]) -> list[str]:
         falling = [each for each in compared if each.falls(metric)]
         others = [each for each in compared if not each.falls(metric)]
         verdict = f"falls in {len(falling)} of {len(compared)} networks"
-        named = "; ".join(f"{each.name} ({_doubt(each, metric)})" for each in others)
+        named = "; ".join(f"{each.name} ({each.doubt(metric)})" for each in others)
         lines.append(f"- `{metric}` {verdict}" + (f". Not in: {named}." if others else "."))
     text = (
         "A metric falls if the 95% interval of its slope against the epoch, from zero training error to the end, lies "
-        "below zero. The metrics of the paper:\n\n"
+        "below zero, and that over the later half of these measurements not above. The metrics of the paper:\n\n"
     )
     failures = {m: sum(not each.falls(m) for each in compared) for m in COMPARED if m not in PAPER}
     more = ", ".join(f"`{metric}` ({count})" for metric, count in failures.items() if count)
     closing = f"Of the other metrics these do not fall everywhere (number of networks): {more}." if more else ""
     return [*sentences, text + "\n".join(lines), closing]
-
-
-def _doubt(result: PairResult, metric: str) -> str:
-    slope = result.slope(metric)
-    if slope is None:
-        return "no line was fitted"
-    return "it rises" if slope["low"] > 0 else "the interval holds 0"
 
 
 def falling_table(results: Sequence[PairResult]) -> str:

@@ -3,10 +3,12 @@
 import math
 from collections.abc import Sequence
 
+from real_experiments.comparison.analysis import MULTIPLES
 from real_experiments.comparison.curves import COMPARED
 from real_experiments.comparison.pairing import OWN, OWN_MOBILE
 from real_experiments.comparison.words import CLOCK_NAMES, FLOW_NAMES
-from real_experiments.overview.tables import MULTIPLES, spread, table
+from real_experiments.markdown import table
+from real_experiments.overview.tables import spread
 from real_experiments.pair_result import PairResult
 
 __all__ = ["forecast_section"]

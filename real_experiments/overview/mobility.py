@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from scipy import stats
 
+from real_experiments.comparison.analysis import MULTIPLES
 from real_experiments.comparison.pairing import OWN_MOBILE
-from real_experiments.overview.tables import MULTIPLES, factor, table
+from real_experiments.markdown import table
+from real_experiments.overview.tables import factor
 from real_experiments.pair_result import PairResult
 
 __all__ = ["mobility_section"]
@@ -31,8 +33,8 @@ def mobility_section(results: Sequence[PairResult]) -> list[str]:
         if len(later) < 2 or "model_means" not in each.numbers:
             continue
         start, end = later[0], later[-1]
-        gains = [entry["gained"] for entry in later[1:] if entry["gained"] is not None]
-        gained = float(np.median(gains)) if gains else math.nan
+        of_rows, of_features = each.numbers["balancedness_gain"]
+        gained = of_features / of_rows if of_rows > 0 else math.nan
         off = [each.factors(OWN_MOBILE, "train_loss", multiple, False)[0] for multiple in MULTIPLES]
         cells = [start["ratio"], end["ratio"], start["centered"], gained, start["class_scatter"]]
         growth = [end[name] / start[name] for name in ("means", "means_outside")]
@@ -43,13 +45,13 @@ def mobility_section(results: Sequence[PairResult]) -> list[str]:
         rows.append([each.name, *(f"{value:.3g}" for value in cells), of_network, of_model, *map(factor, off)])
         numbers.append((*_deviations(start, end, gained), *off))
     text = (
-        "c = ‖H‖²/‖W‖² is how much faster than free features those of a network move, read off its norms at E. The "
-        "forecast takes one c for all classes and all times. The table shows whether that holds: c at the end; c of "
-        "features and rows about their means; c from what the norms gained after E (median over snapshots); and the "
-        "standard deviation over classes of log c_k. In the model features move only within the span of the rows of W, "
-        "whatever c is. The next two columns are the factors by which the centred class means, and their part outside "
-        "that span, grow from E to the end: in the network, and in the model with faster features. The last columns "
-        "are the factors by which the forecast given the loss is off."
+        "c is how much faster the features of a network move than free ones would. The forecast estimates it by "
+        "‖H‖²/‖W‖² at E, and takes one c for all classes and all times. The table shows other estimates: ‖H‖²/‖W‖² at "
+        "the end; the same of features and rows about their means, at E; what ‖H‖² gained after E over what ‖W‖² did; "
+        "and the standard deviation over classes of log c_k. In the model features move only within the span of the "
+        "rows of W, whatever c is. The next two columns are the factors by which the centred class means, and their "
+        "part outside that span, grow from E to the end: in the network, and in the model with faster features to the "
+        "same loss. The last columns are the factors by which the forecast given the loss is off."
     )
     if not rows:
         return [text]

@@ -12,16 +12,18 @@ from real_experiments.pair_result import PairResult
 __all__ = ["results_page"]
 
 _RECIPE = (
-    "Recipe of Ji, Lu, Zhang, Deng, Su, *An Unconstrained Layer-Peeled Perspective on Neural Collapse*, 2022, Appendix "
-    "D: learning rate 0.01, momentum 0.3, batches of 128, no weight decay. We do not know its epochs, schedule and "
-    "augmentation. Ours: a constant rate, standardised images, no augmentation, and the widths, images and epochs "
-    "of the tables. Metrics are those of the training images in evaluation mode (running batch-norm statistics)."
+    "Recipe of Ji, Lu, Zhang, Deng, Su, *An Unconstrained Layer-Peeled Perspective on Neural Collapse*, 2022: learning "
+    "rate 0.01, momentum 0.3, batches of 128, no weight decay. We do not know its epochs, schedule and augmentation. "
+    "Ours: a constant rate, standardised images, no augmentation, and the widths and epochs of the tables. Metrics are "
+    "those of the training images in evaluation mode (running batch-norm statistics)."
 )
 
 
 def results_page(results: Sequence[PairResult], commands: Sequence[str], missing: Sequence[str]) -> str:
     """results.md. ``commands`` made the results, ``missing`` names networks whose data could not be had."""
     parts = ["# Real networks beside the model", _RECIPE]
+    if results:
+        parts.append(_settings(results))
     if commands:
         parts.append("Made by:\n\n```\n" + "\n".join(commands) + "\n```")
     if missing:
@@ -42,6 +44,17 @@ def results_page(results: Sequence[PairResult], commands: Sequence[str], missing
         for heading, paragraphs in sections.items():
             parts += [f"## {heading}", *paragraphs] if paragraphs else []
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _settings(results: Sequence[PairResult]) -> str:
+    """How many images the networks of each width saw, and in which arithmetic."""
+    lines = []
+    for width in sorted({each.recipe.width for each in results}):
+        recipes = [each.recipe for each in results if each.recipe.width == width]
+        images = sorted({f"{r.subset:,} images" if r.subset else "all images" for r in recipes})
+        arithmetic = sorted({"bfloat16 but for the last layer and the loss" if r.bf16 else r.dtype for r in recipes})
+        lines.append(f"- Width {width}: {' or '.join(images)}, trained in {' or '.join(arithmetic)}.")
+    return "\n".join(lines)
 
 
 def _links(results: Sequence[PairResult]) -> str:

@@ -1,4 +1,4 @@
-"""Numbers and tables as the page shows them."""
+"""Numbers as the page shows them."""
 
 import math
 from collections.abc import Sequence
@@ -7,9 +7,7 @@ import numpy as np
 
 from real_experiments.pair_result import PairResult
 
-__all__ = ["CELLS", "MULTIPLES", "count", "factor", "named", "spread", "table"]
-
-MULTIPLES = (2, 5)
+__all__ = ["CELLS", "count", "factor", "named", "spread"]
 
 
 CELLS = {
@@ -41,8 +39,3 @@ def count(number: int, noun: str) -> str:
 
 def factor(value: float) -> str:
     return f"×{value:.3g}" if math.isfinite(value) else "–"
-
-
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = ["| " + " | ".join(header) + " |", "|---" * len(header) + "|"]
-    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])

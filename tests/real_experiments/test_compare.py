@@ -11,6 +11,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent / "comparison"))
 from flow_as_network import write_run
 
+from real_experiments import compare
 from real_experiments.__main__ import main
 from real_experiments.recipe import Recipe
 from real_experiments.training_directory import TrainingDirectory
@@ -40,6 +41,7 @@ def test_a_comparison_leaves_a_page_numbers_and_figures(compared: tuple[Path, li
     assert {file.name for file in (out / "flows").iterdir()} == {
         "own.safetensors",
         "own-mobile.safetensors",
+        "own-mobile-end.safetensors",
         "random.safetensors",
         "random-mobile.safetensors",
     }
@@ -98,6 +100,45 @@ def test_a_run_of_an_earlier_version_is_compared_on_the_metrics_that_it_has(tmp_
     page = (tmp_path / "c" / "comparison.md").read_text()
     assert "12 of 12 metrics" in page
     assert "nan" not in page
+    write_run(tmp_path / "now", 4.0)  # a new run with the earlier one as its control
+    command = ["compare", str(tmp_path / "now"), "--control", str(tmp_path / "r"), "--out", str(tmp_path / "d")]
+    assert main([*command, "--no-progress"]) == 0
+
+
+def test_metrics_that_are_zero_from_the_start_are_left_out(tmp_path: Path) -> None:
+    """Of two classes the centred means and rows are opposite to each other at any time."""
+    write_run(tmp_path / "r", 4.0)
+    directory = TrainingDirectory(tmp_path / "r")
+    zero = {"nc2_norm_means": 0.0, "nc2_angle_means": 2e-16, "nc2_norm_classifier_centered": 0.0}
+    directory.write_rows([row | zero for row in directory.read_rows()])
+    assert main(["compare", str(tmp_path / "r"), "--out", str(tmp_path / "c"), "--no-progress"]) == 0
+    result = json.loads((tmp_path / "c" / "comparison.json").read_text())
+    assert not zero.keys() & result["epoch_slopes"].keys()
+    assert "of 14 metrics" in (tmp_path / "c" / "comparison.md").read_text()
+
+
+def test_an_interrupted_comparison_leaves_no_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_run(tmp_path / "r", 4.0)
+
+    def interrupted(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(compare, "save_figure", interrupted)
+    assert main(["compare", str(tmp_path / "r"), "--out", str(tmp_path / "c"), "--no-progress"]) == 130
+    assert not (tmp_path / "c" / "comparison.json").exists()
+
+
+def test_an_unknown_optimiser_in_a_configuration_gets_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_run(tmp_path / "r", 4.0)
+    directory = TrainingDirectory(tmp_path / "r")
+    arguments = directory.read_config()["arguments"] | {"optimizer": "lion"}
+    directory.write_config({"arguments": arguments})
+    assert main(["compare", str(tmp_path / "r"), "--out", str(tmp_path / "c"), "--no-progress"]) == 1
+    error = capsys.readouterr().err
+    assert "is not the configuration of a training run" in error
+    assert error.count("\n") == 1
 
 
 @pytest.mark.parametrize("which", ["network", "control"])
@@ -118,6 +159,8 @@ def test_a_network_trained_with_adam_has_no_flow_time_and_the_page_says_what_bec
     assert (tmp_path / "c" / "comparison-flow-time.png").exists() == (which == "control")
     page = (tmp_path / "c" / "comparison.md").read_text()
     assert "Adam does not keep Σ_k w_k: " in page
+    assert page.startswith("# resnet18 (width 2) on fashion-mnist-sample" + ", Adam" * (which == "network"))
+    assert ("Adam, learning rate 0.01, batches" in page) == (which == "network")
     assert "it moved by up to 0.5 of ‖W‖" in " ".join(page.split())
     assert "a classifier whose `nc0` stays cannot collapse" in page
     assert "nan" not in page

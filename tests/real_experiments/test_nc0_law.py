@@ -1,6 +1,7 @@
 """Σ_k w_k obeys its law to rounding under stochastic gradient descent, with decay and without, and not under Adam."""
 
 import dataclasses
+import math
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ import torch
 from real_experiments.distributed import Workers
 from real_experiments.measure import classifier_sum
 from real_experiments.nc0_law import kept_share
+from real_experiments.optimizers import make_optimizer
 from real_experiments.recipe import Recipe
 from real_experiments.trainer import Trainer
 
@@ -51,6 +53,31 @@ def test_the_law_tells_coupled_decay_from_decoupled_decay() -> None:
     steps = 200
     assert kept_share(decoupled, steps) == pytest.approx((1 - 0.01 * 0.05) ** steps)
     assert kept_share(coupled, steps) < 0.6 * kept_share(decoupled, steps)  # momentum makes decay ten times as strong
+
+
+@pytest.mark.parametrize("decay", [5e-4, 1e-4, 1e-5])
+def test_errors_of_weak_decoupled_decay_do_not_add_up_over_thousands_of_steps(decay: float) -> None:
+    """As many steps as 200 epochs of the paper's recipe on 2,000 images, in float32, on gradients that sum to zero."""
+    generator = torch.Generator().manual_seed(0)
+    recipe = dataclasses.replace(TINY, weight_decay=decay, decoupled_decay=True)
+    model = torch.nn.Linear(32, 10, bias=False)
+    with torch.no_grad():
+        model.weight.copy_(torch.randn(10, 32, generator=generator) / 32**0.5)
+    start, optimizer = classifier_sum(model), make_optimizer(recipe, model)
+    steps = 3200
+    for _ in range(steps):
+        noise = 0.1 * torch.randn(10, 32, generator=generator, dtype=torch.float64)
+        model.weight.grad = (noise - noise.mean(0)).float()
+        optimizer.step()
+    distance = classifier_sum(model) - kept_share(recipe, steps) * start
+    assert float(distance.norm() / model.weight.detach().double().norm()) < 1e-5
+
+
+def test_adam_with_coupled_decay_has_no_law() -> None:
+    assert kept_share(dataclasses.replace(TINY, optimizer="adam"), 10) == 1.0
+    assert math.isnan(kept_share(dataclasses.replace(TINY, optimizer="adam", weight_decay=0.1), 10))
+    decayed = dataclasses.replace(TINY, optimizer="adamw", weight_decay=0.1)
+    assert kept_share(decayed, 10) == pytest.approx((1 - 0.01 * 0.1) ** 10)
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "adamw"])

@@ -23,6 +23,7 @@ def network(
     off: float = 1.1,
     unchanged: float = 1.5,
     rising: str | None = None,
+    late: tuple[float, float] = (-0.4, -0.2),
     without_error: bool = True,
     **recipe: Any,
 ) -> PairResult:
@@ -56,10 +57,13 @@ def network(
         }
         for flow in ("own", "own, mobile")
     }
+    later = {"value": sum(late) / 2, "low": late[0], "high": late[1], "points": 12}
     numbers = {
         "command": "made up",
         "snapshot": FIRST,
         "epoch_slopes": slopes,
+        "late_slopes": dict.fromkeys(COMPARED, later),
+        "balancedness_gain": [2.0, 14.0],
         "forecasts": forecasts,
         "mobility_history": history,
         "model_means": {"snapshot": [1.0, 1.0], "end": [2.0, 0.5]},
@@ -92,6 +96,19 @@ def test_a_metric_that_rises_in_one_network_is_named_with_the_network() -> None:
     text = page(network(), network(seed=1, rising="nc3_duality"))
     assert "- `nc1_distance` falls in 2 of 2 networks." in text
     assert "- `nc3_duality` falls in 1 of 2 networks. Not in: resnet18-mnist-w16-seed1 (it rises)." in text
+
+
+def test_a_metric_that_rises_in_the_end_does_not_fall() -> None:
+    text = page(network(), network(seed=1, late=(0.01, 0.04)))
+    why = "Not in: resnet18-mnist-w16-seed1 (it falls first and rises in the later half)."
+    assert text.count(why) == len(PAPER)
+    assert "falls in 2 of 2" in page(network(), network(seed=1, late=(-0.01, 0.04)))  # flat is not a rise
+
+
+def test_the_page_says_how_many_images_each_width_saw_and_in_which_arithmetic() -> None:
+    text = page(network(subset=2000), network(width=64, subset=2000, bf16=True))
+    assert "- Width 16: 2,000 images, trained in float32." in text
+    assert "- Width 64: 2,000 images, trained in bfloat16 but for the last layer and the loss." in text
 
 
 def test_the_table_has_each_metric_of_the_paper_from_zero_error_to_the_end_with_its_slope() -> None:

@@ -107,6 +107,21 @@ def test_results_that_are_there_are_not_computed_again_even_without_the_runs(
 
 
 @pytest.mark.usefixtures("fast_recipe")
+def test_a_table_that_was_prolonged_before_an_interruption_is_compared_again(
+    reproduced: tuple[Path, list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, command = reproduced
+    before = contents(folder / "out")
+    place = folder / "out" / "vgg13-fashion-mnist-sample-w4-seed1"
+    numbers = json.loads((place / "comparison.json").read_text())
+    numbers["recipe"]["epochs"] -= 1
+    (place / "comparison.json").write_text(json.dumps(numbers))
+    assert main(command) == 0
+    assert capsys.readouterr().out.count("its results are there") == 1
+    assert contents(folder / "out") == before
+
+
+@pytest.mark.usefixtures("fast_recipe")
 def test_results_of_another_recipe_are_neither_mixed_nor_replaced(
     reproduced: tuple[Path, list[str]], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -126,10 +141,15 @@ def test_damaged_results_are_named(reproduced: tuple[Path, list[str]], capsys: p
     path = folder / "out" / "vgg13-fashion-mnist-sample-w4-seed1" / "comparison.json"
     whole = path.read_text()
     try:
-        for damage in ("{", "[]", '{"recipe": 3}'):
+        numbers = json.loads(whole)
+        without = [{key: value for key, value in numbers.items() if key != gone} for gone in ("command", "late_slopes")]
+        damaged = ["{", "[]", '{"recipe": 3}', *map(json.dumps, without), json.dumps(numbers | {"epoch_slopes": []})]
+        for damage in damaged:
             path.write_text(damage)
             assert main(command) == 1
-            assert f"{path} is damaged" in capsys.readouterr().err
+            error = capsys.readouterr().err
+            assert f"{path} is damaged, or of another version: delete its folder" in error
+            assert error.count("\n") == 1
     finally:
         path.write_text(whole)
 

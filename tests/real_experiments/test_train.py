@@ -130,7 +130,8 @@ def test_data_that_are_not_there_get_one_sentence_and_no_folder(
 @pytest.mark.parametrize("optimizer", ["adam", "adamw"])
 def test_adam_resumes_to_the_same_numbers_and_breaks_the_law(tmp_path: Path, optimizer: str) -> None:
     short, long = tmp_path / "short", tmp_path / "long"
-    command = [*TINY, "--optimizer", optimizer, "--learning-rate", "0.003", "--weight-decay", "0.1"]
+    command = [*TINY, "--optimizer", optimizer, "--learning-rate", "0.003"]
+    command += ["--weight-decay", "0.1"] if optimizer == "adamw" else []
     assert main([*command, "--epochs", "2", "--out", str(short)]) == 0
     assert main([*command, "--epochs", "4", "--out", str(short), "--resume"]) == 0
     assert main([*command, "--epochs", "4", "--out", str(long)]) == 0

@@ -133,8 +133,12 @@ class ClassMoments:
         return self.references + self._mean_shifts()
 
     def centered(self, h: Float[Tensor, "B d"], y: Int[Tensor, " B"]) -> Float[Tensor, "B d"]:
-        """h_i − μ_{y_i} in float64, exact for collapsed features. Errors: ValueError if a class has no sample."""
+        """h_i − μ_{y_i} in float64, exact for collapsed features.
+
+        Errors: ValueError if a class has no sample; as :meth:`update` for labels that are no class indices.
+        """
         require_every_class(self.counts)
+        y = _checks.labels("y", y, len(h), self.num_classes).to(self.device)
         return (h.to(self.references) - self.references[y]) - self._mean_shifts()[y]
 
     def within_traces(self) -> Float[Tensor, " K"]:

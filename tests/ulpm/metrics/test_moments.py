@@ -171,3 +171,16 @@ def test_impossible_sizes_and_devices_are_refused():
         ClassMoments(2, 0)
     with pytest.raises(ValueError, match="device 'abacus' is not available"):
         ClassMoments(2, 3, "abacus")
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.int16, torch.int32, torch.int64])
+def test_deviations_from_class_means_are_exact_whatever_the_labels_are_counted_in(dtype):
+    _, H, labels = samples(3, [4, 3, 5], 4, collapse=1e-9)
+    moments = ClassMoments(3, 4)
+    moments.update(H.T, labels)
+    means = torch.stack([H[:, labels == k].mean(1) for k in range(3)])
+    deviations = moments.centered(H.T, labels.to(dtype))
+    torch.testing.assert_close(deviations, H.T - means[labels], rtol=0, atol=1e-15)
+    assert float(deviations.norm()) < 1e-7
+    with pytest.raises(ValueError, match="y must lie in"):
+        moments.centered(H.T, labels - 1)
