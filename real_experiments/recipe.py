@@ -47,8 +47,7 @@ class Recipe:
     subset_seed: int = 0
     """Seed of the choice of images."""
     test_images: int = 0
-    """Measure also on that many images that are not trained on, the same number of each class (columns test_...): of
-    the test split, or of what --subset leaves where that is the split to train on."""
+    """Measure also on that many images that are not trained on, the same number of each class (columns test_...)."""
     epochs: int = 200
     """Passes over the training set."""
     seed: int = 0
