@@ -16,54 +16,20 @@ Not verified: Hadamard matrices that are no tables of characters, such as those 
 """
 
 import dataclasses
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 
-import numpy as np
-import torch
-from jaxtyping import Float
 from matplotlib.figure import Figure
-from scipy.integrate import solve_ivp
-from torch import Tensor
 
-import ulpm
-from theory_experiments import hadamard, rays, solved_figure
+from theory_experiments import rays, solved_figure
 from theory_experiments.claim import Claim
 from theory_experiments.invariants import invariant_claims
-from theory_experiments.summaries import greatest
-from theory_experiments.vectors import flat, unflat
+from theory_experiments.solved_config import Config
+from theory_experiments.solved_losses import constants, direct_errors, loss_claims
+from theory_experiments.solved_ray import Ray, ray_claims, run_ray
+from theory_experiments.solved_singular_values import Diagonal, excess_of_mean_margin, hadamard_claims, run_diagonal
 from theory_experiments.work import Work
 
 TITLE = "Solved flows"
-
-
-@dataclasses.dataclass(frozen=True)
-class Config:
-    """``rays`` and ``hadamard`` are sizes (K, n, d), run from ``starts`` starts each; ``gammas`` are exponents of focal
-    loss, 0 for cross-entropy; ``points`` are random σ for each K.
-
-    From ``time_factor`` on these are settings of the negative controls.
-    """
-
-    seed: int = 0
-    starts: int = 32
-    device: str = "cpu"
-    rays: tuple[tuple[int, int, int], ...] = ((2, 5, 3), (3, 1, 2), (4, 5, 20), (7, 3, 6), (10, 50, 12), (20, 2, 25))
-    ray_rtols: tuple[float, ...] = (1e-6, 1e-9)
-    log10_time: float = 1e6
-    records: int = 60
-    hadamard: tuple[tuple[int, int, int], ...] = ((4, 5, 3), (8, 2, 10), (16, 1, 15))
-    hadamard_rtol: float = 3e-11
-    hadamard_records: int = 150
-    points: int = 20_000
-    gammas: tuple[float, ...] = (0.0, 1.0, 2.0)
-    time_factor: float = 2.0
-    noise: float = 0.0
-    turned: bool = False
-    excess: float = 1.0
-    function: str = "lyapunov"
-    kappa_is_one: bool = False
-
 
 FULL = Config()
 QUICK = Config(
@@ -91,54 +57,6 @@ FALSIFIED = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Ray:
-    """A run from collapsed starts: their margins at t = 0, and those of the closed form at the records."""
-
-    path: ulpm.Trajectory
-    rtol: float
-    exact_margin: Float[np.ndarray, "R B"]
-
-    @property
-    def margin(self) -> Float[np.ndarray, "R B"]:
-        """q = ρ²/(2v*), in which deviations of single margins cancel."""
-        return (self.path.squared_norm / (2 * self.path.problem.minimum_norm_value)).numpy(force=True)
-
-    @property
-    def since(self) -> int:
-        """The first record with t ≥ 100."""
-        return int((self.path.log_time.amin(1) < math.log(100)).sum())
-
-    def errors(self) -> dict[str, Float[np.ndarray, "R B"]]:
-        """Relative errors of q and of log L against the closed form."""
-        K, n = self.path.problem.num_classes, self.path.problem.class_counts[0]
-        log_loss = math.log(n * K) + rays.CROSS_ENTROPY.log_loss(self.exact_margin, K)
-        return {
-            "q": np.abs(self.margin / self.exact_margin - 1),
-            "log L": np.abs(self.path.log_loss.numpy(force=True) / log_loss - 1),
-        }
-
-
-@dataclasses.dataclass(frozen=True)
-class Diagonal:
-    """A run from Hadamard starts: σ by the flow and by their own equation, and what the vectors have turned."""
-
-    path: ulpm.Trajectory
-    sigma: Float[Tensor, "R B s"]
-    turned: Float[Tensor, "R B"]
-    solved: Float[Tensor, "E B s"]
-    level: Float[Tensor, "R B"]
-    slopes: Float[Tensor, " B"]
-
-    def error(self) -> Float[Tensor, "R B"]:
-        """Largest relative error of a σ_s; beyond the records of ``solved``, where all σ agree, against the ray."""
-        problem, rest = self.path.problem, self.path.log_time[len(self.solved) :].cpu()
-        late = rays.cross_entropy_margin(rest.numpy(), 1.0, problem.num_classes, problem.class_counts[0])
-        ray = torch.from_numpy(late)[..., None].expand(*late.shape, self.sigma.shape[-1])
-        error: Tensor = (self.sigma / torch.cat([self.solved, ray]) - 1).abs().amax(-1)
-        return error
-
-
-@dataclasses.dataclass(frozen=True)
 class Data:
     """``direct`` errors by loss, ``excess`` of the mean margin over the mean of σ by K, ``constants`` by loss."""
 
@@ -155,25 +73,26 @@ def simulate(config: Config, work: Work) -> Data:
     for sizes in config.rays:
         for rtol in config.ray_rtols:
             work.tell(f"the collapsed ray of K, n, d = {sizes} at rtol {rtol:g}")
-            made.append(_ray(config, work, sizes, rtol))
+            made.append(run_ray(config, work, sizes, rtol))
     diagonals = []
     for sizes in config.hadamard:
         work.tell(f"Hadamard starts of K, n, d = {sizes}")
-        diagonals.append(_diagonal(config, work, sizes))
+        diagonals.append(run_diagonal(config, work, sizes))
     work.tell("other losses")
     tails = [rays.tail(gamma) for gamma in config.gammas]
     return Data(
         made,
         diagonals,
-        _direct_errors(tails),
-        {K: _excess(config, K) for K in ((4, 8, 16, 32) if diagonals else ())},
-        [_constants(config, tail) for tail in tails],
+        direct_errors(tails),
+        {K: excess_of_mean_margin(config, K) for K in ((4, 8, 16, 32) if diagonals else ())},
+        [constants(config, tail) for tail in tails],
     )
 
 
 def check(config: Config, data: Data) -> list[Claim]:
     """Invariants, the ray, the singular values, the Lyapunov function, and the constants of losses."""
-    claims = [*_ray_claims(config, data), *_hadamard_claims(config, data), *_loss_claims(config, data)]
+    claims = [*ray_claims(config, data.rays), *hadamard_claims(config, data.diagonals, data.excess)]
+    claims += loss_claims(data.direct, data.constants)
     coarse = [each.path for each in data.rays if each.rtol == max(config.ray_rtols)]
     fine = [each.path for each in data.diagonals]
     kept = [*(invariant_claims(coarse, max(config.ray_rtols)) if coarse else ())]
@@ -236,344 +155,3 @@ With φ ~ A e^(−κq) this gives L·t·log t → v*/(2κ) and ρ²/log t → 2v
 the relative distance of L·t·log t from its limit and the next term of the expansion (dashed), in which nothing is
 fitted.
 """
-
-
-def _margins_at_start(config: Config) -> Float[Tensor, " B"]:
-    """Margins q₀ from 0.05 to 10, even in their logarithm."""
-    return torch.logspace(math.log10(0.05), 1, config.starts, dtype=torch.float64)
-
-
-def _ray(config: Config, work: Work, sizes: tuple[int, int, int], rtol: float) -> Ray:
-    K, n, d = sizes
-    problem, q0 = ulpm.Problem([n] * K, d), _margins_at_start(config)
-    one = ulpm.collapsed_state(problem, norm=math.sqrt(2 * problem.minimum_norm_value))
-    root = q0.sqrt()[:, None, None]
-    start = ulpm.State(one.W * root, one.H * root)
-    if config.noise:
-        noise = problem.random_state(config.seed, replicas=config.starts)
-        size = config.noise * (start.squared_norm / noise.squared_norm).sqrt()[:, None, None]
-        start = ulpm.State(start.W + size * noise.W, start.H + size * noise.H)
-    start = ulpm.State(start.W.to(config.device), start.H.to(config.device))
-    path = work.flow(problem, start, log10_time=config.log10_time, rtol=rtol, records=config.records)
-    log_time = path.log_time.numpy(force=True)
-    exact = np.broadcast_to(q0.numpy(), log_time.shape).copy()
-    moved = np.isfinite(log_time)
-    # A wrong factor of t is a shift of log t.
-    shifted = log_time[moved] + math.log(config.time_factor / 2)
-    exact[moved] = rays.cross_entropy_margin(shifted, exact[moved], K, n)
-    return Ray(path, rtol, exact)
-
-
-def _ray_claims(config: Config, data: Data) -> list[Claim]:
-    claims = []
-    for rtol in config.ray_rtols if data.rays else ():
-        own = [each for each in data.rays if each.rtol == rtol]
-        sizes = ", ".join(str(each.path.problem.num_classes) for each in own)
-        over = f"largest over {config.starts} starts with q₀ from 0.05 to 10 and K = {sizes}"
-        for name in ("q", "log L"):
-            errors = [each.errors()[name] for each in own]
-            late = [error[each.since :] for each, error in zip(own, errors, strict=True)]
-            claims.append(
-                Claim(
-                    f"Collapsed ray: relative error of {name} at rtol = {rtol:g} at all records with t ≥ 100, {over}.",
-                    greatest(torch.from_numpy(error) for error in late),
-                    "<=",
-                    max(rtol, 5e-9),
-                    "q attracts: the error of a step, at most rtol, fades before many others are added; at rtol = 1e-9 "
-                    "ten times as many steps are taken in the same time, and 5·rtol allows for their sum",
-                )
-            )
-            end = greatest(torch.from_numpy(error[-1]) for error in errors)
-            claims.append(
-                Claim(
-                    f"Collapsed ray: relative error of {name} at rtol = {rtol:g} at "
-                    f"log10 t = {config.log10_time:,.0f}, {over}.",
-                    end,
-                    "<=",
-                    max(1e-5 * rtol, 1e-13),
-                    "late, q = log t + log log t + …, so that an error of 20·rtol in the clock t·L is one of as much "
-                    "in q itself, and is divided by q = 2·10^6; the end of a run is reached to 1e-13",
-                )
-            )
-    if data.rays:
-        claims += _late_claims(config, data)
-    return claims
-
-
-def _late_claims(config: Config, data: Data) -> list[Claim]:
-    """The constants of the flow, from its own log L and ρ² at the finest tolerance."""
-    third, excess = [], []
-    rtol = min(config.ray_rtols)
-    for each in [each for each in data.rays if each.rtol == rtol]:
-        problem = each.path.problem
-        K, n, v = problem.num_classes, problem.class_counts[0], problem.minimum_norm_value
-        late = each.path.log_time.amin(1).cpu() >= 100 * math.log(10)
-        log_time, log_loss, q = (
-            values[late.numpy()]
-            for values in (each.path.log_time.numpy(force=True), each.path.log_loss.numpy(force=True), each.margin)
-        )
-        shift = rays.CROSS_ENTROPY.shift(q, K, n)
-        loss, next_of_loss = np.exp(log_loss + log_time) * log_time / (v / 2) - 1, (1 - shift) / q
-        norm, next_of_norm = q / log_time - 1, shift / log_time
-        early = log_time <= 1000 * math.log(10)
-        for distance, term in ((loss, next_of_loss), (norm, next_of_norm)):
-            third.append((np.abs(distance - term) * (q / shift) ** 2)[early].max())
-            excess.append((np.abs(distance[-1]) - 2 * np.abs(term[-1])).max())
-    return [
-        Claim(
-            "Collapsed ray: what the next term leaves of the relative distances of L·t·log t from v*/2 and of ρ²/log t "
-            f"from 2v*, in units of (log q/q)² with its constants, largest over t from 10^100 to 10^1000, "
-            f"{config.starts} starts and all K.",
-            greatest(third),
-            "<=",
-            2.0,
-            "the term after the next is of that order, and its coefficients are below 2",
-        ),
-        Claim(
-            "Collapsed ray: relative distance of L·t·log t from v*/2 and of ρ²/log t from 2v* at "
-            f"log10 t = {config.log10_time:,.0f}, in excess of twice the next term, largest over {config.starts} "
-            "starts and all K.",
-            greatest(excess),
-            "<=",
-            20 * rtol,
-            "the next term, of order log q/q, is what is left of the distance; 20·rtol is the error of log L",
-        ),
-    ]
-
-
-def _singular_values(config: Config, K: int) -> Float[Tensor, "B s"]:
-    """log σ normal with standard deviation 0.5; for K = 16 the last start is one from which max σ/min σ grows."""
-    generator = torch.Generator().manual_seed(config.seed + K)
-    sigma = torch.exp(0.5 * torch.randn(config.starts, K - 1, generator=generator, dtype=torch.float64))
-    if K == 16:
-        # One pair of classes is close: the σ that separate it are small, but one, and the flow raises those.
-        separating = hadamard.characters(K)[1, 1:] == -1
-        sigma[-1] = torch.where(separating, 1.0, 4.0)
-        sigma[-1, int(separating.nonzero()[0])] = 4.0
-        sigma[-1, int((~separating).nonzero()[0])] = 1.0
-        sigma[-1] *= 2
-    return sigma
-
-
-def _diagonal(config: Config, work: Work, sizes: tuple[int, int, int]) -> Diagonal:
-    K, n, d = sizes
-    problem, sigma = ulpm.Problem([n] * K, d), _singular_values(config, K)
-    turn = None
-    if config.turned:
-        generator = torch.Generator().manual_seed(config.seed)
-        turn = torch.linalg.qr(torch.randn(K - 1, K - 1, generator=generator, dtype=torch.float64)).Q
-    start = hadamard.start(problem, sigma, turn, config.excess)
-    start = ulpm.State(start.W.to(config.device), start.H.to(config.device))
-    # Deviations of σ fall like e^(−q/K) once they are small: until then σ is solved for, and then on the ray.
-    met = 150.0 * K
-    path = work.flow(
-        problem,
-        start,
-        log10_time=400.0 * K / math.log(10),
-        rtol=config.hadamard_rtol,
-        records=config.hadamard_records,
-        snapshots=config.hadamard_records,
-    )
-    if path.snapshots is None:
-        raise ValueError("the run has no snapshots.")
-    found, turned = hadamard.seen(problem, path.snapshots, turn)
-    log_time = path.log_time[:, 0].cpu()
-    solved = hadamard.reduced_flow(sigma, n, log_time[log_time <= met].tolist())
-    function = hadamard.lyapunov if config.function == "lyapunov" else hadamard.log_ratio
-    return Diagonal(path, found, turned, solved, function(found), _slopes(found, config.hadamard_rtol))
-
-
-def _slopes(sigma: Float[Tensor, "R B s"], rtol: float) -> Float[Tensor, " B"]:
-    """−K/2·d log Λ/dσ̄ of each start where deviations of σ are below 0.1 and Λ above the square of its error."""
-    level, mean = hadamard.lyapunov(sigma), sigma.mean(-1)
-    inside = (2 * level * mean.square() < 1e-2) & (level > (100 * rtol) ** 2)
-    slopes = []
-    for own, x, y in zip(inside.T, mean.T, level.T, strict=True):
-        x, y = x[own], y[own].log()
-        slopes.append(-(sigma.shape[-1] + 1) / 2 * (y[-1] - y[0]) / (x[-1] - x[0]) if len(x) > 1 else x.new_tensor(0))
-    return torch.stack(slopes)
-
-
-def _hadamard_claims(config: Config, data: Data) -> list[Claim]:
-    if not data.diagonals:
-        return []
-    rtol = config.hadamard_rtol
-    sizes = ", ".join(str(each.path.problem.num_classes) for each in data.diagonals)
-    over = f"largest over all records, {config.starts} starts and K = {sizes}"
-    growth = [(each.level[1:] - each.level[:-1]).amax() for each in data.diagonals]
-    name = "Λ" if config.function == "lyapunov" else "log(max σ/min σ)"
-    return [
-        Claim(
-            f"Hadamard starts: what W and H have of other singular vectors, relative to ‖W‖ and ‖H‖, {over}.",
-            greatest(each.turned for each in data.diagonals),
-            "<=",
-            3 * rtol,
-            "the vectors are frozen, but at its limit of stability the explicit method raises rounding errors until "
-            "its error test sees them: to a few times the tolerance",
-        ),
-        Claim(
-            f"Hadamard starts: relative error of σ against their own equation, and against the ray at late times, "
-            f"{over}.",
-            greatest(each.error() for each in data.diagonals),
-            "<=",
-            10 * rtol,
-            "a run takes about a hundred steps, each with an error of at most rtol·ρ in W and H, and independent "
-            "errors grow like the root of their number",
-        ),
-        Claim(
-            f"Hadamard starts: largest increase of {name} from one record to the next, {over}.",
-            greatest(growth),
-            "<=",
-            (10 * rtol) ** 2,
-            f"{name} never increases. Relative errors of σ, up to 10·rtol, move Λ by their square where it is about 0; "
-            "where it is not, it falls by far more from record to record",
-        ),
-        Claim(
-            f"Hadamard starts: {name} at log t = 400 K, {over}.",
-            greatest(each.level[-1] for each in data.diagonals),
-            "<=",
-            (10 * rtol) ** 2,
-            "the flow ends at neural collapse, where it is 0 and quadratic in the errors of σ",
-        ),
-        Claim(
-            "Hadamard starts: relative distance of d log Λ/dσ̄ from −2/K where all σ agree to 0.1, largest over all "
-            f"starts and K = {sizes}.",
-            greatest((each.slopes - 1).abs() for each in data.diagonals),
-            "<=",
-            0.02,
-            "the next term is of relative size 0.1 where that begins and falls as fast as √Λ, so that it moves log Λ "
-            "by about 0.1 while that falls by more than 10",
-        ),
-        Claim(
-            f"Random σ: excess of the weighted mean of margins ⟨q⟩ over the mean of σ, relative to that, largest over "
-            f"{config.points} points for each K = {', '.join(map(str, data.excess))}.",
-            greatest(data.excess.values()),
-            "<=",
-            1e-12,
-            "⟨q⟩ ≤ σ̄ is the theorem; sums of up to 31 numbers are rounded",
-        ),
-    ]
-
-
-def _excess(config: Config, K: int) -> float:
-    """Largest ⟨q⟩/σ̄ − 1 over σ of all sizes, half of them on two levels."""
-    generator = torch.Generator().manual_seed(config.seed + 100 + K)
-
-    def normal(*shape: int) -> Tensor:
-        return torch.randn(*shape, generator=generator, dtype=torch.float64)
-
-    spread, size = normal(config.points, 1).exp(), (2 * normal(config.points, 1)).exp()
-    smooth = (spread * normal(config.points, K - 1)).clamp(-30, 30).exp()
-    levels = torch.where(normal(config.points, K - 1) > 0, 1.0, (-spread).exp())
-    half = config.points // 2
-    sigma = size * torch.cat([smooth[:half], levels[half:]])
-    return greatest(hadamard.mean_margin(sigma) / sigma.mean(-1) - 1)
-
-
-def _loss_claims(config: Config, data: Data) -> list[Claim]:
-    if not data.constants:
-        return []
-    claims = [
-        Claim(
-            f"Ray of other losses: relative distance of any margin of a gradient flow by autograd from the solution of "
-            f"dq/dt = −2q·nK φ′(q)/((K − 1)√n), largest over t ≤ 100 and {', '.join(data.direct)}.",
-            greatest(data.direct.values()),
-            "<=",
-            1e-9,
-            "both are integrated at a tolerance of 1e-11, in less than a hundred steps",
-        )
-    ]
-    for each in data.constants:
-        claims.append(
-            Claim(
-                f"Constants of {each.name}: relative distance of L·t·log t from v*/(2κ) and of ρ²/log t from 2v*/κ, "
-                f"κ = {each.kappa:g}, at κq = 10^6, K = 4, n = 5.",
-                float(max(abs(each.loss[-1]), abs(each.norm[-1]))),
-                "<=",
-                2 * float(max(abs(each.loss_term[-1]), abs(each.norm_term[-1]))),
-                "twice the next term of the expansion, of order log q/q",
-            )
-        )
-        rest = max(
-            float(np.max(np.abs(each.loss - each.loss_term) / each.unit)),
-            float(np.max(np.abs(each.norm - each.norm_term) / each.unit)),
-        )
-        claims.append(
-            Claim(
-                f"Constants of {each.name}: what the next term leaves of both distances, in units of (log q/q)² with "
-                "its constants, largest over κq from 100 to 10^6.",
-                rest,
-                "<=",
-                2.0,
-                "the term after the next is of that order, and its coefficients are below 2",
-            )
-        )
-    return claims
-
-
-def _constants(config: Config, tail: rays.Tail) -> solved_figure.Constants:
-    """Distances from both limits along the ray, with the next terms, for K = 4, n = 5."""
-    K, n = 4, 5
-    kappa = 1.0 if config.kappa_is_one else tail.kappa
-    v = (K - 1) * math.sqrt(n)
-    q = np.geomspace(100, 1e6, 60) / tail.kappa
-    q = np.maximum(q, 100)
-    log_t = rays.log_time(tail, q, K, n)
-    # log(L·t) from the logarithms: each is up to 10^6 and is rounded to 1e-10.
-    loss = np.exp(math.log(n * K) + tail.log_loss(q, K) + log_t) * log_t / (v / (2 * kappa)) - 1
-    norm = 2 * v * q / log_t / (2 * v / kappa) - 1
-    shift = tail.shift(q, K, n)
-    x = kappa * q
-    return solved_figure.Constants(
-        tail.name, tail.kappa, log_t, loss, norm, (1 - shift) / x, shift / log_t, (shift / x) ** 2 + 1e-9
-    )
-
-
-def _direct_errors(tails: Sequence[rays.Tail]) -> dict[str, float]:
-    """Margins of full gradient flows by autograd and scipy, against the scalar equation, relative, by loss."""
-    problem = ulpm.Problem([3] * 4, 3)
-    K, n = 4, 3
-    one_hot = torch.nn.functional.one_hot(problem.labels).T.bool()
-
-    def focal(gamma: float) -> Callable[[Tensor], Tensor]:
-        def loss(Z: Tensor) -> Tensor:
-            log_p = torch.log_softmax(Z, 0).T[one_hot.T]
-            return ((1 - log_p.exp()).pow(gamma) * -log_p).sum()
-
-        return loss
-
-    def slope(tail: rays.Tail) -> Callable[[Float[np.ndarray, "1"]], Float[np.ndarray, "1"]]:
-        return lambda q: np.exp(tail.log_minus_slope(q, K))
-
-    def exponential(Z: Tensor) -> Tensor:
-        return (Z - Z.T[one_hot.T])[~one_hot].exp().sum()
-
-    losses = {tail.name: (focal(tail.gamma), slope(tail)) for tail in tails}
-    if losses:
-        losses["exponential loss"] = exponential, lambda q: (K - 1) * np.exp(-q)
-    times = np.linspace(0, 100, 30)
-    settings = {"method": "DOP853", "t_eval": times, "rtol": 1e-11, "atol": 1e-11}
-    start = flat(ulpm.collapsed_state(problem, norm=math.sqrt(2 * problem.minimum_norm_value)))
-    errors = {}
-    for name, (loss, minus_slope) in losses.items():
-
-        def rate(_: float, y: np.ndarray, loss: Callable[[Tensor], Tensor] = loss) -> np.ndarray:
-            point = torch.from_numpy(y).requires_grad_()
-            state = unflat(problem, point)
-            (gradient,) = torch.autograd.grad(loss(state.W @ state.H), point)
-            return -gradient.numpy()
-
-        def scalar(_: float, q: np.ndarray, slope: Callable[..., np.ndarray] = minus_slope) -> np.ndarray:
-            speed: np.ndarray = 2 * q * n * K * slope(q) / ((K - 1) * math.sqrt(n))
-            return speed
-
-        states = solve_ivp(rate, (0, times[-1]), start.numpy(), **settings).y
-        q = solve_ivp(scalar, (0, times[-1]), [1.0], **settings).y[0]
-        worst = []
-        for y, want in zip(states.T, q, strict=True):
-            state = unflat(problem, torch.from_numpy(y.copy()))
-            Z = state.W @ state.H
-            margins = (Z.T[one_hot.T] - Z)[~one_hot]
-            worst.append((margins / want - 1).abs().max())
-        errors[name] = greatest(worst)
-    return errors

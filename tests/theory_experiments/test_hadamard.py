@@ -12,7 +12,8 @@ from torch import Tensor
 
 import ulpm
 from theory_experiments import hadamard
-from theory_experiments.solved_flows import FULL, _singular_values
+from theory_experiments.solved_flows import FULL
+from theory_experiments.solved_singular_values import singular_values
 
 
 def rates(sigma: Tensor) -> Tensor:
@@ -113,7 +114,7 @@ def index(sigma: Tensor, largest: bool) -> Tensor:
 
 def test_the_ratio_grows_from_the_last_start_of_sixteen_classes() -> None:
     """So the experiment's variant with the ratio fails for a reason, while Λ of the same start falls."""
-    sigma = _singular_values(FULL, 16)[-1:]
+    sigma = singular_values(FULL, 16)[-1:]
     path = hadamard.reduced_flow(sigma, 1, [-math.inf, -2.0, -1.0, 0.0, 1.0])
     assert float(hadamard.log_ratio(path)[:, 0].max() - hadamard.log_ratio(path)[0, 0]) > 0.02
     assert bool((hadamard.lyapunov(path)[:, 0].diff() < 0).all())
