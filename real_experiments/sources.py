@@ -26,7 +26,7 @@ class Files:
     """The files of one split.
 
     ``downloads``: files as they are served and their MD5. ``contents``: files after decompression and their MD5, in the
-    order in which they are read; this is what every source is held against, because Debian compresses the files anew.
+    order in which they are read; every source is checked against them, because Debian compresses the files again.
     None: no checksum of the contents was published.
 
     MD5 is what the publishers give. It finds every accidental change; no way is known to make another file with the MD5

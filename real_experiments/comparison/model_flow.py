@@ -42,7 +42,7 @@ def random_start(problem: ulpm.Problem, like: ulpm.State, seed: int) -> ulpm.Sta
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ModelFlow:
-    """A flow to be held beside a network, from ``state`` at the network's flow time ``starts_at``."""
+    """A flow to compare with a network, from ``state`` at the network's flow time ``starts_at``."""
 
     name: str
     problem: ulpm.Problem
