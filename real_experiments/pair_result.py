@@ -102,7 +102,7 @@ class PairResult:
         """The forecast of a flow at so many times the epoch E, or None if the training ended before."""
         for each in self.numbers.get("forecasts", {}).get(flow, {}).get(clock, []):
             if each["multiple"] == multiple:
-                return Forecast(**{**each, **{key: _known(each[key]) for key in ("measured", "forecast", "unchanged")}})
+                return _forecast(each)
         return None
 
     def factors(self, flow: str, clock: Clock, multiple: int, paper_only: bool) -> tuple[float, float]:
@@ -123,7 +123,7 @@ def _check(numbers: dict[str, Any]) -> None:
     for clocks in numbers["forecasts"].values():
         for forecasts in clocks.values():
             for each in forecasts:
-                Forecast(**{**each, **{key: _known(each[key]) for key in ("measured", "forecast", "unchanged")}})
+                _forecast(each)
     for entry in numbers["mobility_history"]:
         Mobility(**entry)
     for key in ("balancedness_gain", "model_means"):
@@ -133,6 +133,11 @@ def _check(numbers: dict[str, Any]) -> None:
 def read_results(out: Path) -> list[PairResult]:
     """Every network that ``out`` holds, in the order of names. Raises: OSError if one of them is damaged."""
     return [PairResult.read(path.parent) for path in sorted(out.glob(f"*-w*-seed*/{NUMBERS}"))]
+
+
+def _forecast(values: dict[str, Any]) -> Forecast:
+    """A forecast from its plain values."""
+    return Forecast(**{**values, **{key: _known(values[key]) for key in ("measured", "forecast", "unchanged")}})
 
 
 def _known(values: dict[str, float | None]) -> dict[str, float]:
