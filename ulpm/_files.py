@@ -1,11 +1,12 @@
-"""Files that are either the old version or the whole new one: written beside, flushed, then moved into place."""
+"""Files that are either the old version or the whole new one, and that are read as they were written or not at all."""
 
 import contextlib
+import hashlib
 import json
 import os
 import tempfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,30 +15,46 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from ulpm._special_files import is_special, write_through
+
+try:
+    import fcntl
+except ImportError:  # no such locks on Windows
+    fcntl = None  # type: ignore[assignment]
+
+# One entry, since safetensors writes several in no fixed order: the digest, a space, the metadata in JSON.
 _METADATA_KEY = "ulpm"
+# Files of earlier versions have JSON alone, in it a checksum of the tensors.
 _CHECKSUM = "checksum"
+_LONGEST_REASON = 200
 
 
 def replace_file(path: Path, write: Callable[[Path], object]) -> None:
     """Call ``write`` on a temporary file in the folder of ``path`` and move the result over ``path``.
 
+    A link is followed. What is no regular file, such as /dev/stdout, a device or a pipe, is written to instead.
+
     Raises: OSError with one sentence if it cannot be written; an earlier file at ``path`` is then untouched.
     """
     temporary = None
     try:
+        if is_special(path):
+            write_through(path, write)
+            return
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
+        target = Path(os.path.realpath(path))
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=target.parent)
         temporary = Path(name)
         os.close(handle)
         write(temporary)
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
+        temporary.replace(target)
+        _sync_folder(target.parent)
     except (OSError, safetensors.SafetensorError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        kept = "; the earlier version of it is untouched" if path.is_file() else ""
-        raise OSError(f"{path} could not be written ({reason}){kept}.") from error
+        kept = "; the earlier version of it is untouched" if path.is_file() and not is_special(path) else ""
+        raise OSError(f"{path} could not be written ({_words(error)}){kept}.") from error
     finally:
         if temporary is not None:
             with contextlib.suppress(OSError):
@@ -49,20 +66,87 @@ def write_text(path: Path, text: str) -> None:
     replace_file(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
-def read_text(path: Path) -> str:
-    """The text of ``path``. Raises: OSError with one sentence if it cannot be read."""
+def make_folder(path: Path) -> None:
+    """Make a folder, and those above it, unless it is there. Raises: OSError with one sentence if it cannot."""
     try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not text"
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(f"{path} could not be made a directory ({_words(error)}).") from error
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Within it, no other process that asks for the same lock has ``folder``.
+
+    The kernel frees the lock when the process dies, however it does, and no file is left. Where a file system has no
+    such locks, nothing is locked.
+
+    Raises: OSError with one sentence if another process has the folder, or it is not there.
+    """
+    if fcntl is None:
+        yield
+        return
+    try:
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise OSError(f"{folder} could not be opened as a directory ({_words(error)}).") from error
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise OSError(
+                f"another process is writing to {folder}: wait until it has ended, or give another directory."
+            ) from error
+        except OSError:
+            pass
+        yield
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def reading(path: Path, damaged: str = "it is damaged or truncated") -> Iterator[None]:
+    """Within it, whatever goes wrong with the contents of ``path`` is one OSError with the file's name.
+
+    Decoders raise nearly anything for damaged files: errors of zlib and of headers, RecursionError, MemoryError.
+    """
+    try:
+        yield
+    except Exception as error:
+        reason = "it is a directory" if path.is_dir() else _damage(error, damaged)
         raise OSError(f"{path} could not be read: {reason}.") from error
 
 
+@contextlib.contextmanager
+def understanding(path: Path, kind: str) -> Iterator[None]:
+    """Within it, contents of ``path`` that are intact but do not make a ``kind`` are one OSError that says so."""
+    try:
+        yield
+    except Exception as error:
+        raise OSError(f"{path} is {kind} of another version of ulpm ({_words(error)}).") from error
+
+
+def read_text(path: Path) -> str:
+    """The text of ``path``. Raises: OSError with one sentence if it cannot be read."""
+    with reading(path):
+        return path.read_text(encoding="utf-8")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in ``path``. Raises: OSError with one sentence if it cannot be read or is no object."""
+    with reading(path):
+        return _json_object(path.read_text(encoding="utf-8"))
+
+
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
-    """Write tensors and JSON metadata as one safetensors file. Raises: OSError as ``replace_file``."""
-    on_cpu = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    text = json.dumps({**metadata, _CHECKSUM: _checksum(on_cpu)}, allow_nan=False)
-    replace_file(path, lambda temporary: safetensors.torch.save_file(on_cpu, temporary, {_METADATA_KEY: text}))
+    """Write tensors and JSON metadata as one safetensors file, with a checksum over all of it.
+
+    Raises: OSError as ``replace_file``.
+    """
+    on_cpu = _separate(tensors)
+    text = json.dumps(dict(metadata), allow_nan=False)
+    header = {_METADATA_KEY: f"{_digest(text, on_cpu)} {text}"}
+    replace_file(path, lambda temporary: safetensors.torch.save_file(on_cpu, temporary, header))
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -70,20 +154,28 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
     Raises: OSError with one sentence if the file is missing, truncated, damaged or something else.
     """
-    try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            text = (file.metadata() or {}).get(_METADATA_KEY)
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-    except (OSError, safetensors.SafetensorError) as error:
-        missing = isinstance(error, FileNotFoundError)
-        reason = "there is no such file" if missing else f"it is damaged or truncated ({error})"
-        raise OSError(f"{path} could not be read: {reason}.") from error
-    if text is None:
+    with reading(path), safetensors.safe_open(path, framework="pt") as file:
+        header = file.metadata() or {}
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+    entry = header.get(_METADATA_KEY)
+    if entry is None:
         raise OSError(f"{path} is a safetensors file, but not one that ulpm wrote.")
-    metadata = json.loads(text)
-    if metadata.pop(_CHECKSUM, None) != _checksum(tensors):
+    with reading(path):
+        if entry.startswith("{"):
+            metadata = _json_object(entry)
+            intact = metadata.pop(_CHECKSUM, None) == _checksum_of_earlier_versions(tensors)
+        else:
+            digest, _, text = entry.partition(" ")
+            intact = digest == _digest(text, tensors)
+            metadata = _json_object(text) if intact else {}
+    if not intact:
         raise OSError(f"{path} is damaged: its checksum does not match its contents.")
     return tensors, metadata
+
+
+def text_digest(text: str) -> str:
+    """SHA-256 of a text: it finds every change."""
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def remove_leftovers(path: Path) -> None:
@@ -93,13 +185,77 @@ def remove_leftovers(path: Path) -> None:
             leftover.unlink()
 
 
-def _checksum(tensors: Mapping[str, Tensor]) -> int:
-    """CRC-32 of all contents: it finds damage, not forgery."""
+def _separate(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Contiguous tensors on the CPU of which no two share memory, copied only where they must be."""
+    separate: dict[str, Tensor] = {}
+    storages: set[int] = set()
+    for name, tensor in tensors.items():
+        own = tensor.detach().cpu().contiguous()
+        if own.untyped_storage().data_ptr() in storages:
+            own = own.clone()
+        storages.add(own.untyped_storage().data_ptr())
+        separate[name] = own
+    return separate
+
+
+def _digest(text: str, tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 of names, number formats, shapes, the metadata as text, and all numbers."""
+    names = sorted(tensors)
+    header = [[name, str(tensors[name].dtype), list(tensors[name].shape)] for name in names]
+    value = hashlib.sha256(json.dumps([header, text]).encode())
+    for name in names:
+        value.update(_bytes(tensors[name]))
+    return value.hexdigest()
+
+
+def _checksum_of_earlier_versions(tensors: Mapping[str, Tensor]) -> int:
+    """CRC-32 of names and numbers alone."""
     value = 0
     for name in sorted(tensors):
-        contents = tensors[name].contiguous().flatten().view(torch.uint8).numpy()
-        value = zlib.crc32(contents, zlib.crc32(name.encode(), value))  # type: ignore[arg-type]  # an array is a buffer
+        value = zlib.crc32(_bytes(tensors[name]), zlib.crc32(name.encode(), value))
     return value
+
+
+def _bytes(tensor: Tensor) -> memoryview:
+    return memoryview(tensor.contiguous().flatten().view(torch.uint8).numpy())  # type: ignore[arg-type]  # a buffer
+
+
+def _json_object(text: str) -> dict[str, Any]:
+    value = json.loads(text)
+    if not isinstance(value, dict):
+        raise ValueError(f"it holds a JSON {type(value).__name__} where an object is expected")
+    return value
+
+
+def _words(error: Exception) -> str:
+    """What the system says, or the error itself, on one line and not too long."""
+    words = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
+    return str(words)[:_LONGEST_REASON].removesuffix(".")
+
+
+def _damage(error: Exception, damaged: str) -> str:
+    """Why a file could not be read."""
+    if isinstance(error, FileNotFoundError):
+        return "there is no such file"
+    if isinstance(error, UnicodeDecodeError):
+        return "it is not text"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    if isinstance(error, RecursionError):
+        return f"{damaged} (nested too deep)"
+    if isinstance(error, MemoryError):
+        return f"{damaged}, or larger than the memory"
+    return f"{damaged} ({_words(error)})"
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename last through a loss of power, where the file system can."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def _umask() -> int:

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ulpm import _checks
 
-__all__ = ["ALONE", "Shard", "torchrun_shard"]
+__all__ = ["ALONE", "Place", "Shard", "torchrun_place", "torchrun_shard"]
 
 Result = TypeVar("Result")
 
@@ -133,6 +133,43 @@ class Shard:
 ALONE = Shard()
 
 
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """Which process this is, of those that torchrun started: number ``rank`` of ``count``, and of its machine's."""
+
+    rank: int = 0
+    count: int = 1
+    local_rank: int = 0
+    neighbours: int = 1
+
+    @property
+    def leads(self) -> bool:
+        """Whether this is the process that speaks."""
+        return self.rank == 0
+
+
+def torchrun_place() -> Place:
+    """The place that torchrun gave this process in its environment; one alone without WORLD_SIZE, whatever else is set.
+
+    A batch system, or a shell, may have left a RANK of its own there.
+
+    Raises: ValueError if what is there is no number of a process.
+    """
+    if (os.environ.get("WORLD_SIZE") or "1").strip() == "1":
+        return Place()
+    names = {"rank": "RANK", "count": "WORLD_SIZE", "local_rank": "LOCAL_RANK", "neighbours": "LOCAL_WORLD_SIZE"}
+    defaults = {"RANK": "", "WORLD_SIZE": "", "LOCAL_RANK": os.environ.get("RANK", "0"), "LOCAL_WORLD_SIZE": "1"}
+    texts = {field: os.environ.get(name, defaults[name]).strip() for field, name in names.items()}
+    if not all(text.isascii() and text.isdigit() for text in texts.values()) or int(texts["rank"]) >= int(
+        texts["count"]
+    ):
+        raise ValueError(
+            f"the environment has RANK={os.environ.get('RANK')!r} and WORLD_SIZE={os.environ.get('WORLD_SIZE')!r}, "
+            "which torchrun does not set so: unset both, or start with torchrun."
+        )
+    return Place(**{field: int(text) for field, text in texts.items()})
+
+
 @contextlib.contextmanager
 def _one_sentence() -> Iterator[None]:
     try:
@@ -158,11 +195,11 @@ def torchrun_shard(device: str) -> Iterator[Shard]:
 
     Raises: ValueError if the device is not there.
     """
-    count = int(os.environ.get("WORLD_SIZE", "1"))
-    if count == 1:
+    place = torchrun_place()
+    if place.count == 1:
         yield Shard(device=_checks.device(device))
         return
-    where = _checks.device(f"cuda:{os.environ['LOCAL_RANK']}" if device == "cuda" else device)
+    where = _checks.device(f"cuda:{place.local_rank}" if device == "cuda" else device)
     if where.type == "cuda":
         torch.cuda.set_device(where)
     if threading.current_thread() is threading.main_thread():
@@ -170,6 +207,6 @@ def torchrun_shard(device: str) -> Iterator[Shard]:
         signal.signal(signal.SIGTERM, _terminated)
     dist.init_process_group("nccl" if where.type == "cuda" else "gloo")
     try:
-        yield Shard(dist.get_rank(), count, int(os.environ.get("LOCAL_WORLD_SIZE", "1")), where)
+        yield Shard(dist.get_rank(), place.count, place.neighbours, where)
     finally:
         dist.destroy_process_group()

@@ -1,7 +1,9 @@
-"""A run as a directory: config.json first, checkpoints while it runs, then trajectory, table and figures."""
+"""A run as a directory: a checkpoint first and while it runs, config.json for people, then trajectory and figures."""
 
+import contextlib
+import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,22 @@ from ulpm.plotting import save_figures
 from ulpm.summary import markdown_table
 from ulpm.trajectory import Status, Trajectory
 
-__all__ = ["RunDirectory"]
+__all__ = ["Found", "RunDirectory"]
+
+_NOTE = "A note for people: a run goes on by what its checkpoint says."
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """What is in a directory: the arguments of its run, its result if it has one, and whether there is a checkpoint.
+
+    ``complaint`` is a sentence if config.json says something else than the run itself, else empty.
+    """
+
+    arguments: Mapping[str, Any]
+    result: Trajectory | None
+    has_checkpoint: bool
+    complaint: str = ""
 
 
 class RunDirectory:
@@ -22,41 +39,49 @@ class RunDirectory:
         self.checkpoint = path / "checkpoint.safetensors"
         self.trajectory = path / "trajectory.safetensors"
 
-    def begin(self, arguments: Mapping[str, Any], overwrite: bool) -> None:
-        """Write config.json and drop an older checkpoint.
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes from writing here. Raises: OSError if one does, or there is no such directory."""
+        with _files.locked(self.path):
+            yield
 
-        Raises: ValueError if a run is there already and may not be overwritten, OSError if nothing can be written.
+    @contextlib.contextmanager
+    def begun(self, overwrite: bool) -> Iterator[None]:
+        """The same for a new run, whose directory is made.
+
+        Raises: ValueError if a run is there already and may not be overwritten, OSError as ``locked``.
         """
-        if (self.config.exists() or self.trajectory.exists()) and not overwrite:
-            raise ValueError(
-                f"{self.path} already holds a run: give another --out, --overwrite it, or go on with `ulpm resume`."
-            )
-        # A checkpoint of other arguments must not outlive them.
-        self.checkpoint.unlink(missing_ok=True)
-        _files.write_text(self.config, json.dumps({"arguments": dict(arguments)}, indent=2) + "\n")
+        _files.make_folder(self.path)
+        with _files.locked(self.path):
+            files = (self.config, self.checkpoint, self.trajectory)
+            if any(file.exists() for file in files) and not overwrite:
+                raise ValueError(
+                    f"{self.path} already holds a run: give another --out, --overwrite it, or go on with `ulpm resume`."
+                )
+            yield
 
-    def arguments(self) -> dict[str, Any]:
-        """The arguments in config.json. Raises: OSError if it is not there or damaged."""
-        text = _files.read_text(self.config)
-        try:
-            arguments = json.loads(text)["arguments"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise OSError(f"{self.config} is damaged: it is not the configuration of a run.") from error
-        return dict(arguments)
+    def describe(self, arguments: Mapping[str, Any]) -> None:
+        """Write config.json. Raises: OSError if that is not possible."""
+        kept = json.loads(json.dumps(dict(arguments)))
+        note = {"note": _NOTE, "arguments": kept, "sha256": _digest(kept)}
+        _files.write_text(self.config, json.dumps(note, indent=2) + "\n")
 
-    def result(self) -> Trajectory | None:
-        """The trajectory, if it is there and came from the arguments in config.json."""
-        if not self.trajectory.exists():
-            return None
-        path = Trajectory.load(self.trajectory)
-        return path if path.config.get("arguments") == self.arguments() else None
+    def found(self) -> Found:
+        """What there is to go on with. The checkpoint says which run it is, else the result, else config.json.
 
-    def has_checkpoint(self) -> bool:
-        """Whether there is a checkpoint of the arguments in config.json. Raises: OSError if it is damaged."""
-        if not self.checkpoint.exists():
-            return False
-        _, metadata = _files.read_tensors(self.checkpoint)
-        return bool(metadata["config"].get("arguments") == self.arguments())
+        Raises: OSError if there is nothing, or what counts is damaged.
+        """
+        checkpoint = self._kept(self.checkpoint)
+        result = Trajectory.load(self.trajectory) if self.trajectory.exists() else None
+        if checkpoint is None and result is None:
+            return Found(self._noted(trusted=True), None, False)
+        config = checkpoint if checkpoint is not None else dict(result.config) if result is not None else {}
+        if result is not None and any(result.config.get(key) != config.get(key) for key in ("arguments", "versions")):
+            # That of an earlier run, which is being overwritten.
+            result = None
+        with _files.understanding(self.checkpoint if checkpoint is not None else self.trajectory, "a run"):
+            arguments = dict(config.get("arguments") or {})
+        return Found(arguments, result, checkpoint is not None, self._complaint(arguments))
 
     def finish(self, path: Trajectory, figures: bool = True) -> list[Path]:
         """Write trajectory, records.csv, results.md and figures; then the checkpoint has done its duty.
@@ -66,12 +91,50 @@ class RunDirectory:
         Returns: the files. Raises: OSError if one cannot be written.
         """
         path.save(self.trajectory)
+        return self.present(path, figures)
+
+    def present(self, path: Trajectory, figures: bool = True) -> list[Path]:
+        """``finish`` for a trajectory that is saved already."""
         table, results = self.path / "records.csv", self.path / "results.md"
         path.to_csv(table)
         _files.write_text(results, markdown_table({self.path.name: path}))
         drawn = save_figures(path, self.path) if figures else []
         if Status.STEP_LIMIT not in ([path.status] if isinstance(path.status, Status) else path.status):
             self.checkpoint.unlink(missing_ok=True)
-        for file in (self.checkpoint, self.trajectory, table, results, *drawn):
+        for file in (self.config, self.checkpoint, self.trajectory, table, results, *drawn):
             _files.remove_leftovers(file)
         return [self.trajectory, table, results, *drawn]
+
+    def _kept(self, file: Path) -> dict[str, Any] | None:
+        """What a checkpoint says of its run, if it is there."""
+        if not file.exists():
+            return None
+        _, metadata = _files.read_tensors(file)
+        with _files.understanding(file, "a checkpoint"):
+            return dict(metadata["config"])
+
+    def _noted(self, trusted: bool = False) -> dict[str, Any]:
+        """The arguments in config.json; if they are to be ``trusted``, as they were written."""
+        note = _files.read_json(self.config)
+        arguments = note.get("arguments")
+        if not isinstance(arguments, dict):
+            raise OSError(f"{self.config} is damaged: it is not the configuration of a run.")
+        if trusted and "sha256" in note and note["sha256"] != _digest(arguments):
+            raise OSError(
+                f"{self.config} was changed since it was written, and there is no checkpoint or result beside it: "
+                "begin again with `ulpm flow`."
+            )
+        return arguments
+
+    def _complaint(self, arguments: Mapping[str, Any]) -> str:
+        counts = f"what the run itself has saved counts, not {self.config}"
+        try:
+            noted = self._noted()
+        except OSError:
+            return f"config.json is missing or damaged: {counts}."
+        other = sorted(name for name in {*noted, *arguments} if noted.get(name) != arguments.get(name))
+        return f"config.json says something else about {', '.join(other)}: {counts}." if other else ""
+
+
+def _digest(arguments: Mapping[str, Any]) -> str:
+    return _files.text_digest(json.dumps(arguments, sort_keys=True))

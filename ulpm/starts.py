@@ -1,5 +1,6 @@
 """Starts by name, as the command line has them: class counts in short form, and files of features."""
 
+import io
 import zipfile
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import safetensors
 import torch
 from torch import Tensor
 
+from ulpm import _files
 from ulpm.problem import Problem, State, from_features
 from ulpm.sample import fashion_mnist_sample
 
@@ -38,24 +40,32 @@ def read_features(path: Path) -> tuple[Tensor, Tensor, Tensor | None]:
     """
     if path.suffix not in (".npz", ".safetensors"):
         raise ValueError(f"{path} must end in .npz or .safetensors, or be the word {SAMPLE}.")
-    try:
-        if path.suffix == ".npz":
-            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-                found = {name: file[name] for name in _ARRAYS if name in file.files}
-            # torch knows the machine's byte order only.
-            arrays = {name: torch.from_numpy(a.astype(a.dtype.newbyteorder("="))) for name, a in found.items()}
-        else:
-            with safetensors.safe_open(path, framework="pt") as file:
-                arrays = {name: file.get_tensor(name) for name in _ARRAYS if name in file.keys()}  # noqa: SIM118
-    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, safetensors.SafetensorError) as error:
-        reason = (
-            "there is no such file" if isinstance(error, FileNotFoundError) else f"damaged or unsupported ({error})"
-        )
-        raise OSError(f"{path} could not be read: {reason}.") from error
+    with _files.reading(path, "damaged or unsupported"):
+        arrays = _npz_arrays(path) if path.suffix == ".npz" else _safetensors_arrays(path)
     missing = [name for name in ("features", "labels") if name not in arrays]
     if missing:
         raise ValueError(f"{path} must hold the arrays features [N, d] and labels [N], but {missing[0]} is missing.")
     return arrays["features"], arrays["labels"], arrays.get("classifier")
+
+
+def _npz_arrays(path: Path) -> dict[str, Tensor]:
+    arrays = {}
+    with zipfile.ZipFile(path) as archive:
+        # Of every member to its end: a damaged header would else name fewer numbers, or another array, unnoticed.
+        damaged = archive.testzip()
+        if damaged is not None:
+            raise ValueError(f"{damaged} in it is not what was written")
+        for name in _ARRAYS:
+            if f"{name}.npy" in archive.namelist():
+                array = np.lib.format.read_array(io.BytesIO(archive.read(f"{name}.npy")), allow_pickle=False)
+                # torch knows the machine's byte order only.
+                arrays[name] = torch.from_numpy(array.astype(array.dtype.newbyteorder("=")))
+    return arrays
+
+
+def _safetensors_arrays(path: Path) -> dict[str, Tensor]:
+    with safetensors.safe_open(path, framework="pt") as file:
+        return {name: file.get_tensor(name) for name in _ARRAYS if name in file.keys()}  # noqa: SIM118
 
 
 def start_from_features(

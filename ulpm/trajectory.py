@@ -178,25 +178,33 @@ class Trajectory:
         tensors, metadata = _files.read_tensors(Path(path))
         if metadata.get("kind") != "trajectory":
             raise OSError(f"{path} holds a {metadata.get('kind')}, not a trajectory.")
+        with _files.understanding(Path(path), "a trajectory"):
+            return cls._restored(tensors, metadata)
 
+    @classmethod
+    def _restored(cls, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> "Trajectory":
         def group(prefix: str) -> dict[str, Tensor]:
             return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
         status = tuple(Status[name] for name in metadata["status"])
         snapshots, certificate = group("snapshots."), group("certificate.")
         problem = Problem(metadata["class_counts"], metadata["feature_dim"])
-        return cls(
+        path = cls(
             problem=problem,
             **{name: tensors[name] for name in _SERIES},
             metrics={name: tensors[f"metrics.{name}"] for name in metadata["metrics"]},
             invariant_drift=group("invariant_drift."),
             status=status[0] if tensors["log_time"].ndim == 1 else status,
-            stats=metadata["stats"],
-            final_state=State(**group("final_state.")),
-            config=metadata["config"],
+            stats=dict(metadata["stats"]),
+            final_state=problem.check(State(**group("final_state."))),
+            config=dict(metadata["config"]),
             snapshots=Snapshots(**snapshots) if snapshots else None,
             certificate=Certificate.of(problem, **certificate) if certificate else None,
         )
+        for name, column in path.columns().items():
+            if column.dtype != torch.float64 or column.shape != path.log_time.shape:
+                raise ValueError(f"{name} is {column.dtype} of shape {list(column.shape)}")
+        return path
 
     def to_csv(self, file: str | os.PathLike[str] | io.TextIOBase) -> None:
         """Write a table with a row a record (and replica): columns record, replica if there are any, then ``columns``.

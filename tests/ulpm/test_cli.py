@@ -143,15 +143,6 @@ def test_an_existing_run_is_kept_unless_overwriting_is_asked_for_and_succeeds(
     assert (run / "trajectory.safetensors").read_bytes() != before["trajectory.safetensors"]
 
 
-def test_a_result_of_other_arguments_is_not_taken_for_this_run(run: Path, tmp_path: Path) -> None:
-    # As if a run with --overwrite and another seed had been killed before its first checkpoint.
-    config = json.loads((run / "config.json").read_text())
-    config["arguments"]["seed"] = 9
-    (run / "config.json").write_text(json.dumps(config))
-    assert main(["resume", str(run), "--no-progress"]) == 0
-    assert ulpm.Trajectory.load(run / "trajectory.safetensors").config["arguments"]["seed"] == 9
-
-
 def test_mistakes_do_not_cost_a_checkpoint(run: Path) -> None:
     (run / "checkpoint.safetensors").write_bytes(b"precious")
     for mistake in (["--checkpoint-seconds", "0"], ["--rtol", "0"], ["--device", "meta"], ["--records", "1"]):
@@ -162,20 +153,6 @@ def test_mistakes_do_not_cost_a_checkpoint(run: Path) -> None:
 def test_a_trajectory_without_a_configuration_is_not_overwritten_either(run: Path) -> None:
     (run / "config.json").unlink()
     assert main([*SMALL, *QUIET, "--out", str(run)]) == 1
-
-
-def test_a_checkpoint_of_other_arguments_is_not_resumed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out = tmp_path / "a"
-    assert main([*SMALL, *QUIET, "--max-steps", "3", "--out", str(out)]) == 1
-    assert (out / "checkpoint.safetensors").exists()
-    config = json.loads((out / "config.json").read_text())
-    config["arguments"].update(seed=9, max_steps=1000)
-    (out / "config.json").write_text(json.dumps(config))
-    assert main(["resume", str(out), "--no-progress"]) == 0
-    assert "starting again from config.json" in capsys.readouterr().out
-    assert main([*SMALL, *QUIET, "--seed", "9", "--max-steps", "1000", "--out", str(tmp_path / "b")]) == 0
-    files = [folder / "records.csv" for folder in (out, tmp_path / "b")]
-    assert files[0].read_text() == files[1].read_text()
 
 
 def test_a_run_out_of_steps_goes_on_when_given_more(tmp_path: Path) -> None:
@@ -189,12 +166,6 @@ def test_a_run_out_of_steps_goes_on_when_given_more(tmp_path: Path) -> None:
 def test_names_with_brackets_are_printed_as_they_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*SMALL, *QUIET, "--out", str(tmp_path / "y[red]z[")]) == 0
     assert "y[red]z[" in capsys.readouterr().out
-
-
-def test_a_configuration_with_other_arguments_gets_one_sentence(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (run / "config.json").write_text('{"arguments": {"foo": 1}}')
-    assert main(["resume", str(run)]) == 1
-    assert "it is not the configuration of a run" in capsys.readouterr().err
 
 
 def test_a_run_that_does_not_reach_its_end_is_saved_and_exits_with_1(
@@ -248,7 +219,7 @@ def test_missing_or_damaged_runs_get_one_sentence(
     command: str, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([command, str(tmp_path / "nowhere")]) == 1
-    file = run / ("config.json" if command == "resume" else "trajectory.safetensors")
+    file = run / "trajectory.safetensors"
     file.write_bytes(file.read_bytes()[:20])
     assert main([command, str(run)]) == 1
     errors = capsys.readouterr().err.splitlines()

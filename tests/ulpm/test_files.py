@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import pytest
@@ -99,3 +100,56 @@ def test_when_the_system_refuses_more_bytes_the_earlier_file_survives(tmp_path: 
     assert message.endswith("the earlier version of it is untouched.")
     assert _files.read_tensors(path)[1] == {"version": 1}
     assert [file.name for file in tmp_path.iterdir()] == ["x.safetensors"]
+
+
+def saved(path: Path, edit: str = "") -> Path:
+    """A file with metadata; ``edit`` replaces text in its header by other text of the same length: "old->new"."""
+    _files.write_tensors(path, {"a": torch.ones(4, dtype=torch.float64)}, {"steps": 120, "name": "x"})
+    if edit:
+        old, new = edit.encode().split(b"->")
+        content = path.read_bytes()
+        assert content.count(old) == 1
+        path.write_bytes(content.replace(old, new))
+    return path
+
+
+@pytest.mark.parametrize("edit", ["120->121", "F64->I64", '"a":->"b":', "name->mame", "[4]->[2]"])
+def test_a_change_of_the_header_is_found_as_one_of_the_numbers_is(tmp_path: Path, edit: str) -> None:
+    with pytest.raises(OSError, match=r"x.safetensors (is damaged: its checksum|could not be read: it is damaged)"):
+        _files.read_tensors(saved(tmp_path / "x.safetensors", edit))
+
+
+def test_a_file_with_the_checksum_of_earlier_versions_is_held_against_that(tmp_path: Path) -> None:
+    import safetensors.torch
+
+    tensors, file = {"a": torch.arange(3.0)}, tmp_path / "x.safetensors"
+    checksum = zlib.crc32(tensors["a"].numpy().tobytes(), zlib.crc32(b"a"))
+    for said, good in ((checksum, True), (checksum + 1, False), (None, False)):
+        metadata = json.dumps({"kind": "x", "checksum": said})
+        safetensors.torch.save_file(tensors, file, {"ulpm": metadata})
+        if good:
+            assert _files.read_tensors(file)[1] == {"kind": "x"}
+        else:
+            with pytest.raises(OSError, match="its checksum does not match"):
+                _files.read_tensors(file)
+
+
+@pytest.mark.parametrize("text", ['{"a":' * 10**5, '{"a": 1', "{", '{"a": ' + "9" * 5000 + "}"])
+def test_metadata_that_are_no_object_are_refused_with_one_sentence(tmp_path: Path, text: str) -> None:
+    import safetensors.torch
+
+    file = tmp_path / "x.safetensors"
+    safetensors.torch.save_file({}, file, {"ulpm": text})
+    (tmp_path / "x.json").write_text(text)
+    for read, path in ((_files.read_tensors, file), (_files.read_json, tmp_path / "x.json")):
+        with pytest.raises(OSError, match=rf"{path.name} could not be read: it is damaged or truncated") as caught:
+            read(path)
+        assert "\n" not in str(caught.value)
+
+
+def test_tensors_that_share_memory_are_saved_each_by_itself(tmp_path: Path) -> None:
+    whole = torch.arange(6.0)
+    _files.write_tensors(tmp_path / "x", {"a": whole, "b": whole[2:4], "c": whole.view(2, 3).mT}, {})
+    read, _ = _files.read_tensors(tmp_path / "x")
+    assert torch.equal(read["b"], whole[2:4])
+    assert torch.equal(read["c"], whole.view(2, 3).mT)

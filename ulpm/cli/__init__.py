@@ -1,6 +1,5 @@
 """The command line: ``ulpm flow | resume | plot | table | certify | demo``."""
 
-import sys
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -8,8 +7,9 @@ import tyro
 
 from ulpm.cli.demo import Demo
 from ulpm.cli.flow import Flow, Resume
-from ulpm.cli.output import leads
+from ulpm.cli.output import complain, leads, unsaid
 from ulpm.cli.results import Certify, Plot, Table
+from ulpm.flow.interrupt import signals_as_interrupts
 
 __all__ = ["main"]
 
@@ -24,7 +24,10 @@ Command = (
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command. Returns: the exit status, 0 if all went well, 1 with one sentence on standard error otherwise."""
+    """Run a command. Returns: the exit status, 0 if all went well, 1 with one sentence on standard error otherwise.
+
+    After SIGINT, SIGTERM or SIGHUP it is 128 + the number of the signal.
+    """
     command = tyro.cli(
         Command,
         prog="ulpm",
@@ -33,22 +36,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
         config=(tyro.conf.OmitSubcommandPrefixes,),
     )
     try:
-        return int(command.run())
+        with signals_as_interrupts():
+            status = int(command.run())
+        failure = unsaid()
+        if failure is not None:
+            complain(f"standard output could not be written ({failure.strerror}).")
+        return status if failure is None else 1
     except ConnectionError as error:
-        print(f"ulpm: {error} `ulpm resume` goes on with a flow from its last checkpoint.", file=sys.stderr)
+        complain(f"{error} `ulpm resume` goes on with a flow from its last checkpoint.")
         return 1
-    except (ValueError, TypeError, OSError) as error:
-        # What is wrong with the arguments, every process sees.
-        if leads():
-            print(f"ulpm: {error}", file=sys.stderr)
+    except (ValueError, TypeError, OSError, ImportError, OverflowError, RecursionError) as error:
+        _complain_once(_sentence(error))
         return 1
     except (MemoryError, RuntimeError) as error:
         # torch has no class of its own for what does not fit.
         if not isinstance(error, MemoryError) and "alloc" not in str(error):
             raise
-        print("ulpm: there is not enough memory for a run of this size.", file=sys.stderr)
+        complain("there is not enough memory for a run of this size.")
         return 1
-    except KeyboardInterrupt:
-        if leads():
-            print("ulpm: interrupted; `ulpm resume` goes on with a flow from its last checkpoint.", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as error:
+        _complain_once("interrupted; `ulpm resume` goes on with a flow from its last checkpoint.")
+        return getattr(error, "exit_status", 130)
+
+
+def _complain_once(sentence: str) -> None:
+    """What is wrong with the arguments, every process sees."""
+    if leads():
+        complain(sentence)
+
+
+def _sentence(error: Exception) -> str:
+    """The error in one line; the system's own errors with the name of their file."""
+    if isinstance(error, OSError) and error.strerror is not None:
+        return f"{error.filename or 'a file'} could not be used ({error.strerror})."
+    return " ".join(str(error).split()) or f"{type(error).__name__}."

@@ -1,8 +1,11 @@
 """``ulpm flow`` and ``ulpm resume``: simulate, save, and go on with what was interrupted."""
 
+import contextlib
 import dataclasses
 import math
 import time
+import typing
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,7 +17,7 @@ from ulpm.cli.output import say, write_json
 from ulpm.distributed import Shard, torchrun_shard
 from ulpm.flow import FlowRun, resume_flow
 from ulpm.problem import Problem, State
-from ulpm.runs import RunDirectory
+from ulpm.runs import Found, RunDirectory
 from ulpm.starts import SAMPLE, parse_class_counts, start_from_features
 from ulpm.summary import summarise
 from ulpm.trajectory import Trajectory
@@ -79,11 +82,17 @@ class Flow:
             return self._run(shard)
 
     def _run(self, shard: Shard) -> int:
-        directory = RunDirectory(self.out)
+        began, directory = time.monotonic(), RunDirectory(self.out)
+        run = self._prepared(shard)
+        with contextlib.ExitStack() as held:
+            # Only now, when every argument has been accepted, may anything be written.
+            shard.together(lambda: held.enter_context(directory.begun(self.overwrite)) if shard.leads else None)
+            return self._finish(run, directory, shard, began)
+
+    def _prepared(self, shard: Shard) -> FlowRun:
         _checks.real("--checkpoint-seconds", self.checkpoint_seconds, above=0)
         problem, state = self._start(shard.device)
-        began = time.monotonic()
-        run = FlowRun.prepare(
+        return FlowRun.prepare(
             problem,
             state,
             log_time=self.log_time,
@@ -96,12 +105,16 @@ class Flow:
             config={"arguments": self._arguments()},
             shard=shard,
         )
-        # Only now, when every argument has been accepted, may anything be written.
-        shard.together(lambda: directory.begin(self._arguments(), self.overwrite) if shard.leads else None)
+
+    def _finish(self, run: FlowRun, directory: RunDirectory, shard: Shard, began: float) -> int:
+        # First of all the start itself, in place of a checkpoint of other arguments: by it the run can be resumed.
+        run.save(directory.checkpoint)
+        shard.together(lambda: directory.describe(self._arguments()) if shard.leads else None)
         path = run.finish(self.progress, directory.checkpoint, self.checkpoint_seconds)
         if not shard.leads:
             return 0 if path.finished else 1
-        return _report(directory, path, time.monotonic() - began, self.figures, self.json)
+        files = directory.finish(path, self.figures)
+        return _report(directory, path, files, time.monotonic() - began, self.json)
 
     def _arguments(self) -> dict[str, Any]:
         """What decides the numbers, as config.json keeps it."""
@@ -147,19 +160,31 @@ class Resume:
     """Write the result here in JSON."""
 
     def run(self) -> int:
-        arguments = RunDirectory(self.run_directory).arguments()
-        with torchrun_shard(self.device or arguments.get("device", "cpu")) as shard:
-            return self._run(arguments, shard)
+        found = RunDirectory(self.run_directory).found()
+        with torchrun_shard(self.device or str(found.arguments.get("device", "cpu"))) as shard:
+            return self._run(shard)
 
-    def _run(self, arguments: dict[str, Any], shard: Shard) -> int:
-        directory = RunDirectory(self.run_directory)
-        finished = directory.result()
-        more = self.max_steps is not None and finished is not None and not finished.finished
-        began = time.monotonic()
-        if finished is not None and not (more and directory.has_checkpoint()):
-            say(f"{self.run_directory} has ended: nothing to resume.")
-            path = finished
-        elif directory.has_checkpoint():
+    def _run(self, shard: Shard) -> int:
+        began, directory = time.monotonic(), RunDirectory(self.run_directory)
+        _checks.real("--checkpoint-seconds", self.checkpoint_seconds, above=0)
+        with contextlib.ExitStack() as held:
+            shard.together(lambda: held.enter_context(directory.locked()) if shard.leads else None)
+            # Not before: another process may have ended the run in the meantime.
+            found = directory.found()
+            if found.complaint:
+                say(found.complaint)
+            figures = bool(found.arguments.get("figures", True))
+            more = self.max_steps is not None and found.result is not None and not found.result.finished
+            if found.result is not None and not (more and found.has_checkpoint):
+                say(f"{self.run_directory} has ended: nothing to resume.")
+                if not shard.leads:
+                    return 0 if found.result.finished else 1
+                files = directory.present(found.result, figures)
+                return _report(directory, found.result, files, time.monotonic() - began, self.json)
+            if not found.has_checkpoint:
+                say("There is no checkpoint yet: starting again from config.json.")
+                again = self._again(directory, found)
+                return again._finish(again._prepared(shard), directory, shard, began)
             path = resume_flow(
                 directory.checkpoint,
                 progress=self.progress,
@@ -168,28 +193,40 @@ class Resume:
                 max_steps=self.max_steps,
                 shard=shard,
             )
-        else:
-            say("There is no checkpoint yet: starting again from config.json.")
-            own: dict[str, Any] = {
-                "progress": self.progress,
-                "checkpoint_seconds": self.checkpoint_seconds,
-                "json": self.json,
-            }
-            own |= {"device": self.device} if self.device else {}
-            own |= {"max_steps": self.max_steps} if self.max_steps else {}
-            try:
-                again = Flow(out=self.run_directory, overwrite=True, **(arguments | own))
-            except TypeError as error:
-                raise OSError(f"{directory.config} is damaged: it is not the configuration of a run.") from error
-            return again._run(shard)
-        if not shard.leads:
-            return 0 if path.finished else 1
-        return _report(directory, path, time.monotonic() - began, arguments["figures"], self.json)
+            if not shard.leads:
+                return 0 if path.finished else 1
+            files = directory.finish(path, figures)
+            return _report(directory, path, files, time.monotonic() - began, self.json)
+
+    def _again(self, directory: RunDirectory, found: Found) -> Flow:
+        """The command that was given, with the options that were given to this one."""
+        own: dict[str, Any] = {
+            "progress": self.progress,
+            "checkpoint_seconds": self.checkpoint_seconds,
+            "json": self.json,
+        }
+        own |= {"device": self.device} if self.device else {}
+        own |= {"max_steps": self.max_steps} if self.max_steps else {}
+        if not _of_flow(found.arguments):
+            raise OSError(f"{directory.config} is damaged: it is not the configuration of a run.")
+        return Flow(out=self.run_directory, **(dict(found.arguments) | own))
 
 
-def _report(directory: RunDirectory, path: Trajectory, seconds: float, figures: bool, json_file: Path | None) -> int:
-    """Save and print what came out. Exit status 1 if the requested end was not reached."""
-    files = directory.finish(path, figures)
+def _of_flow(arguments: Mapping[str, Any]) -> bool:
+    """Whether these are options of ``ulpm flow``, with values of their types."""
+    hints = typing.get_type_hints(Flow) | {"dtype": str}
+    return all(
+        name in hints
+        and (isinstance(value, hints[name]) or (isinstance(value, int) and isinstance(0.0, hints[name])))
+        and (not isinstance(value, bool) or hints[name] is bool)
+        for name, value in arguments.items()
+    )
+
+
+def _report(
+    directory: RunDirectory, path: Trajectory, files: list[Path], seconds: float, json_file: Path | None
+) -> int:
+    """Print what came out. Exit status 1 if the requested end was not reached."""
     result = summarise(path)
     write_json(json_file, result | {"seconds": seconds, "files": [str(file) for file in files]})
     for status in dict.fromkeys(result["status"]):

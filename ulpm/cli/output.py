@@ -1,16 +1,21 @@
 """What commands say: on the terminal, by the leading process alone, and in files for machines."""
 
+import contextlib
 import json
 import os
+import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.markdown import Markdown
 
 from ulpm import _files
+from ulpm.distributed import torchrun_place
 
-__all__ = ["leads", "say", "show", "write_json"]
+__all__ = ["complain", "leads", "say", "show", "unsaid", "write_json"]
+
+_failures: list[OSError] = []
 
 
 def write_json(path: Path | None, result: Any) -> None:
@@ -21,17 +26,61 @@ def write_json(path: Path | None, result: Any) -> None:
 
 def show(table: str) -> None:
     """A Markdown table."""
-    console = Console()
     # Piped on, the Markdown itself is of more use than a picture of it.
-    console.print(Markdown(table)) if console.is_terminal else say(table)
-
-
-def leads() -> bool:
-    """Whether this is the process that speaks, of those that torchrun started."""
-    return os.environ.get("RANK", "0") == "0"
+    if sys.stdout is not None and sys.stdout.isatty():
+        _print(Markdown(table))
+    else:
+        say(table)
 
 
 def say(text: str) -> None:
     """A line, as it is."""
-    if leads():
-        Console(soft_wrap=True, highlight=False).print(text, markup=False)
+    _print(text)
+
+
+def leads() -> bool:
+    """Whether this is the process that speaks, of those that torchrun started."""
+    try:
+        return torchrun_place().leads
+    except ValueError:
+        return True
+
+
+def complain(sentence: str) -> None:
+    """A sentence on standard error; where that cannot be written either, there is nobody to tell."""
+    stream = sys.stderr
+    if stream is not None:
+        with contextlib.suppress(OSError, ValueError):
+            print(_speakable(f"ulpm: {sentence}", stream), file=stream, flush=True)
+
+
+def unsaid() -> OSError | None:
+    """Why something could not be printed, if so; asked once. That nobody reads on, as after `| head`, is no reason."""
+    failure = next((error for error in _failures if not isinstance(error, BrokenPipeError)), None)
+    _failures.clear()
+    return failure
+
+
+def _print(what: str | Markdown) -> None:
+    """Print, or remember why not: a run is not to end for what it cannot say."""
+    if not leads() or sys.stdout is None or _failures:
+        return
+    try:
+        if isinstance(what, Markdown):
+            Console().print(what)
+        else:
+            print(_speakable(what, sys.stdout))
+        sys.stdout.flush()
+    except OSError as error:
+        _failures.append(error)
+        # What is left in the buffer would be tried again, and complained about, at the very end.
+        with contextlib.suppress(OSError, ValueError):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, sys.stdout.fileno())
+            os.close(nowhere)
+
+
+def _speakable(text: str, stream: TextIO) -> str:
+    """``text`` with a question mark for what the encoding of ``stream`` lacks."""
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    return text.encode(encoding, "replace").decode(encoding)

@@ -73,15 +73,15 @@ def read_checkpoint(
     tensors, metadata = _files.read_tensors(path)
     if metadata.get("kind") != "checkpoint":
         raise OSError(f"{path} holds a {metadata.get('kind')}, not a checkpoint.")
-    config = metadata["config"]
-    where = shard.device if shard.count > 1 else _checks.device(device or config["device"])
+    with _files.understanding(path, "a checkpoint"):
+        config = dict(metadata["config"])
+        name, replicas, samples = device or config["device"], len(metadata["status"]), sum(metadata["class_counts"])
+    where = shard.device if shard.count > 1 else _checks.device(name)
     config["device"] = str(where)
-    try:
-        sweep, columns = shared_out(shard, len(metadata["status"]), sum(metadata["class_counts"]))
+    sweep, columns = shared_out(shard, replicas, samples)
+    with _files.understanding(path, "a checkpoint"):
         loop = _restored(tensors, metadata, where, columns)
         return own_replicas(loop, sweep) if sweep.count > 1 else loop, config, sweep
-    except (KeyError, TypeError, AttributeError) as error:
-        raise OSError(f"{path} is a checkpoint of another version of ulpm ({error}).") from error
 
 
 def _restored(tensors: dict[str, Tensor], metadata: dict[str, Any], where: torch.device, shard: Shard) -> FlowLoop:

@@ -1,4 +1,4 @@
-"""Ctrl-C between steps, never inside one: a run that is interrupted leaves a state that can be resumed."""
+"""Signals that end a program, between steps and never inside one: a run that is stopped leaves a state to resume."""
 
 import contextlib
 import signal
@@ -6,29 +6,72 @@ import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
 
-__all__ = ["deferred_interrupt"]
+__all__ = ["Interrupted", "deferred_interrupt", "signals_as_interrupts"]
+
+# Of SIGTERM and SIGHUP, which a batch system or a closed terminal sends; Windows has no SIGHUP.
+_OTHERS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
+
+class Interrupted(KeyboardInterrupt):
+    """A KeyboardInterrupt that knows its signal. ``exit_status`` is 128 + its number, as shells count."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"signal {number}")
+        self.exit_status = 128 + number
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise Interrupted(number)
+
+
+@contextlib.contextmanager
+def signals_as_interrupts() -> Iterator[None]:
+    """Within it SIGTERM and SIGHUP raise ``Interrupted``, wherever the program is.
+
+    Signals that are ignored, as under nohup, or that somebody else handles stay as they are; so do all outside the main
+    thread.
+    """
+    with _handled(_interrupt, [number for number in _OTHERS if _free(number)]):
+        yield
 
 
 @contextlib.contextmanager
 def deferred_interrupt() -> Iterator[Callable[[], bool]]:
-    """Within it, the first SIGINT only makes the yielded function return True; the second one is KeyboardInterrupt.
+    """Within it, the first SIGINT, SIGTERM or SIGHUP only makes the yielded function return True.
 
-    Signals belong to the main thread: in any other the function returns False and nothing is changed.
+    The second one raises ``Interrupted``, and so does leaving by a KeyboardInterrupt after the first. SIGTERM and
+    SIGHUP that are ignored, as under nohup, or that somebody else handles stay as they are. Signals belong to the main
+    thread: in any other the function returns False and nothing is changed.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: False
-        return
-    received = False
-    previous = signal.getsignal(signal.SIGINT)
+    received: list[int] = []
 
     def remember(number: int, frame: FrameType | None) -> None:
-        nonlocal received
         if received:
-            raise KeyboardInterrupt
-        received = True
+            raise Interrupted(number)
+        received.append(number)
 
-    signal.signal(signal.SIGINT, remember)
+    with _handled(remember, [signal.SIGINT, *(number for number in _OTHERS if _free(number))]):
+        try:
+            yield lambda: bool(received)
+        except KeyboardInterrupt as error:
+            if received and not isinstance(error, Interrupted):
+                raise Interrupted(received[0]) from error
+            raise
+
+
+def _free(number: int) -> bool:
+    """Whether nobody but the system, or this module, has a say about a signal."""
+    return signal.getsignal(number) in (signal.SIG_DFL, _interrupt)
+
+
+@contextlib.contextmanager
+def _handled(handler: Callable[[int, FrameType | None], None], numbers: list[int]) -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = {number: signal.signal(number, handler) for number in numbers}
     try:
-        yield lambda: received
+        yield
     finally:
-        signal.signal(signal.SIGINT, previous)
+        for number, before in previous.items():
+            signal.signal(number, before)

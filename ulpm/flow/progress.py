@@ -1,9 +1,12 @@
 """A progress bar for long runs: the fraction done, log10 t and nc1 of the slowest replica."""
 
 import contextlib
+import io
 import math
+import sys
 import time
 from collections.abc import Iterator
+from typing import TextIO, cast
 
 import torch
 from rich.console import Console
@@ -40,6 +43,31 @@ class ProgressBar:
         )
 
 
+class _Unfailing(io.TextIOBase):
+    """A stream in whose place a full disk or a closed pipe would end the run: what cannot be shown is not shown."""
+
+    def __init__(self, stream: TextIO | None) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError, ValueError):
+            if self._stream is not None:
+                self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            if self._stream is not None:
+                self._stream.flush()
+
+    def isatty(self) -> bool:
+        return self._stream is not None and self._stream.isatty()
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        return getattr(self._stream, "encoding", None) or "utf-8"
+
+
 @contextlib.contextmanager
 def progress_bar(show: bool) -> Iterator[ProgressBar | None]:
     """A bar on standard error, or None."""
@@ -54,5 +82,5 @@ def progress_bar(show: bool) -> Iterator[ProgressBar | None]:
         TextColumn("nc1 = {task.fields[nc1]}"),
         TimeRemainingColumn(compact=True),
     )
-    with Progress(*columns, console=Console(stderr=True)) as bar:
+    with Progress(*columns, console=Console(file=cast(TextIO, _Unfailing(sys.stderr)))) as bar:
         yield ProgressBar(bar)

@@ -198,6 +198,15 @@ class FlowRun:
         stats = {name: count for name, count in loop.counts.items() if name != "attempts"}
         return loop.recorder.trajectory(loop.system.problem, W, H, loop.status, stats, self.config)
 
+    def save(self, checkpoint: Path) -> None:
+        """Replace ``checkpoint`` by the present state of the run; every process takes part.
+
+        Raises: OSError with one sentence if that is not possible.
+        """
+        whole = self._whole()
+        if self.sweep.leads:
+            write_checkpoint(checkpoint, whole, self.config)
+
     def _whole(self) -> FlowLoop:
         """The loop with all replicas, wherever they are."""
         return self.loop if self.sweep.count == 1 else join_replicas(self.loop, self.sweep)
@@ -217,9 +226,7 @@ class FlowRun:
             # What a clock or a person says, all processes must be told.
             stop, late, going, out_of_steps = together.any(interrupted(), late, self._going, out_of_steps)
             if checkpoint is not None and (stop or (late and going) or (out_of_steps and not going)):
-                whole = self._whole()
-                if self.sweep.leads:
-                    write_checkpoint(checkpoint, whole, self.config)
+                self.save(checkpoint)
                 due = time.monotonic() + seconds
             if stop:
                 raise KeyboardInterrupt
