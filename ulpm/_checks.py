@@ -14,6 +14,7 @@ def floating(name: str, value: object) -> Tensor:
     """
     if not isinstance(value, Tensor):
         raise TypeError(f"{name} must be a torch tensor, but a {type(value).__name__} was given: use torch.as_tensor.")
+    _has_numbers(name, value)
     if value.dtype not in (torch.float32, torch.float64):
         raise TypeError(
             f"{name} must have dtype float32 or float64, but it has {_dtype_name(value)}: convert it to float64 first."
@@ -46,6 +47,7 @@ def labels(name: str, value: object, num_samples: int, num_classes: int) -> Tens
     if not isinstance(value, Tensor) or value.is_floating_point() or value.is_complex() or value.dtype == torch.bool:
         got = _dtype_name(value) if isinstance(value, Tensor) else type(value).__name__
         raise TypeError(f"{name} must be a tensor of integers, but it is {got}: convert it with .long().")
+    _has_numbers(name, value)
     if value.shape != (num_samples,):
         raise ValueError(f"{name} must have shape [{num_samples}], one label a sample, but it is {list(value.shape)}.")
     value = value.long()
@@ -78,7 +80,10 @@ def real(
     """
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{name} must be a number, but {value!r} was given.")
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
     if not (math.isfinite(number) and minimum <= number and above < number < below):
         bounds = [f"at least {minimum:g}"] * (minimum > -math.inf)
         bounds += [f"above {above:g}"] * (above > -math.inf) + [f"below {below:g}"] * (below < math.inf)
@@ -96,9 +101,17 @@ def device(name: str) -> torch.device:
         if found.type not in ("cpu", "cuda"):
             raise NotImplementedError
         torch.empty(0, device=found)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+    except (RuntimeError, AssertionError, NotImplementedError, TypeError, ValueError) as error:
         raise ValueError(f"device {name!r} is not available here: use 'cpu', or 'cuda' on one with a GPU.") from error
     return found
+
+
+def _has_numbers(name: str, value: Tensor) -> None:
+    """Raises: TypeError for a sparse tensor or one without numbers."""
+    if value.layout is not torch.strided:
+        raise TypeError(f"{name} must be a dense tensor, but its layout is {value.layout}: use .to_dense().")
+    if value.device.type == "meta":
+        raise TypeError(f"{name} must hold numbers, but it is a tensor on the device meta, which has none.")
 
 
 def _dtype_name(value: Tensor) -> str:

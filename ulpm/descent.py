@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ulpm import _checks
+from ulpm import _checks, _memory
 from ulpm._threads import suitable_threads
 from ulpm.field import LogLossField
 from ulpm.problem import Problem, State
@@ -53,8 +53,11 @@ def gradient_descent(
     _checks.real("momentum", momentum, minimum=0, below=1)
     _checks.integer("steps", steps, minimum=1)
     common = describe_run(problem, state, records, snapshots, config)
-    if not math.isfinite(steps * rate / (1 - momentum)):
+    if steps >= 2**63 or not math.isfinite(steps * rate / (1 - momentum)):
         raise ValueError(f"learning_rate times steps must be finite, but {rate:g} times {steps} was given.")
+    rows_at_most, size = min(common["records"], steps + 1), state.W.numel() + state.H.numel()
+    numbers = rows_at_most * (8 + 60 * (common["replicas"] or 1)) + size * (10 + snapshots)
+    _memory.require(8 * numbers, "a descent of this size")
     rows = _record_steps(steps, min(common["records"], steps + 1), None if loss_scaled else rate / (1 - momentum))
     facts = {
         **common,
@@ -135,7 +138,8 @@ class _Descent:
         ):
             if self.status[replica] is Status.STEPS_TAKEN and not is_resolved:
                 self.status[replica] = Status.UNRESOLVED if is_finite else Status.NOT_FINITE
-        good = [replica for replica, status in enumerate(self.status) if status is Status.STEPS_TAKEN]
+        # The start is what was given, and recorded whatever it is worth: a trajectory has at least that.
+        good = [replica for replica, status in enumerate(self.status) if status is Status.STEPS_TAKEN or row == 0]
         if not good:
             return
         rows = torch.tensor(good, device=self._W.device)

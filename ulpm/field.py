@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ulpm.distributed import ALONE, Shard
 from ulpm.logdomain import clamped_exp_, log_loss_and_shares
-from ulpm.problem import Problem, State
+from ulpm.problem import Problem, State, checked
 
 
 @dataclasses.dataclass(frozen=True)
@@ -210,5 +210,5 @@ def _add_matmul(target: Tensor, a: Tensor, b: Tensor) -> Tensor:
 
 
 def _loss(problem: Problem, state: State) -> Loss:
-    problem.check(state)
+    checked(problem).check(state)
     return LogLossField(problem, state.W.device).loss(state.W, state.H)

@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ulpm import _checks
-from ulpm.problem import Problem, State
+from ulpm import _checks, _memory
+from ulpm.problem import Problem, State, checked
 
 __all__ = ["block_state", "collapsed_state", "seli_state", "simplex_etf"]
 
@@ -32,6 +32,7 @@ def simplex_etf(num_classes: int, feature_dim: int) -> Float[Tensor, "K d"]:
     K = _checks.integer("num_classes", num_classes, minimum=2)
     d = _checks.integer("feature_dim", feature_dim, minimum=1)
     _require_dimension("a simplex ETF", K, d, K - 1)
+    _memory.require(8 * K * (2 * K + 2 * d), "a simplex ETF of this size")
     return math.sqrt(K / (K - 1)) * _padded(_centred_basis(K), d)
 
 
@@ -48,7 +49,7 @@ def collapsed_state(problem: Problem, norm: float = 1.0) -> State:
     >>> max(ulpm.neural_collapse(state.W, state.H, problem.labels).values()) < 1e-14
     tensor(True)
     """
-    if not problem.balanced:
+    if not checked(problem).balanced:
         raise ValueError(
             f"a collapsed state needs the same number of samples in each class, but the counts are "
             f"{_brief(problem.class_counts)}: use seli_state, the optimum for unequal counts."
@@ -72,7 +73,7 @@ def seli_state(problem: Problem, norm: float = 1.0) -> State:
     >>> round(float(certificate.upper_bound), 6), round(problem.minimum_norm_value, 6)
     (13.014971, 13.014971)
     """
-    K, d = problem.num_classes, problem.feature_dim
+    K, d = checked(problem).num_classes, problem.feature_dim
     _require_dimension("a simplex-encoded (SELI) state", K, d, K - 1)
     basis = _centred_basis(K)
     root_counts = torch.tensor(problem.class_counts, dtype=torch.float64).sqrt()
@@ -100,7 +101,7 @@ def block_state(problem: Problem, block_size: int = 2, norm: float = 1.0) -> Sta
     >>> round(float(certificate.upper_bound), 6), round(4 * 5**0.5, 6)  # K√n
     (8.944272, 8.944272)
     """
-    K, d, counts = problem.num_classes, problem.feature_dim, problem.class_counts
+    K, d, counts = checked(problem).num_classes, problem.feature_dim, problem.class_counts
     b = _checks.integer("block_size", block_size, minimum=2)
     if K % b or b == K:
         raise ValueError(f"block_size must split the {K} classes into at least 2 equal blocks, but {b} was given.")
@@ -134,6 +135,7 @@ def _scaled(
 ) -> State:
     """The state with these rows w_k and h_k (the same for all samples of class k), scaled to the norm ρ."""
     rho = _checks.real("norm", norm, above=0)
+    _memory.require(24 * (problem.num_samples + problem.num_classes) * problem.feature_dim, "a state of this size")
     state = State(classifier, class_features[problem.labels].T.contiguous())
     scale = rho / math.sqrt(float(state.squared_norm))
     return State(state.W * scale, state.H * scale)

@@ -10,9 +10,9 @@ import torch
 from jaxtyping import Float, Int, Integer
 from torch import Tensor
 
-from ulpm import _checks
+from ulpm import _checks, _memory
 
-__all__ = ["Problem", "State", "from_features"]
+__all__ = ["Problem", "State", "checked", "from_features"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -119,12 +119,15 @@ class Problem:
     def check(self, state: State) -> State:
         """Return ``state`` if its shapes are those of this problem.
 
-        Raises: TypeError if it is no State, ValueError if the shapes differ.
+        Raises: TypeError if it is no State, ValueError if the shapes differ or its norm overflows.
         """
         if not isinstance(state, State):
             raise TypeError(f"state must be an ulpm.State, but a {type(state).__name__} was given.")
         _checks.shape("W", state.W, self.num_classes, self.feature_dim)
         _checks.shape("H", state.H, self.feature_dim, self.num_samples)
+        # |Z| ≤ ρ²/2.
+        if not bool(torch.isfinite(state.squared_norm).all()):
+            raise ValueError("the state is so large that its logits or its norm overflow: scale it down.")
         return state
 
     def random_state(
@@ -152,10 +155,21 @@ class Problem:
         generator = torch.Generator().manual_seed(seed)
         spread = scale / math.sqrt(self.feature_dim)
 
+        numbers = math.prod(batch) * (self.num_classes + self.num_samples) * self.feature_dim
+        _memory.require(numbers * (8 if dtype == torch.float64 else 12), "a start of this size")
+
         def draw(*shape: int) -> Tensor:
-            return (spread * torch.randn(*batch, *shape, generator=generator, dtype=torch.float64)).to(where, dtype)
+            numbers = torch.randn(*batch, *shape, generator=generator, dtype=torch.float64)
+            return numbers.mul_(spread).to(where, dtype)
 
         return State(draw(self.num_classes, self.feature_dim), draw(self.feature_dim, self.num_samples))
+
+
+def checked(problem: object) -> Problem:
+    """Return ``problem`` if it is one. Raises: TypeError with one sentence otherwise."""
+    if not isinstance(problem, Problem):
+        raise TypeError(f"problem must be an ulpm.Problem, but a {type(problem).__name__} was given.")
+    return problem
 
 
 def from_features(

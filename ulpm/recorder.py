@@ -15,7 +15,7 @@ from ulpm.distributed import ALONE, Shard
 from ulpm.field import LogLossField
 from ulpm.metrics.collapse import collapse_at
 from ulpm.optimality.certificate import Certificate, certificate_at
-from ulpm.problem import Problem, State
+from ulpm.problem import Problem, State, checked
 from ulpm.trajectory import Snapshots, Status, Trajectory
 
 __all__ = ["Recorder", "describe_run"]
@@ -161,7 +161,7 @@ def describe_run(
 
     Raises: TypeError or ValueError if the start or the numbers of records and snapshots make no sense.
     """
-    problem.check(state)
+    checked(problem).check(state)
     if len(state.batch_shape) > 1:
         raise ValueError(f"a state may have one replica axis, but its leading axes are {list(state.batch_shape)}.")
     try:

@@ -16,21 +16,27 @@ from ulpm.sample import fashion_mnist_sample
 __all__ = ["SAMPLE", "parse_class_counts", "read_features", "start_from_features"]
 
 SAMPLE = "fashion-mnist-sample"
+# One matrix between classes and one between samples and classes would not fit into any memory with more.
+_MOST_CLASSES = 10**6
 _ARRAYS = ("features", "labels", "classifier")
 
 
 def parse_class_counts(text: str) -> list[int]:
     """``50x10`` means 50 samples in each of 10 classes; ``7,5,5,4`` are explicit counts.
 
-    Raises: ValueError for anything else.
+    Raises: ValueError for anything else, or more than a million classes.
     """
     try:
         if "x" in text:
-            samples, classes = text.split("x")
-            return [int(samples)] * int(classes)
-        return [int(count) for count in text.split(",")]
+            samples, classes = map(int, text.split("x"))
+        else:
+            counts = [int(count) for count in text.split(",")]
+            samples, classes = counts[0], len(counts)
     except ValueError:
-        raise ValueError(f"class counts are written like 50x10 or 7,5,5,4, but {text!r} was given.") from None
+        raise ValueError(f"class counts are written like 50x10 or 7,5,5,4, but {text!r:.60} was given.") from None
+    if classes > _MOST_CLASSES:
+        raise ValueError(f"{classes} classes were asked for, but no run holds more than {_MOST_CLASSES}: take fewer.")
+    return [samples] * classes if "x" in text else counts
 
 
 def read_features(path: Path) -> tuple[Tensor, Tensor, Tensor | None]:

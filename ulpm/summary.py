@@ -2,6 +2,7 @@
 
 import decimal
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -69,7 +70,7 @@ def markdown_table(paths: Mapping[str, Trajectory]) -> str:
         rows.append((f"`{key}`, start → end", cells))
     for key in sorted({key for s in summaries for key in s["stats"]}):
         rows.append((key.replace("_", " "), [str(s["stats"].get(key, "")) for s in summaries]))
-    lines = ["| | " + " | ".join(paths) + " |", "|---" * (len(paths) + 1) + "|"]
+    lines = ["| | " + " | ".join(map(_as_markdown, paths)) + " |", "|---" * (len(paths) + 1) + "|"]
     lines += [f"| {name} | " + " | ".join(cells) + " |" for name, cells in rows]
     return "\n".join(lines) + "\n"
 
@@ -168,6 +169,13 @@ _ROWS = {
 def _place(key: str) -> int:
     """Where a metric stands in a table; one of a later version at the end."""
     return METRICS.index(key) if key in METRICS else len(METRICS)
+
+
+def _as_markdown(name: str) -> str:
+    """A name, which may be any file's, as plain text in a cell of a table."""
+    # What cannot be written in UTF-8, as bytes of another encoding in a file's name, is shown as a question mark.
+    plain = "".join(letter if letter.isprintable() else " " for letter in name.encode("utf-8", "replace").decode())
+    return re.sub(r"([\\`*\[\]<>|~$])", r"\\\1", plain)
 
 
 def _sizes(path: Trajectory) -> str:

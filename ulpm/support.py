@@ -7,18 +7,20 @@ version or the whole new one.
 from ulpm import _checks as checks
 from ulpm import _files as files
 from ulpm._versions import versions
-from ulpm.flow.interrupt import deferred_interrupt
+from ulpm.flow.interrupt import Interrupted, deferred_interrupt, signals_as_interrupts
 from ulpm.laws import law_exponent, law_exponents
 from ulpm.metrics import METRICS
 from ulpm.starts import parse_class_counts
 
 __all__ = [
     "METRICS",
+    "Interrupted",
     "checks",
     "deferred_interrupt",
     "files",
     "law_exponent",
     "law_exponents",
     "parse_class_counts",
+    "signals_as_interrupts",
     "versions",
 ]

@@ -7,7 +7,7 @@ import io
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import torch
 from jaxtyping import Float, Int
@@ -211,19 +211,29 @@ class Trajectory:
 
         Raises: OSError with one sentence if the file cannot be written.
         """
-        text = io.StringIO(newline="")
-        table = csv.writer(text, lineterminator="\n")
+        if not isinstance(file, str | os.PathLike):
+            self._write_rows(file)
+            return
+
+        def write(temporary: Path) -> None:
+            with temporary.open("w", newline="", encoding="utf-8") as text:
+                self._write_rows(text)
+
+        _files.replace_file(Path(file), write)
+
+    def _write_rows(self, file: io.TextIOBase | TextIO) -> None:
+        """Some records at a time: as Python's numbers and as text, all would take several times their memory."""
+        table = csv.writer(file, lineterminator="\n")
         columns = self.columns()
         batched = self.log_time.ndim > 1
         table.writerow(["record", *(["replica"] if batched else []), *columns])
-        values = torch.stack(list(columns.values()), -1).reshape(-1, len(columns)).tolist()
         replicas = self.log_time.shape[1] if batched else 1
-        for i, row in enumerate(values):
-            table.writerow([i // replicas, *([i % replicas] if batched else []), *row])
-        if isinstance(file, str | os.PathLike):
-            _files.write_text(Path(file), text.getvalue())
-        else:
-            file.write(text.getvalue())
+        at_once = max(1, _ROWS_AT_ONCE // replicas)
+        for first in range(0, len(self.log_time), at_once):
+            some = [column[first : first + at_once] for column in columns.values()]
+            values = torch.stack(some, -1).reshape(-1, len(columns)).tolist()
+            for i, row in enumerate(values, first * replicas):
+                table.writerow([i // replicas, *([i % replicas] if batched else []), *row])
 
     def to_xarray(self) -> "xarray.Dataset":
         """An xarray.Dataset with ``columns`` as variables on the dimensions record (and replica).
@@ -239,6 +249,7 @@ class Trajectory:
         return xarray.Dataset(columns, attrs={"class_counts": self.problem.class_counts, **_plain(self.config)})
 
 
+_ROWS_AT_ONCE = 4096
 _SERIES = ("log_time", "log_loss", "squared_norm", "margin")
 
 

@@ -51,7 +51,8 @@ def test_a_flow_killed_at_random_moments_ends_with_the_same_bits(
     moments, out = random.Random(number), tmp_path / "0"
     killed = rounds = 0
     while killed < number:
-        assert (rounds := rounds + 1) < 3 * number + 10, "runs end before they can be killed: make them longer"
+        rounds += 1
+        assert rounds < 3 * number + 10, "runs end before they can be killed: make them longer"
         resume = age(out) > 0
         words = [*RESUME, str(out), "--no-progress", "--checkpoint-seconds", "0.05"] if resume else command(out, "0.05")
         process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
@@ -77,7 +78,8 @@ def test_a_flow_that_is_told_to_end_leaves_a_checkpoint_and_one_sentence(
     moments, out = random.Random(number), tmp_path / "0"
     stopped = rounds = 0
     while stopped < number:
-        assert (rounds := rounds + 1) < 3 * number + 10, "runs end before they can be stopped: make them longer"
+        rounds += 1
+        assert rounds < 3 * number + 10, "runs end before they can be stopped: make them longer"
         resume = age(out) > 0
         # No checkpoint but the first and the one that the signal asks for.
         words = [*RESUME, str(out), "--no-progress", "--checkpoint-seconds", "1000"] if resume else command(out, "1000")

@@ -140,3 +140,26 @@ def test_records_have_distinct_steps_that_are_even_in_log_log_time() -> None:
 def test_arguments_that_make_no_sense_get_one_sentence(arguments: dict, message: str) -> None:
     with pytest.raises((ValueError, TypeError), match=message):
         ulpm.gradient_descent(PROBLEM, PROBLEM.random_state(), **arguments)
+
+
+@pytest.mark.parametrize(("scale", "dtype"), [(1e7, torch.float64), (1e100, torch.float64), (1e4, torch.float32)])
+def test_a_start_that_the_number_format_does_not_resolve_is_recorded_and_says_so(
+    scale: float, dtype: torch.dtype
+) -> None:
+    problem = ulpm.Problem([3, 2, 2], 4)
+    start = problem.random_state(scale=scale, dtype=dtype)
+    path = ulpm.gradient_descent(problem, start, steps=5, records=3)
+    assert path.status is ulpm.Status.UNRESOLVED
+    assert path.log_time.tolist() == [-float("inf")]
+    assert torch.isfinite(path.log_loss).all()
+    assert torch.equal(path.final_state.W, start.W)
+
+
+def test_a_start_that_overflows_or_asks_for_too_much_is_refused() -> None:
+    problem = ulpm.Problem([3, 2, 2], 4)
+    with pytest.raises(ValueError, match="so large that its logits or its norm overflow: scale it down"):
+        ulpm.gradient_descent(problem, problem.random_state(scale=1e200), steps=5)
+    with pytest.raises(ValueError, match="learning_rate times steps must be finite"):
+        ulpm.gradient_descent(problem, problem.random_state(), steps=10**400)
+    with pytest.raises(ValueError, match="a descent of this size needs"):
+        ulpm.gradient_descent(problem, problem.random_state(), steps=10**15, records=10**14)

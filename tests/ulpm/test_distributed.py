@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import ulpm
-from ulpm.distributed import ALONE, Shard
+from ulpm.distributed import ALONE, Place, Shard, torchrun_place
 from ulpm.flow.run import FlowRun
 from ulpm.flow.sweep import own_replicas
 from ulpm.flow.system import FlowSystem
@@ -218,3 +218,24 @@ def test_where_a_run_is_already_all_processes_end_and_one_says_why(tmp_path):
     said = [line for line in done.stderr.splitlines() if line.startswith("ulpm:")]
     assert len(said) == 1
     assert "already holds a run" in said[0]
+
+
+def test_a_rank_without_a_world_is_one_process_alone(monkeypatch):
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    assert torchrun_place() == Place()
+    monkeypatch.setenv("RANK", "1")
+    assert torchrun_place().leads
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    assert torchrun_place() == Place()
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    assert torchrun_place() == Place(1, 4, 1, 1)
+    assert not torchrun_place().leads
+
+
+@pytest.mark.parametrize(("rank", "count"), [("x", "2"), ("2", "2"), ("0", "x"), ("-1", "2"), ("", "2"), ("0", "0")])
+def test_an_environment_that_torchrun_does_not_make_is_refused(rank, count, monkeypatch):
+    monkeypatch.setenv("RANK", rank)
+    monkeypatch.setenv("WORLD_SIZE", count)
+    with pytest.raises(ValueError, match="unset both, or start with torchrun"):
+        torchrun_place()

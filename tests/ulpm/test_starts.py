@@ -109,3 +109,9 @@ def test_files_that_cannot_be_used_get_one_sentence(tmp_path: Path, arrays: dict
     np.savez(tmp_path / "zeros.npz", features=np.zeros((4, 2)), labels=np.array([0, 0, 1, 1]))
     with pytest.raises(ValueError, match="the features are all 0"):
         start_from_features(str(tmp_path / "zeros.npz"), 1.0, 0, torch.float64, CPU)
+
+
+@pytest.mark.parametrize("text", ["1x100000000", "5x1000001"])
+def test_more_classes_than_any_memory_holds_are_refused_at_once(text: str) -> None:
+    with pytest.raises(ValueError, match="no run holds more than 1000000: take fewer"):
+        parse_class_counts(text)

@@ -54,7 +54,7 @@ class Demo:
 
     def _again(self) -> str:
         """The command that makes this page."""
-        command = f"ulpm demo --out {self.out.name}"
+        command = f"ulpm demo --out {self.out.name}".encode("utf-8", "replace").decode()
         if self.class_counts is None:
             return command
         sizes = f"--class-counts {self.class_counts} --feature-dim {self.feature_dim}"

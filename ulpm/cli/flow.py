@@ -16,6 +16,7 @@ from ulpm import _checks
 from ulpm.cli.output import say, write_json
 from ulpm.distributed import Shard, torchrun_shard
 from ulpm.flow import FlowRun, resume_flow
+from ulpm.flow.memory import PlannedStart, check_memory
 from ulpm.problem import Problem, State
 from ulpm.runs import Found, RunDirectory
 from ulpm.starts import SAMPLE, parse_class_counts, start_from_features
@@ -91,7 +92,8 @@ class Flow:
 
     def _prepared(self, shard: Shard) -> FlowRun:
         _checks.real("--checkpoint-seconds", self.checkpoint_seconds, above=0)
-        problem, state = self._start(shard.device)
+        # Memory that is free is not the same number everywhere.
+        problem, state = shard.together(lambda: self._start(shard))
         return FlowRun.prepare(
             problem,
             state,
@@ -125,7 +127,8 @@ class Flow:
             arguments["features"] = str(Path(str(self.features)).resolve())
         return arguments
 
-    def _start(self, device: torch.device) -> tuple[Problem, State]:
+    def _start(self, shard: Shard) -> tuple[Problem, State]:
+        device = shard.device
         dtype = torch.float64 if self.dtype == "float64" else torch.float32
         if self.scale is not None:
             _checks.real("--scale", self.scale, above=0)
@@ -139,6 +142,8 @@ class Flow:
             raise ValueError("a start is needed: give --class-counts and --feature-dim, or --features.")
         problem = Problem(parse_class_counts(self.class_counts), self.feature_dim)
         scale = 1.0 if self.scale is None else self.scale
+        # Before the start itself, which may already be too much, takes what is there.
+        check_memory(problem, PlannedStart(self.replicas, dtype, device), self.records, self.snapshots, shard)
         return problem, problem.random_state(self.seed, scale, self.replicas, dtype, device)
 
 

@@ -1,16 +1,24 @@
 """What a run will need at its peak, said before it starts."""
 
-import re
-from pathlib import Path
+import dataclasses
 
 import torch
 
+from ulpm import _memory
 from ulpm.distributed import ALONE, Shard
 from ulpm.flow.cohort import largest_cohort
 from ulpm.flow.sweep import shared_out
 from ulpm.problem import Problem, State
 
-__all__ = ["KEPT_VECTORS", "RECORD_VECTORS", "WORKING_VECTORS", "available_bytes", "check_memory", "predicted_bytes"]
+__all__ = [
+    "KEPT_VECTORS",
+    "RECORD_VECTORS",
+    "WORKING_VECTORS",
+    "PlannedStart",
+    "available_bytes",
+    "check_memory",
+    "predicted_bytes",
+]
 
 # Vectors of the size of the state that are alive at once, at most. Of every replica: the start, the same packed, the
 # rate and the final state. Of those under way: the stages and images, points and scratch vector of the workspace (8 + 3
@@ -21,23 +29,44 @@ KEPT_VECTORS = 4
 WAITING_VECTORS = 2
 WORKING_VECTORS = 15
 RECORD_VECTORS = {8: 5, 4: 7}
+# Numbers of a record, in float64: 29 columns twice, since a trajectory has copies, the marks, and what is at work.
+RECORD_NUMBERS = 2 * 29 + 3
 
 
-def predicted_bytes(problem: Problem, state: State, records: int, snapshots: int, shard: Shard = ALONE) -> int:
+@dataclasses.dataclass(frozen=True)
+class PlannedStart:
+    """The size of a start that has not been made yet."""
+
+    replicas: int | None
+    dtype: torch.dtype
+    device: torch.device
+
+    @classmethod
+    def of(cls, state: "State | PlannedStart") -> "PlannedStart":
+        """That of a state."""
+        if isinstance(state, PlannedStart):
+            return state
+        return cls(state.batch_shape.numel() if state.batch_shape else None, state.W.dtype, state.W.device)
+
+
+def predicted_bytes(
+    problem: Problem, state: State | PlannedStart, records: int, snapshots: int, shard: Shard = ALONE
+) -> int:
     """The peak of ``gradient_flow`` from ``state`` in this process, its snapshots, tables and invariants included.
 
     It is right to about a tenth for a run that comes to the stiff method, and a fifth too much for one that does not.
     Several processes share the work out, but each has the whole start and, at the end, the whole result.
     """
-    replicas = max(1, state.batch_shape.numel())
-    K, d, N, item = problem.num_classes, problem.feature_dim, problem.num_samples, state.W.element_size()
+    start = PlannedStart.of(state)
+    replicas = max(1, start.replicas or 1)
+    K, d, N, item = problem.num_classes, problem.feature_dim, problem.num_samples, start.dtype.itemsize
     sweep, columns = shared_out(shard, replicas, N)
     own_replicas, own_samples = -(-replicas // sweep.count), -(-N // columns.count)
     numbers, own_numbers = (K + N) * d, (K + own_samples) * d
-    under_way = largest_cohort(own_replicas, numbers, state.W.device)
+    under_way = largest_cohort(own_replicas, numbers, start.device)
     working = (WORKING_VECTORS * item + RECORD_VECTORS[item] * 8) * own_numbers + 12 * K * own_samples * item
     kept = KEPT_VECTORS + (WAITING_VECTORS if under_way < own_replicas else 0) + snapshots
-    own = own_replicas * (kept * own_numbers * item + 4 * d**2 * 8 + 30 * records * 8)
+    own = own_replicas * (kept * own_numbers * item + 4 * d**2 * 8 + RECORD_NUMBERS * records * 8)
     return under_way * working + own + _whole_bytes(problem, replicas, records, snapshots, item, sweep, columns)
 
 
@@ -59,25 +88,24 @@ def available_bytes(device: torch.device) -> int | None:
     """Memory that is free on ``device`` now; None where the system does not say."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
-    table = Path("/proc/meminfo")
-    if not table.exists():
-        return None
-    found = re.search(r"^MemAvailable:\s+(\d+) kB", table.read_text(), re.MULTILINE)
-    return None if found is None else int(found[1]) * 1024
+    return _memory.free_bytes()
 
 
-def check_memory(problem: Problem, state: State, records: int, snapshots: int, shard: Shard = ALONE) -> None:
+def check_memory(
+    problem: Problem, state: State | PlannedStart, records: int, snapshots: int, shard: Shard = ALONE
+) -> None:
     """Refuse a run that would not fit. Raises: ValueError that says how much is needed and what would help."""
-    needed, free = predicted_bytes(problem, state, records, snapshots, shard), available_bytes(state.W.device)
-    if state.W.device.type == "cpu":
+    start = PlannedStart.of(state)
+    needed, free = predicted_bytes(problem, start, records, snapshots, shard), available_bytes(start.device)
+    if start.device.type == "cpu":
         needed *= shard.neighbours
     if free is not None and needed > free:
-        ways = ["float32"] if state.W.dtype == torch.float64 else []
+        ways = ["float32"] if start.dtype == torch.float64 else []
         ways += ["fewer snapshots"] if snapshots else []
-        ways += ["fewer replicas"] if state.batch_shape.numel() > 1 else []
+        ways += ["fewer replicas"] if (start.replicas or 1) > 1 else []
         ways += ["fewer records"] if records > 10_000 else []
         ways += ["fewer samples or dimensions", "a device with more memory"]
         raise ValueError(
-            f"the run needs about {needed / 2**30:.1f} GiB, but {free / 2**30:.1f} GiB are free on "
-            f"{state.W.device}: use {', '.join(ways[:-1])} or {ways[-1]}."
+            f"the run needs {_memory.in_words(needed)}, but {_memory.in_words(free)} are free on "
+            f"{start.device}: use {', '.join(ways[:-1])} or {ways[-1]}."
         )

@@ -19,7 +19,7 @@ from torch import Tensor
 from ulpm.field import LogLossField
 from ulpm.optimality import kkt
 from ulpm.optimality.norms import euclidean_norm, nuclear_norm, operator_norm
-from ulpm.problem import Problem, State
+from ulpm.problem import Problem, State, checked
 
 __all__ = ["Certificate", "certificate_at", "certify"]
 
@@ -102,7 +102,7 @@ def certify(problem: Problem, state: State) -> Certificate:
     >>> f"{float(found.lower_bound):.4f} ≤ v* ≤ {float(found.nuclear_upper_bound):.3f}"
     '6.7082 ≤ v* ≤ 6.709'
     """
-    problem.check(state)
+    checked(problem).check(state)
     with torch.no_grad():
         W, H = state.W.double(), state.H.double()
         if not bool(torch.isfinite(euclidean_norm(W, H).square()).all()):

@@ -31,7 +31,7 @@ from ulpm._threads import suitable_threads
 from ulpm.field import LogLossField
 from ulpm.optimality import kkt
 from ulpm.optimality.lanczos import smallest_eigenpair
-from ulpm.problem import Problem, State
+from ulpm.problem import Problem, State, checked
 
 __all__ = ["CriticalPoint", "sphere_critical_point"]
 
@@ -106,7 +106,7 @@ def sphere_critical_point(problem: Problem, state: State) -> CriticalPoint:
     >>> ulpm.sphere_critical_point(problem, ulpm.collapsed_state(problem, norm=4.0)).kind
     'global_minimum'
     """
-    problem.check(state)
+    checked(problem).check(state)
     if state.batch_shape:
         raise ValueError(
             f"sphere_critical_point takes a single state, but this one has replica axes {list(state.batch_shape)}: "

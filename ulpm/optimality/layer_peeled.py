@@ -17,7 +17,7 @@ from ulpm.optimality.cross_entropy import CrossEntropyProgramme
 from ulpm.optimality.cross_entropy_polish import polish_cross_entropy
 from ulpm.optimality.programme import nuclear_norm
 from ulpm.optimality.relaxation import solve_cross_entropy
-from ulpm.problem import Problem, State
+from ulpm.problem import Problem, State, checked
 
 __all__ = ["LayerPeeledOptimum", "norm_constrained_optimum", "regularised_optimum"]
 
@@ -85,6 +85,7 @@ def norm_constrained_optimum(
     >>> round(float(torch.cosine_similarity(minority[0], minority[1], dim=0)), 6)  # minority collapse
     1.0
     """
+    checked(problem)
     E_W = _checks.real("classifier_energy", classifier_energy, above=0)
     E_H = _checks.real("feature_energy", feature_energy, above=0)
     K, shares = problem.num_classes, _shares(problem)
@@ -113,6 +114,7 @@ def regularised_optimum(
     >>> answer.rank, answer.tight
     (2, True)
     """
+    checked(problem)
     λ_W = _checks.real("classifier_decay", classifier_decay, above=0)
     λ_H = _checks.real("feature_decay", feature_decay, above=0)
     roots = np.sqrt(np.array(problem.class_counts, dtype=float))

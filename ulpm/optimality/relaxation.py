@@ -14,7 +14,7 @@ from ulpm import _checks
 from ulpm.optimality.cross_entropy import CrossEntropyProgramme
 from ulpm.optimality.polish import Point, polish, rank_at_optimum
 from ulpm.optimality.programme import MarginProgramme, nuclear_norm
-from ulpm.problem import Problem, State
+from ulpm.problem import Problem, State, checked
 
 __all__ = ["Separation", "minimum_norm_separation", "solve_cross_entropy"]
 
@@ -89,7 +89,7 @@ def minimum_norm_separation(
     >>> round(answer.value, 6), answer.rank, answer.tight
     (13.014971, 3, True)
     """
-    c = _margins(problem, margins)
+    c = _margins(checked(problem), margins)
     K, y = problem.num_classes, problem.labels.numpy()
     # A column of the programme is √(its samples) times their logits.
     if symmetric:

@@ -81,10 +81,18 @@ def runs(paths: Sequence[Trajectory], labels: Sequence[str] | None = None) -> li
         raise ValueError(f"there must be a label for each of the {len(paths)} runs, but {len(labels)} were given.")
     if len({path.problem for path in paths}) > 1:
         labels = [f"{label}: {sizes(path.problem)}" for label, path in zip(labels, paths, strict=True)]
+    labels = [_as_text(label) for label in labels]
     return [
         Run(path, label, COLORS[i % len(COLORS)], _LINE_STYLES[i % len(_LINE_STYLES)])
         for i, (path, label) in enumerate(zip(paths, labels, strict=True))
     ]
+
+
+def _as_text(label: str) -> str:
+    """A label, which may be the name of any file, that matplotlib shows as it is: no formula, and not hidden."""
+    plain = "".join(letter if letter.isprintable() else " " for letter in label.encode("utf-8", "replace").decode())
+    # It leaves labels with an underscore in front out of legends.
+    return (" " if plain.startswith("_") else "") + plain.replace("$", r"\$")
 
 
 def distinct(

@@ -106,3 +106,38 @@ def test_a_run_that_does_not_fit_is_refused_and_the_ways_out_are_named(monkeypat
 def test_memory_is_known_on_this_kind_of_system_or_not_asked_for() -> None:
     free = memory.available_bytes(torch.device("cpu"))
     assert free is None or free > 2**20
+
+
+TABLES = """
+import pathlib, re, torch, ulpm
+from ulpm.flow.memory import predicted_bytes
+
+def peak_bytes():
+    return 1024 * int(re.search(r"VmHWM:\\s+(\\d+) kB", pathlib.Path("/proc/self/status").read_text())[1])
+
+torch.set_num_threads(1)
+problem = ulpm.Problem([1, 1], 1)
+ulpm.gradient_flow(problem, problem.random_state(replicas=2), log_time=1.0, records=3).to_csv("/dev/null")
+before = peak_bytes()
+state = problem.random_state(replicas=300)
+path = ulpm.gradient_flow(problem, state, log_time=1.0, rtol=1e-3, records=2000)
+path.save("x.safetensors")
+path.to_csv("x.csv")
+print((peak_bytes() - before) / predicted_bytes(problem, state, 2000, 0))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak of one process is read from Linux's /proc")
+def test_many_records_of_many_replicas_take_what_was_said_also_while_they_are_saved(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", TABLES], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert 0.6 < float(done.stdout) < 1.1
+
+
+def test_a_start_that_is_too_large_is_refused_before_it_is_made() -> None:
+    problem = ulpm.Problem([10**9] * 3, 10**6)
+    planned = memory.PlannedStart(None, torch.float64, torch.device("cpu"))
+    with pytest.raises(ValueError, match="the run needs about"):
+        memory.check_memory(problem, planned, 200, 0)
+    with pytest.raises(ValueError, match="a start of this size needs about"):
+        problem.random_state()
