@@ -1,7 +1,6 @@
 """The command line: ``python -m theory_experiments [NAME ...]``."""
 
 import dataclasses
-import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -17,7 +16,7 @@ from theory_experiments.report import REPORT
 from theory_experiments.results import CLAIMS
 from theory_experiments.runner import run
 from theory_experiments.theorems_page import rewrite
-from ulpm.distributed import torchrun_shard
+from ulpm.distributed import torchrun_place, torchrun_shard
 
 __all__ = ["main"]
 
@@ -85,14 +84,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except (ValueError, TypeError, OSError) as error:
         # What is wrong with the arguments, every process sees.
-        if os.environ.get("RANK", "0") == "0":
+        if _leads():
             print(f"theory_experiments: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        if os.environ.get("RANK", "0") != "0":
+        if not _leads():
             return 130
         print("theory_experiments: interrupted; what had ended is in the results, name the rest.", file=sys.stderr)
         return 130
+
+
+def _leads() -> bool:
+    """Whether this process speaks; one with an environment that is no torchrun's does."""
+    try:
+        return torchrun_place().leads
+    except ValueError:
+        return True
 
 
 if __name__ == "__main__":

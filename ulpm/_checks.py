@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+_LONGEST = 80
+
 
 def floating(name: str, value: object) -> Tensor:
     """Return ``value`` if it is a floating-point tensor without NaN or infinity.
@@ -65,9 +67,9 @@ def integer(name: str, value: Any, minimum: int) -> int:
     Raises: TypeError if it is no int, ValueError if it is too small.
     """
     if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} must be an integer, but {value!r} was given.")
+        raise TypeError(f"{name} must be an integer, but {shown(value)} was given.")
     if value < minimum:
-        raise ValueError(f"{name} must be at least {minimum}, but {value} was given.")
+        raise ValueError(f"{name} must be at least {minimum}, but {shown(value)} was given.")
     return value
 
 
@@ -79,7 +81,7 @@ def real(
     Raises: TypeError if it is no number, ValueError if it is out of range.
     """
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{name} must be a number, but {value!r} was given.")
+        raise TypeError(f"{name} must be a number, but {shown(value)} was given.")
     try:
         number = float(value)
     except OverflowError:
@@ -87,8 +89,17 @@ def real(
     if not (math.isfinite(number) and minimum <= number and above < number < below):
         bounds = [f"at least {minimum:g}"] * (minimum > -math.inf)
         bounds += [f"above {above:g}"] * (above > -math.inf) + [f"below {below:g}"] * (below < math.inf)
-        raise ValueError(f"{name} must be {' and '.join(bounds) or 'finite'}, but {value!r} was given.")
+        raise ValueError(f"{name} must be {' and '.join(bounds) or 'finite'}, but {shown(value)} was given.")
     return number
+
+
+def shown(value: object) -> str:
+    """A value as it is quoted in a sentence: on one line, and not too long."""
+    try:
+        words = " ".join(repr(value).split())
+    except ValueError:  # an integer of more digits than Python prints
+        words = f"a huge {type(value).__name__}"
+    return words if len(words) <= _LONGEST else f"{words[:_LONGEST]}…"
 
 
 def device(name: str) -> torch.device:

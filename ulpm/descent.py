@@ -54,7 +54,9 @@ def gradient_descent(
     _checks.integer("steps", steps, minimum=1)
     common = describe_run(problem, state, records, snapshots, config)
     if steps >= 2**63 or not math.isfinite(steps * rate / (1 - momentum)):
-        raise ValueError(f"learning_rate times steps must be finite, but {rate:g} times {steps} was given.")
+        raise ValueError(
+            f"learning_rate times steps must be finite, but {rate:g} times {_checks.shown(steps)} was given."
+        )
     rows_at_most, size = min(common["records"], steps + 1), state.W.numel() + state.H.numel()
     numbers = rows_at_most * (8 + 60 * (common["replicas"] or 1)) + size * (10 + snapshots)
     _memory.require(8 * numbers, "a descent of this size")

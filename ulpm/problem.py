@@ -76,7 +76,9 @@ class Problem:
 
     def __init__(self, class_counts: Sequence[int], feature_dim: int) -> None:
         if isinstance(class_counts, str) or not isinstance(class_counts, Sequence):
-            raise TypeError(f"class_counts must be a list of integers such as [50] * 10, but got {class_counts!r}.")
+            raise TypeError(
+                f"class_counts must be a list of integers such as [50] * 10, but got {_checks.shown(class_counts)}."
+            )
         if len(class_counts) < 2:
             raise ValueError(f"a classification problem needs at least 2 classes, but got {len(class_counts)}.")
         counts = tuple(_checks.integer(f"class_counts[{k}]", n, minimum=1) for k, n in enumerate(class_counts))
@@ -151,7 +153,7 @@ class Problem:
         batch = () if replicas is None else (_checks.integer("replicas", replicas, minimum=1),)
         where = _checks.device(str(device))
         if _checks.integer("seed", seed, minimum=0) >= 2**63:
-            raise ValueError(f"seed must be below 2^63, but {seed} was given.")
+            raise ValueError(f"seed must be below 2^63, but {_checks.shown(seed)} was given.")
         generator = torch.Generator().manual_seed(seed)
         spread = scale / math.sqrt(self.feature_dim)
 

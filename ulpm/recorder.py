@@ -165,8 +165,8 @@ def describe_run(
     if len(state.batch_shape) > 1:
         raise ValueError(f"a state may have one replica axis, but its leading axes are {list(state.batch_shape)}.")
     try:
-        kept = json.loads(json.dumps(config or {}))
-    except (TypeError, ValueError) as error:
+        kept = json.loads(json.dumps({} if config is None else dict(config)))
+    except (TypeError, ValueError, RuntimeError) as error:
         raise TypeError(
             f"config must hold what JSON can: numbers, strings, lists and dictionaries ({error})."
         ) from error

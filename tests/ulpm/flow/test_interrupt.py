@@ -13,21 +13,30 @@ ALL = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 @pytest.mark.parametrize("number", ALL)
 def test_the_first_signal_is_remembered_and_the_second_one_ends(number: int) -> None:
     before = [signal.getsignal(each) for each in ALL]
-    with pytest.raises(Interrupted) as caught, signals_as_interrupts(), deferred_interrupt() as interrupted:
-        assert not interrupted()
-        os.kill(os.getpid(), number)
-        assert interrupted()
-        os.kill(os.getpid(), number)
+
+    def twice() -> None:
+        with signals_as_interrupts(), deferred_interrupt() as interrupted:
+            assert not interrupted()
+            os.kill(os.getpid(), number)
+            assert interrupted()
+            os.kill(os.getpid(), number)
+
+    with pytest.raises(Interrupted) as caught:
+        twice()
     assert caught.value.exit_status == 128 + number
     assert [signal.getsignal(each) for each in ALL] == before
 
 
 @pytest.mark.parametrize("number", ALL)
 def test_a_run_that_stops_for_a_signal_tells_which(number: int) -> None:
-    with pytest.raises(Interrupted) as caught, deferred_interrupt() as interrupted:
-        os.kill(os.getpid(), number)
-        if interrupted():
-            raise KeyboardInterrupt
+    def stopped() -> None:
+        with deferred_interrupt() as interrupted:
+            os.kill(os.getpid(), number)
+            if interrupted():
+                raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted) as caught:
+        stopped()
     assert caught.value.exit_status == 128 + number
 
 
