@@ -34,6 +34,7 @@ def _of_groups(root: Path) -> list[int]:
     """What each limit on the way from this process's control group to the root leaves, by version 2 and 1."""
     known = []
     mounted = root / _GROUPS.relative_to("/")
+    tops: tuple[Path, ...]
     for line in _text(root / "proc/self/cgroup").splitlines():
         _, _, rest = line.partition(":")
         controllers, _, group = rest.partition(":")
