@@ -245,13 +245,13 @@ def _plot_decay(axes: Axes, data: Data) -> None:
         looks: dict[str, Any] = {"color": style.COLORS[i], "markevery": 4, "linestyle": "none"}
         axes.plot(
             data.times,
-            data.decayed[name].median(1).values,
+            data.decayed[name].quantile(0.5, dim=1),
             marker="os"[i],
             label=f"{words[name]}, decay {_CONTRAST}",
             **looks,
         )
         axes.plot(
-            data.times, data.plain[name].median(1).values, marker="x+"[i], label=f"{words[name]}, no decay", **looks
+            data.times, data.plain[name].quantile(0.5, dim=1), marker="x+"[i], label=f"{words[name]}, no decay", **looks
         )
         axes.plot(data.times, law, **style.THEORY, label=r"$1-e^{-2\lambda t},\ 1-e^{-\lambda t}$" if i == 0 else None)
     axes.set(xlabel="flow time $t$", ylabel="change relative to its norm at $t=0$")

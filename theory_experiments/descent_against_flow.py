@@ -262,7 +262,7 @@ def _plot_orders(axes: Axes, config: Config, data: Data) -> None:
     series[r"drift of $W^\top W-HH^\top$"] = data.balancedness
     for i, (label, values) in enumerate(series.items()):
         last = values[:, -1]
-        middle = last.median(1).values
+        middle = last.quantile(0.5, dim=1)
         errors = torch.stack([middle - last.amin(1), last.amax(1) - middle])
         axes.errorbar(config.rates, middle, yerr=errors, fmt="osD"[i], color=style.COLORS[i], capsize=3, label=label)
         axes.plot(config.rates, middle[-1] * torch.tensor(config.rates) / config.rates[-1], **style.THEORY)

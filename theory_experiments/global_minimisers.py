@@ -192,7 +192,7 @@ def plot(config: Config, data: Data) -> Figure:
         log_time, late = path.log_time[:, 0], path.log_time[:, 0] > 3
         for column, sign, line in (("nuclear_upper_bound", 1, "-"), ("lower_bound", -1, ":")):
             gaps = (sign * shares(config, path, column))[late].cpu()
-            low, middle, high = (gaps.amin(1), gaps.median(1).values, gaps.amax(1))
+            low, middle, high = (gaps.amin(1), gaps.quantile(0.5, dim=1), gaps.amax(1))
             label = style.sizes(path.problem) if sign > 0 else None
             right.plot(log_time[late], middle, linestyle=line, color=color, label=label)
             right.fill_between(log_time[late], low, high, color=color, alpha=0.12, linewidth=0)

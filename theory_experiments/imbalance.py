@@ -341,7 +341,7 @@ def _plot_run(panels: np.ndarray, one: Imbalance, run: style.Run) -> None:
     x = run.log10_time[late]
     if one.ratio > 1:
         panels[0, 0].plot(x, one.logits_constant / log_time[late], **style.THEORY)
-        panels[0, 1].plot(x, float(one.variability_constant.median()) / log_time[late] ** 2, **style.THEORY)
+        panels[0, 1].plot(x, float(one.variability_constant.quantile(0.5)) / log_time[late] ** 2, **style.THEORY)
         panels[0, 2].axhline(one.limits["nc3_difference"], **style.THEORY)
     positive = path.log_time > 1
     ratios = path.squared_norm / path.log_time / (2 * v), (path.log_loss + path.log_time).exp() * path.log_time / v * 2

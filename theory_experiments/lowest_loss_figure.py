@@ -52,7 +52,13 @@ def _draw_families(
     for family, color, marker in zip(shown, style.COLORS, "v^PsDo", strict=False):
         _, excess = families[family]
         axes.plot(
-            rho_squared, excess.median(1).values, f"{marker}-", color=color, markersize=4.5, linewidth=1, label=family
+            rho_squared,
+            excess.quantile(0.5, dim=1),
+            f"{marker}-",
+            color=color,
+            markersize=4.5,
+            linewidth=1,
+            label=family,
         )
         low, high = (excess.quantile(share, dim=1) for share in (0.05, 0.95))
         axes.fill_between(rho_squared, low, high, color=color, alpha=0.1, linewidth=0)

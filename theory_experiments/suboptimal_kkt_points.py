@@ -274,7 +274,7 @@ def plot(config: Config, data: Data) -> Figure:
         log1p_time = torch.nn.functional.softplus(path.log_time[:, 0]).cpu()
         distance = moved(path)
         label = f"$K$ = {K}, $b$ = {b}, $n$ = {n}"
-        right.plot(log1p_time[late], distance.median(1).values[late], color=color, label=label)
+        right.plot(log1p_time[late], distance.quantile(0.5, dim=1)[late], color=color, label=label)
         right.fill_between(
             log1p_time[late], distance.amin(1)[late], distance.amax(1)[late], color=color, alpha=0.2, lw=0
         )

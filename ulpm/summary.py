@@ -3,6 +3,7 @@
 import decimal
 import math
 import re
+import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -198,5 +199,6 @@ def _plain(values: torch.Tensor) -> Any:
 def _number(value: float | Sequence[float | None] | None, digits: int = 4) -> str:
     if isinstance(value, Sequence):
         finite = [x for x in value if x is not None]
-        value = float(torch.tensor(finite, dtype=torch.float64).median()) if finite else None
+        # Not torch.median, which of an even number takes the lower middle.
+        value = statistics.median(finite) if finite else None
     return "–" if value is None else f"{value:.{digits}g}"

@@ -4,10 +4,12 @@ import dataclasses
 import json
 import math
 
+import numpy as np
 import pytest
 import torch
 
 import ulpm
+from ulpm import summary
 from ulpm.summary import certificate_summary, certificate_table, markdown_table, summarise
 
 PROBLEM = ulpm.Problem([5] * 4, 20)
@@ -87,6 +89,13 @@ def test_the_certificate_summary_is_valid_json_of_every_record(path: ulpm.Trajec
     assert {len(column) for column in summary["records"].values()} == {9}
     assert summary["lower_bound"] <= summary["optimum"] <= summary["upper_bound"]
     assert summary["gap"] == summary["upper_bound"] / summary["lower_bound"] - 1
+
+
+@pytest.mark.parametrize("values", [[0.02834, 0.02382], [1.0, 2.0, 7.0, 4.0], [3.0, None, 1.0, 2.0], [1e-30, 3e-30]])
+def test_a_number_of_several_replicas_is_the_median_of_statistics(values: list[float | None]) -> None:
+    """Half of the two middle ones if their number is even."""
+    expected = np.median([value for value in values if value is not None])
+    assert float(summary._number(values, 12)) == pytest.approx(float(expected), rel=1e-11)
 
 
 def test_certificates_of_replicas_that_separate_nothing_prove_a_lower_bound_only() -> None:

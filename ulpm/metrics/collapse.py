@@ -12,6 +12,11 @@ from torch import Tensor
 from ulpm import _checks
 from ulpm.distributed import ALONE, Shard
 from ulpm.metrics.moments import ClassMoments, ClassStatistics, require_every_class
+from ulpm.metrics.nearest import nearest_class
+from ulpm.metrics.precision import epsilon_of, significant_bits
+from ulpm.metrics.simplex import angle_deviation, distances_to_etf, of_size_one
+from ulpm.metrics.tiles import Membership, tiles
+from ulpm.metrics.variability import distance_normalised_variance, pinv_trace, with_equal_means
 
 METRICS = (
     "nc0",
@@ -33,10 +38,6 @@ METRICS = (
     "nc3_product",
     "nc4_mismatch",
 )
-
-# Singular values of M below this share of the largest are rounding, not geometry: where the class means are exactly
-# rank-deficient, what is left of a null direction is a few 1e-16 times the size of the features.
-_RELATIVE_CUT = 1e-12
 
 Center = Literal["classes", "samples"]
 
@@ -71,7 +72,9 @@ def neural_collapse(
         nc3_product             ‖WM/‖WM‖ − E‖    (Zhu et al., 2021; blind to stretching M and shrinking W accordingly)
         nc4_mismatch            share of samples whose nearest class mean is not argmax_k (W h + bias)_k
 
-    Each vanishes at neural collapse. A quotient 0/0 (zero classifier, equal class means) is NaN.
+    Each vanishes at neural collapse. A quotient 0/0 (zero classifier, equal class means) is NaN, and so are nc1_pinv
+    and nc4_mismatch where all class means are equal. A difference of means that the rounding of the features explains
+    counts as none; their format (bfloat16, float16, float32, float64) is read off their digits.
 
     Shapes: W [..., K, d] and H [..., d, N] with equal leading axes (replicas), labels [N] in any order, shared by the
     replicas, bias [K] or [..., K] (used by nc4_mismatch only). float32 or float64 in; the results have shape [...] and
@@ -94,8 +97,10 @@ def neural_collapse(
             f"W and H must have the same leading axes, but their shapes are {list(W.shape)} and {list(H.shape)}."
         )
     labels = _checks.labels("labels", labels, H.shape[-1], num_classes).to(H.device)
-    W = W.to(H.device)
-    return collapse_at(W, H.detach().double(), labels, None if bias is None else _bias(bias, W), center)
+    W, H = W.to(H.device), H.detach().double()
+    if bias is not None:
+        return collapse_at(W, H, labels, _bias(bias, W), center)
+    return collapse_at(_moderate(W), _moderate(H), labels, None, center)
 
 
 def collapse_at(
@@ -111,10 +116,10 @@ def collapse_at(
     With a ``shard``, H and labels are those of this process, the metrics those of all samples.
     """
     statistics, distance_ratio = _statistics(H, labels, W.shape[-2], shard)
-    logits = W @ H if bias is None else W @ H + bias[..., None]
-    mismatched = nearest_class(statistics, H) != logits.max(-2).indices
-    mismatch = shard.sum(mismatched.double().sum(-1)) / statistics.counts.sum()
-    return in_order(_metrics(statistics, W, center) | {"nc1_distance": distance_ratio, "nc4_mismatch": mismatch})
+    metrics, plain = _metrics(statistics, W, center)
+    mismatch = shard.sum(_mismatches(statistics, W, H, bias, not plain)) / statistics.counts.sum()
+    of_samples = {"nc1_distance": distance_ratio, "nc4_mismatch": mismatch}
+    return in_order(metrics | (of_samples if plain else where_defined(metrics, of_samples)))
 
 
 def neural_collapse_from_moments(
@@ -148,14 +153,15 @@ def neural_collapse_from_moments(
             f"W must have shape [{moments.num_classes}, {moments.feature_dim}] like the moments, "
             f"but its shape is {list(W.shape)}."
         )
-    return _metrics(moments.statistics(), W.to(moments.device), center)
+    return _metrics(moments.statistics(), W.to(moments.device), center)[0]
 
 
-def nearest_class(statistics: ClassStatistics, H: Float[Tensor, "*batch d N"]) -> Int[Tensor, "*batch N"]:
-    """argmin_k ‖h_i − μ_k‖ = argmax_k (⟨h_i, μ_k⟩ − ‖μ_k‖²/2), about the origin of the statistics; H is float64."""
-    scores: Tensor = statistics.means.mT @ (H - statistics.origin)
-    # Not argmax, which takes seven times as long along this axis.
-    return scores.sub_(statistics.means.square().sum(-2)[..., None] / 2).max(-2).indices
+def where_defined(metrics: dict[str, Tensor], of_samples: dict[str, Tensor]) -> dict[str, Tensor]:
+    """nc1_distance and nc4_mismatch, NaN where rounding explains all distances, or all those between class means."""
+    return {
+        "nc1_distance": torch.where(metrics["nc1_ratio"].isnan(), torch.nan, of_samples["nc1_distance"]),
+        "nc4_mismatch": torch.where(metrics["nc1_pinv"].isnan(), torch.nan, of_samples["nc4_mismatch"]),
+    }
 
 
 def in_order(metrics: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -168,13 +174,12 @@ def _statistics(H: Tensor, labels: Tensor, num_classes: int, shard: Shard) -> tu
 
     Deviations are centred twice, about a sample, then the mean.
     """
-    members = torch.nn.functional.one_hot(labels, num_classes).double()  # [N, K]
-    own_counts = members.sum(0)
-    counts = shard.sum(own_counts)
+    membership = Membership(labels, num_classes)
+    counts = shard.sum(membership.counts)
     require_every_class(counts)
-    references = shard.first(H.index_select(-1, members.max(0).indices), own_counts)
+    references = shard.first(H.index_select(-1, membership.first), membership.counts)
     deviations = H - references.index_select(-1, labels)
-    mean_shifts = shard.sum(deviations @ members) / counts
+    mean_shifts = shard.sum(membership.sums(deviations)) / counts
     deviations -= mean_shifts.index_select(-1, labels)
     origin, num_samples = references[..., :1], counts.sum()
     means = (references - origin) + mean_shifts
@@ -183,8 +188,9 @@ def _statistics(H: Tensor, labels: Tensor, num_classes: int, shard: Shard) -> tu
         counts=counts,
         origin=origin,
         means=means,
-        within_traces=shard.sum(squares @ members) / counts,
+        within_traces=shard.sum(membership.sums(squares)) / counts,
         variance_along=lambda U: shard.sum((U.mT @ deviations).square().sum(-1)) / num_samples,
+        epsilon=lambda: epsilon_of(max(shard.gather(torch.tensor(significant_bits(H), device=H.device)).tolist())),
     )
     about_mean = deviations + (means - grand_mean(statistics)).index_select(-1, labels)
     within, total = shard.sum(torch.stack([squares.sqrt().sum(-1), _norm(about_mean, -2).sum(-1)]))
@@ -197,13 +203,27 @@ def grand_mean(statistics: ClassStatistics) -> Float[Tensor, "*batch d 1"]:
     return mean
 
 
-def _metrics(statistics: ClassStatistics, W: Tensor, center: Center) -> dict[str, Tensor]:
-    """Every metric but nc1_distance and nc4_mismatch."""
+def _mismatches(statistics: ClassStatistics, W: Tensor, H: Tensor, bias: Tensor | None, close: bool) -> Tensor:
+    """How many samples of this process have another nearest class mean than prediction."""
+    wrong: list[Tensor] = []
+    for part in tiles(H.shape[-1], W[..., 0].numel()):
+        logits = W @ H[..., part] if bias is None else W @ H[..., part] + bias[..., None]
+        mismatched = nearest_class(statistics, H[..., part], close) != logits.max(-2).indices
+        wrong.append(mismatched.double().sum(-1))
+    return wrong[0] if len(wrong) == 1 else torch.stack(wrong).sum(0)
+
+
+def _metrics(statistics: ClassStatistics, W: Tensor, center: Center) -> tuple[dict[str, Tensor], bool]:
+    """Every metric but nc1_distance and nc4_mismatch, and whether all class means are far apart for any precision."""
     if center not in ("classes", "samples"):
         raise ValueError(f"center must be 'classes' or 'samples', but {center!r} was given.")
     K, counts = W.shape[-2], statistics.counts
     weights = counts / counts.sum() if center == "samples" else torch.full_like(counts, 1 / K)
     M = statistics.means - statistics.means @ weights[:, None]
+    trace, plain = pinv_trace(M, weights, statistics)
+    if not plain:
+        equal = trace.isnan()
+        statistics, M = with_equal_means(statistics, equal), torch.where(equal[..., None, None], 0.0, M)
     pooled_trace = statistics.within_traces @ (counts / counts.sum())
     # What is asked of several matrices is computed side by side: a small problem costs what its kernels cost.
     centered = _centered(W)
@@ -211,14 +231,14 @@ def _metrics(statistics: ClassStatistics, W: Tensor, center: Center) -> dict[str
     lengths = _norm(columns, -2)
     variations = lengths.std(-1) / lengths.mean(-1)
     directions = columns / lengths[..., None, :]
-    deviations = _angle_deviation(directions)
-    distances = _distance_to_etf(torch.stack([M.mT @ M, W @ W.mT, centered @ centered.mT, W @ M]))
+    deviations = angle_deviation(directions)
+    distances = distances_to_etf([(M.mT, M), (W, W.mT), (centered, centered.mT), (W, M)])
     M_direction, W_direction = columns[:2] / _norm(columns[:2])[..., None, None]
-    return {
+    metrics = {
         "nc0": _norm(W.sum(-2), -1) / _norm(W),
-        "nc1_pinv": _pinv_trace(M, weights, statistics),
+        "nc1_pinv": trace,
         "nc1_ratio": pooled_trace / (M.square().sum((-2, -1)) / K),
-        "nc1_cdnv": _distance_normalised_variance(statistics),
+        "nc1_cdnv": distance_normalised_variance(statistics),
         "nc2_norm_means": variations[0],
         "nc2_norm_classifier": variations[1],
         "nc2_norm_classifier_centered": variations[2],
@@ -232,62 +252,13 @@ def _metrics(statistics: ClassStatistics, W: Tensor, center: Center) -> dict[str
         "nc3_duality": _norm(directions[0] - directions[2], -2).mean(-1),
         "nc3_product": distances[3],
     }
+    return metrics, plain
 
 
 def _centered(W: Tensor) -> Tensor:
     """w̄_k = w_k − K⁻¹ Σ_j w_j, about the first row: of equal rows nothing is left, not even rounding."""
     about_first = W - W[..., :1, :]
     return about_first - about_first.mean(-2, keepdim=True)
-
-
-def _pinv_trace(M: Tensor, weights: Tensor, statistics: ClassStatistics) -> Tensor:
-    """tr(Σ_W Σ_B†)/K = tr(X Σ_W Xᵀ) with X = (MB)⁺: B is an orthonormal basis of the complement of the weights of μ_G,
-    on which M vanishes. By M B = QR, Xᵀ = Q R⁻ᵀ, or by singular values wherever one of them may have to be cut.
-    """
-    K, d = M.shape[-1], M.shape[-2]
-    if d < K - 1:
-        return _pinv_trace_with_cut(M, statistics)
-    basis = torch.linalg.qr(weights[:, None], mode="complete").Q[:, 1:]
-    Q, R = torch.linalg.qr(M @ basis)
-    X_mT = torch.linalg.solve_triangular(R.mT, Q, upper=False, left=False)
-    # ‖X‖ = ‖R⁻¹‖: a bound of the condition number, far from the cut.
-    regular = _norm(R) * _norm(X_mT) < 0.01 / _RELATIVE_CUT
-    trace = statistics.variance_along(X_mT).sum(-1)
-    return trace if bool(regular.all()) else torch.where(regular, trace, _pinv_trace_with_cut(M, statistics))
-
-
-def _pinv_trace_with_cut(M: Tensor, statistics: ClassStatistics) -> Tensor:
-    """Σ_r u_rᵀ Σ_W u_r / s_r² with M = U S Vᵀ, whose rank is at most K − 1."""
-    rank = min(M.shape[-1] - 1, M.shape[-2])
-    U, S, _ = torch.linalg.svd(M, full_matrices=False)
-    U, S = U[..., :rank], S[..., :rank]
-    cut = _RELATIVE_CUT * S[..., :1]
-    return torch.where(cut < S, statistics.variance_along(U) / S.square(), 0.0).sum(-1)
-
-
-def _distance_normalised_variance(statistics: ClassStatistics) -> Tensor:
-    j, k = torch.triu_indices(len(statistics.counts), len(statistics.counts), offset=1, device=statistics.means.device)
-    # Differences, not a Gram matrix: the latter loses the distance of two means that are close to each other.
-    exact = "donot_use_mm_for_euclid_dist"
-    distances = torch.cdist(statistics.means.mT, statistics.means.mT, compute_mode=exact)[..., j, k]
-    v = statistics.within_traces
-    return ((v[..., j] + v[..., k]) / (2 * distances.square())).mean(-1)
-
-
-def _angle_deviation(directions: Tensor) -> Tensor:
-    """The mean over j ≠ k of abs(⟨u_j, u_k⟩ + 1/(K−1)), of columns of length 1."""
-    K = directions.shape[-1]
-    deviations: Tensor = (directions.mT @ directions + 1 / (K - 1)).abs()
-    return deviations.masked_fill_(torch.eye(K, dtype=torch.bool, device=directions.device), 0.0).sum((-2, -1)) / (
-        K * (K - 1)
-    )
-
-
-def _distance_to_etf(gram: Tensor) -> Tensor:
-    """‖G/‖G‖ − E‖: E is the Gram matrix of a simplex equiangular tight frame, scaled to ‖E‖ = 1."""
-    K = gram.shape[-1]
-    etf = (torch.eye(K, dtype=gram.dtype, device=gram.device) - 1 / K) / (K - 1) ** 0.5
-    return _norm(gram / _norm(gram)[..., None, None] - etf)
 
 
 def _norm(value: Tensor, dim: int | tuple[int, int] = (-2, -1)) -> Tensor:
@@ -302,6 +273,12 @@ def _classifier(W: Tensor) -> tuple[Tensor, int, int]:
     if num_classes < 2:
         raise ValueError(f"neural collapse needs at least two classes, but W has {num_classes} row.")
     return W.detach().double(), num_classes, dim
+
+
+def _moderate(matrix: Tensor) -> Tensor:
+    """The same, or of size one where squares would over- or underflow: no metric but those of a bias sees the scale."""
+    low, high = torch.aminmax(matrix.abs().amax((-2, -1)))
+    return matrix if float(low) > 1e-60 and float(high) < 1e60 else of_size_one(matrix)
 
 
 def _bias(bias: Tensor, W: Tensor) -> Tensor:

@@ -13,6 +13,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ulpm import _checks
+from ulpm.metrics.precision import epsilon_of, significant_bits
+from ulpm.metrics.tiles import Membership
 
 
 @dataclass(frozen=True)
@@ -20,7 +22,8 @@ class ClassStatistics:
     """What the metrics need to know of the features; everything is float64.
 
     Class means are relative to ``origin``, a point close to the features, so that a common offset costs no digits.
-    ``variance_along(U)`` gives u_rᵀ Σ_W u_r for the columns u_r of U [..., d, R], as a tensor [..., R].
+    ``variance_along(U)`` gives u_rᵀ Σ_W u_r for the columns u_r of U [..., d, R], as a tensor [..., R], and
+    ``epsilon()`` the machine epsilon of the format of the features. Both are functions, as few callers need them.
     """
 
     counts: Float[Tensor, " K"]
@@ -28,6 +31,7 @@ class ClassStatistics:
     means: Float[Tensor, "*batch d K"]
     within_traces: Float[Tensor, "*batch K"]
     variance_along: Callable[[Tensor], Tensor]
+    epsilon: Callable[[], float]
 
 
 def require_every_class(counts: Float[Tensor, " K"]) -> None:
@@ -47,7 +51,7 @@ class ClassMoments:
     With e_i = h_i − r_{y_i}, r_k the first sample seen of class k, it holds
 
         counts n_k [K],  references r_k [K, d],  sums Σ_{i∈k} e_i [K, d],  squares Σ_{i∈k} ‖e_i‖² [K],
-        scatter Σ_i e_i e_iᵀ [d, d] (all classes pooled).
+        scatter Σ_i e_i e_iᵀ [d, d] (all classes pooled),  bits, the significant bits of the features so far.
 
     One-hot matrix products do the sums, so the result is the same in every run on the same device. Parts held by
     several workers are joined with :meth:`merge`; a class may be absent from a part, but not from the whole.
@@ -77,6 +81,7 @@ class ClassMoments:
         self.sums = zeros(num_classes, feature_dim)
         self.squares = zeros(num_classes)
         self.scatter = zeros(feature_dim, feature_dim)
+        self.bits = 0
 
     def update(self, h: Float[Tensor, "B d"], y: Int[Tensor, " B"]) -> None:
         """Add the samples ``h`` (rows, float32 or float64) with class indices ``y``; B = 0 is legal.
@@ -92,13 +97,13 @@ class ClassMoments:
         if len(h) == 0:
             return
         h = h.detach().to(self.device, torch.float64)
-        members = torch.nn.functional.one_hot(y, self.num_classes).double()  # [B, K]
-        counts = members.sum(0)
-        self._adopt(h[members.argmax(0)], counts)
+        self.bits = max(self.bits, significant_bits(h))
+        membership = Membership(y, self.num_classes)
+        self._adopt(h[membership.first], membership.counts)
         shifted = h - self.references[y]
-        self.counts += counts
-        self.sums += members.mT @ shifted
-        self.squares += members.mT @ shifted.square().sum(1)
+        self.counts += membership.counts
+        self.sums += membership.sums(shifted.mT).mT
+        self.squares += membership.sums(shifted.square().sum(1))
         self.scatter += shifted.mT @ shifted
 
     def merge(self, other: "ClassMoments") -> None:
@@ -126,6 +131,7 @@ class ClassMoments:
         self.squares += squares + 2 * (sums * delta).sum(1) + counts * delta.square().sum(1)
         self.sums += sums + counts[:, None] * delta
         self.counts += counts
+        self.bits = max(self.bits, other.bits)
 
     def class_means(self) -> Float[Tensor, "K d"]:
         """μ_k, one a row. Errors: ValueError if a class has no sample."""
@@ -161,6 +167,7 @@ class ClassMoments:
             means=((self.references - origin) + self._mean_shifts()).mT,
             within_traces=self.within_traces(),
             variance_along=lambda U: (U * (covariance @ U)).sum(-2).clamp_min(0.0),
+            epsilon=lambda: epsilon_of(self.bits),
         )
 
     def _mean_shifts(self) -> Tensor:

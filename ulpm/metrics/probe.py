@@ -8,8 +8,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ulpm.metrics.collapse import Center, grand_mean, in_order, nearest_class, neural_collapse_from_moments
+from ulpm.metrics.collapse import Center, grand_mean, in_order, neural_collapse_from_moments, where_defined
 from ulpm.metrics.moments import ClassMoments
+from ulpm.metrics.nearest import nearest_class
 
 
 class Probe:
@@ -130,7 +131,7 @@ def measure(
         if moments is None:
             raise ValueError("batches must hold at least one (inputs, labels) pair, but it is empty.")
         metrics = neural_collapse_from_moments(moments, _at_least_float32(seen.classifier), center)
-    return in_order(metrics | _metrics_of_samples(moments, seen_batches))
+    return in_order(metrics | where_defined(metrics, _metrics_of_samples(moments, seen_batches)))
 
 
 def _pair(batch: object) -> tuple[Any, Tensor]:

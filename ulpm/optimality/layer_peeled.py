@@ -100,8 +100,10 @@ def regularised_optimum(
 
         min (1/N) Σ_i CE(W h_i, y_i) + (λ_W/2)‖W‖² + (λ_H/2)‖H‖²   =   min (1/N) Σ_i CE(z_i, y_i) + √(λ_W λ_H) ‖Z‖_*
 
-    By symmetry Z is Z̄ [K, K] spread over the samples, ‖Z‖_* = ‖Z̄ diag(√n_k)‖_*. A class with √n_k/N ≤ √(λ_W λ_H) adds
-    no direction: such classes of equal counts share one classifier, and if all are such, W = H = 0. There is no bias.
+    By symmetry Z is Z̄ [K, K] spread over the samples, ‖Z‖_* = ‖Z̄ diag(√n_k)‖_*. Classes of one count n share one
+    classifier if and only if √n/N ≤ √(λ_W λ_H), and W = H = 0 if and only if ‖(I − 11ᵀ/K) diag(√n_k)‖_op / N ≤
+    √(λ_W λ_H), which for equal counts is the same. A class that is alone with its count has no such threshold of its
+    own. There is no bias.
 
     Arguments: ``classifier_decay`` λ_W and ``feature_decay`` λ_H, positive, on the mean loss as it stands above;
     ``solver`` as in norm_constrained_optimum.

@@ -404,3 +404,30 @@ def test_norms_that_leave_no_loss_are_refused():
     with pytest.raises(ValueError, match="norms that leave a larger loss") as message:
         norm_constrained_optimum(Problem([7] * 3 + [2] * 2, 5), 100.0, 100.0)
     one_sentence(message)
+
+
+@pytest.mark.parametrize("counts", [[1000, 1000, 1], [5, 5, 5], [40, 10, 10, 3], [7, 2]])
+def test_nothing_is_learnt_exactly_where_the_price_exceeds_the_gradient_at_zero(counts):
+    """G(0) = (I − 11ᵀ/K) diag(√n_k)/N, by numpy: at a higher price zero is optimal, at a lower one it is not."""
+    K, N = len(counts), sum(counts)
+    threshold = np.linalg.norm((np.eye(K) - 1 / K) * np.sqrt(counts), 2) / N
+    assert regularised_optimum(Problem(counts, K), 1.02 * threshold, 1.02 * threshold).rank == 0
+    assert regularised_optimum(Problem(counts, K), 0.9 * threshold, 0.9 * threshold).rank > 0
+
+
+def test_a_class_alone_with_its_count_adds_a_direction_below_its_own_share():
+    price = 3e-3
+    assert math.sqrt(1) / 2001 < price
+    answer = regularised_optimum(Problem([1000, 1000, 1], 3), price, price)
+    assert answer.rank == 2
+    assert answer.duality_gap < 1e-9
+
+
+@pytest.mark.parametrize("rare", [2, 4])
+def test_classes_of_one_count_share_a_classifier_exactly_where_the_price_exceeds_their_share(rare):
+    problem = Problem([20, 20, rare, rare], 4)
+    for factor in (1.05, 0.9):
+        price = factor * math.sqrt(rare) / problem.num_samples
+        W = regularised_optimum(problem, price, price).state.W
+        apart = float((W[2] - W[3]).norm() / W.norm())
+        assert (apart < 1e-6) == (factor > 1), (factor, apart)

@@ -1,0 +1,81 @@
+"""How far vectors are from a simplex equiangular tight frame, in angles and in their Gram matrix."""
+
+import functools
+from collections.abc import Iterable, Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ulpm.metrics.tiles import tiles
+
+Products = Sequence[tuple[Float[Tensor, "*batch K d"], Float[Tensor, "*batch d K"]]]
+
+
+def angle_deviation(directions: Float[Tensor, "*batch d K"]) -> Float[Tensor, "*batch"]:
+    """The mean over j ≠ k of abs(⟨u_j, u_k⟩ + 1/(K−1)), of columns of length 1."""
+    K = directions.shape[-1]
+
+    def deviations(rows: slice) -> Tensor:
+        block: Tensor = (directions[..., rows].mT @ directions + 1 / (K - 1)).abs()
+        block.diagonal(rows.start, -2, -1).fill_(0.0)
+        return block.sum((-2, -1))
+
+    mean: Tensor = _total(map(deviations, tiles(K, directions[..., 0, :].numel()))) / (K * (K - 1))
+    return mean
+
+
+def distances_to_etf(products: Products) -> Float[Tensor, "..."]:
+    """‖G/‖G‖ − E‖ of each product G = A B, stacked in front of the batch.
+
+    E is the Gram matrix of a simplex equiangular tight frame with ‖E‖ = 1.
+    """
+    grams = _Grams(products)
+    norms = grams.norms()
+    low, high = torch.aminmax(norms)
+    if not (float(low) > 1e-100 and float(high) < 1e100):
+        # The norm has fourth powers of entries. Powers of two change no digit of a quotient.
+        grams = _Grams([(of_size_one(A), of_size_one(B)) for A, B in products])
+        norms = grams.norms()
+    K = products[0][0].shape[-2]
+
+    def squares(rows: slice) -> Tensor:
+        etf = torch.zeros(rows.stop - rows.start, K, dtype=norms.dtype, device=norms.device) - 1 / K
+        etf.diagonal(rows.start).add_(1.0)
+        difference = grams(rows) / norms[..., None, None] - etf / (K - 1) ** 0.5
+        return difference.square().sum((-2, -1))
+
+    return _total(map(squares, grams.parts)).sqrt()
+
+
+def of_size_one(matrix: Float[Tensor, "*batch m n"]) -> Float[Tensor, "*batch m n"]:
+    """The matrix times the power of two that brings its largest entry to [1/2, 1); a zero matrix stays."""
+    exponent = torch.frexp(matrix.abs().amax((-2, -1), keepdim=True)).exponent
+    # In two steps, as one factor of 2^1074 is beyond float64.
+    half = exponent // 2
+    scaled: Tensor = torch.ldexp(torch.ldexp(matrix, -half), half - exponent)
+    return scaled
+
+
+class _Grams:
+    """The products in parts of a bounded number of rows, which are kept if there is one part only."""
+
+    def __init__(self, products: Products) -> None:
+        A = products[0][0]
+        self.parts = tiles(A.shape[-2], len(products) * A[..., 0].numel())
+        self._products = products
+        self._whole = self._stacked(self.parts[0]) if len(self.parts) == 1 else None
+
+    def __call__(self, rows: slice) -> Tensor:
+        return self._stacked(rows) if self._whole is None else self._whole
+
+    def norms(self) -> Tensor:
+        return _total(self(rows).square().sum((-2, -1)) for rows in self.parts).sqrt()
+
+    def _stacked(self, rows: slice) -> Tensor:
+        return torch.stack([A[..., rows, :] @ B for A, B in self._products])
+
+
+def _total(parts: Iterable[Tensor]) -> Tensor:
+    total: Tensor = functools.reduce(torch.add, parts)
+    return total

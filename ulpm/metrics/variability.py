@@ -1,0 +1,94 @@
+"""The metrics of variability within classes that need more than a trace: nc1_pinv and nc1_cdnv."""
+
+import dataclasses
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from ulpm.metrics.moments import ClassStatistics
+from ulpm.metrics.rounding import LARGEST_SHARE, rounding_of_means, rounding_of_samples, size
+from ulpm.metrics.tiles import LARGEST, tiles
+
+# Of exact numbers, singular values of M below this share of the largest are the rounding of M itself.
+_RELATIVE_CUT = 1e-12
+
+
+def pinv_trace(
+    M: Float[Tensor, "*batch d K"], weights: Float[Tensor, " K"], statistics: ClassStatistics
+) -> tuple[Float[Tensor, "*batch"], bool]:
+    """tr(Σ_W Σ_B†)/K, and whether all directions of M are real whatever the precision of the features.
+
+    Directions that rounding explains are left out of Σ_B. The trace is NaN where none is left: the means are equal.
+
+    Where d ≥ K − 1 it is tr(X Σ_W Xᵀ) with X = (MB)⁺: B is an orthonormal basis of the complement of the weights of
+    μ_G, on which M vanishes. By M B = QR, Xᵀ = Q R⁻ᵀ, or by singular values if one of them may have to be left out.
+    """
+    largest = LARGEST_SHARE * _norm(size(statistics), -1)
+    if M.shape[-2] < M.shape[-1] - 1:
+        U, S = _singular(M)
+        plain = bool((largest < S[..., -1]).all())
+        floor = torch.zeros_like(largest) if plain else rounding_of_means(statistics)
+        return _truncated(U, S, floor, statistics), plain
+    basis = torch.linalg.qr(weights[:, None], mode="complete").Q[:, 1:]
+    Q, R = torch.linalg.qr(M @ basis)
+    X_mT = torch.linalg.solve_triangular(R.mT, Q, upper=False, left=False)
+    # ‖X‖ = ‖R⁻¹‖, so that 1/‖X‖ is a lower bound of the singular values of M.
+    inverse = _norm(X_mT, (-2, -1))
+    trace = statistics.variance_along(X_mT).sum(-1)
+    if bool((largest * inverse < 1).all()):
+        return trace, True
+    floor = rounding_of_means(statistics)
+    regular = (_norm(R, (-2, -1)) * inverse < 0.01 / _RELATIVE_CUT) & (floor * inverse < 1)
+    if bool(regular.all()):
+        return trace, False
+    return torch.where(regular, trace, _truncated(*_singular(M), floor, statistics)), False
+
+
+def _singular(M: Tensor) -> tuple[Tensor, Tensor]:
+    """U [..., d, r] and S [..., r] with M = U S Vᵀ, whose rank r is at most K − 1."""
+    rank = min(M.shape[-1] - 1, M.shape[-2])
+    U, S, _ = torch.linalg.svd(M, full_matrices=False)
+    return U[..., :rank], S[..., :rank]
+
+
+def _truncated(U: Tensor, S: Tensor, floor: Tensor, statistics: ClassStatistics) -> Tensor:
+    """Σ_r u_rᵀ Σ_W u_r / s_r² over the singular values above the floor and the relative cut."""
+    kept = torch.maximum(_RELATIVE_CUT * S[..., :1], floor[..., None]) < S
+    trace = torch.where(kept, statistics.variance_along(U) / S.square(), 0.0).sum(-1)
+    return torch.where(kept.any(-1), trace, torch.nan)
+
+
+def with_equal_means(statistics: ClassStatistics, equal: Bool[Tensor, "*batch"]) -> ClassStatistics:
+    """The same without the rounding of means that are equal, and of samples that then are so too."""
+    means = torch.where(equal[..., None, None], 0.0, statistics.means)
+    rounding = equal[..., None] & (statistics.within_traces <= rounding_of_samples(statistics))
+    return dataclasses.replace(
+        statistics, means=means, within_traces=torch.where(rounding, 0.0, statistics.within_traces)
+    )
+
+
+def distance_normalised_variance(statistics: ClassStatistics) -> Float[Tensor, "*batch"]:
+    """The mean over j < k of (v_j + v_k) / (2‖μ_j − μ_k‖²)."""
+    means, v = statistics.means.mT, statistics.within_traces
+    K = means.shape[-2]
+    if means[..., 0].numel() * K <= LARGEST:
+        j, k = torch.triu_indices(K, K, offset=1, device=means.device)
+        return ((v[..., j] + v[..., k]) / (2 * _distances(means, means)[..., j, k].square())).mean(-1)
+    total = torch.zeros_like(v[..., 0])
+    for rows in tiles(K, v.numel()):
+        # The rows of this part and the classes from there on: of the block that holds both, half is counted.
+        block = (v[..., rows, None] + v[..., None, rows.start :]) / (
+            2 * _distances(means[..., rows, :], means[..., rows.start :, :]).square()
+        )
+        total += torch.where(torch.ones_like(block, dtype=torch.bool).triu(1), block, 0.0).sum((-2, -1))
+    return total / (K * (K - 1) / 2)
+
+
+def _distances(one: Tensor, other: Tensor) -> Tensor:
+    # Differences, not a Gram matrix: the latter loses the distance of two means that are close to each other.
+    return torch.cdist(one, other, compute_mode="donot_use_mm_for_euclid_dist")
+
+
+def _norm(value: Tensor, dim: int | tuple[int, int]) -> Tensor:
+    return value.square().sum(dim).sqrt()
