@@ -1,6 +1,8 @@
 """Neural-collapse metrics: of a classifier and features, of streamed class moments, of any torch network."""
 
 from ulpm.metrics.collapse import METRICS, neural_collapse, neural_collapse_from_moments
+from ulpm.metrics.few_samples import few_sample_nc1
+from ulpm.metrics.floors import precision_floors
 from ulpm.metrics.moments import ClassMoments, ClassStatistics
 from ulpm.metrics.probe import Probe, measure, probe
 
@@ -9,8 +11,10 @@ __all__ = [
     "ClassMoments",
     "ClassStatistics",
     "Probe",
+    "few_sample_nc1",
     "measure",
     "neural_collapse",
     "neural_collapse_from_moments",
+    "precision_floors",
     "probe",
 ]

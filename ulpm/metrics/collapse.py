@@ -203,22 +203,28 @@ def grand_mean(statistics: ClassStatistics) -> Float[Tensor, "*batch d 1"]:
     return mean
 
 
+def centring_weights(counts: Float[Tensor, " K"], center: Center) -> Float[Tensor, " K"]:
+    """The weights of the class means in μ_G. Errors: ValueError for an unknown centre."""
+    if center not in ("classes", "samples"):
+        raise ValueError(f"center must be 'classes' or 'samples', but {center!r} was given.")
+    return counts / counts.sum() if center == "samples" else torch.full_like(counts, 1 / len(counts))
+
+
 def _mismatches(statistics: ClassStatistics, W: Tensor, H: Tensor, bias: Tensor | None, close: bool) -> Tensor:
     """How many samples of this process have another nearest class mean than prediction."""
-    wrong: list[Tensor] = []
-    for part in tiles(H.shape[-1], W[..., 0].numel()):
-        logits = W @ H[..., part] if bias is None else W @ H[..., part] + bias[..., None]
-        mismatched = nearest_class(statistics, H[..., part], close) != logits.max(-2).indices
-        wrong.append(mismatched.double().sum(-1))
-    return wrong[0] if len(wrong) == 1 else torch.stack(wrong).sum(0)
+
+    def count(part: Tensor) -> Tensor:
+        logits = W @ part if bias is None else W @ part + bias[..., None]
+        return (nearest_class(statistics, part, close) != logits.max(-2).indices).double().sum(-1)
+
+    parts = tiles(H.shape[-1], W.shape[:-1].numel())
+    return count(H) if len(parts) == 1 else torch.stack([count(H[..., part]) for part in parts]).sum(0)
 
 
 def _metrics(statistics: ClassStatistics, W: Tensor, center: Center) -> tuple[dict[str, Tensor], bool]:
     """Every metric but nc1_distance and nc4_mismatch, and whether all class means are far apart for any precision."""
-    if center not in ("classes", "samples"):
-        raise ValueError(f"center must be 'classes' or 'samples', but {center!r} was given.")
     K, counts = W.shape[-2], statistics.counts
-    weights = counts / counts.sum() if center == "samples" else torch.full_like(counts, 1 / K)
+    weights = centring_weights(counts, center)
     M = statistics.means - statistics.means @ weights[:, None]
     trace, plain = pinv_trace(M, weights, statistics)
     if not plain:

@@ -56,7 +56,10 @@ class ClassMoments:
     One-hot matrix products do the sums, so the result is the same in every run on the same device. Parts held by
     several workers are joined with :meth:`merge`; a class may be absent from a part, but not from the whole.
 
-    Errors: TypeError or ValueError for sizes below 2 classes or 1 feature, or an unknown device.
+    With ``means`` [K, d], one a row, these stand in place of the class means μ_k, and all moments are about them:
+    v_k = n_k⁻¹ Σ_{i∈k} ‖h_i − μ_k‖² and Σ_W alike. So test data are measured about the class means of training data.
+
+    Errors: TypeError or ValueError for sizes below 2 classes or 1 feature, an unknown device, means that do not fit.
     Source: shifted data algorithm, Chan, Golub & LeVeque, 1983.
 
     >>> moments = ulpm.ClassMoments(num_classes=2, feature_dim=3)
@@ -68,7 +71,13 @@ class ClassMoments:
     [2.0, 2.0]
     """
 
-    def __init__(self, num_classes: int, feature_dim: int, device: str | torch.device = "cpu") -> None:
+    def __init__(
+        self,
+        num_classes: int,
+        feature_dim: int,
+        device: str | torch.device = "cpu",
+        means: Float[Tensor, "K d"] | None = None,
+    ) -> None:
         self.num_classes = _checks.integer("num_classes", num_classes, 2)
         self.feature_dim = _checks.integer("feature_dim", feature_dim, 1)
         self.device = _checks.device(str(device))
@@ -82,6 +91,14 @@ class ClassMoments:
         self.squares = zeros(num_classes)
         self.scatter = zeros(feature_dim, feature_dim)
         self.bits = 0
+        self.about_given_means = means is not None
+        if means is not None:
+            if _checks.floating("means", means).shape != self.references.shape:
+                raise ValueError(
+                    f"means must have shape {list(self.references.shape)}, one class mean a row, "
+                    f"but its shape is {list(means.shape)}."
+                )
+            self.references = means.detach().to(self.references, copy=True)
 
     def update(self, h: Float[Tensor, "B d"], y: Int[Tensor, " B"]) -> None:
         """Add the samples ``h`` (rows, float32 or float64) with class indices ``y``; B = 0 is legal.
@@ -120,6 +137,10 @@ class ClassMoments:
                 "only moments with the same numbers of classes and features can be merged, "
                 f"but these are {list(self.references.shape)} and {list(other.references.shape)}."
             )
+        if self.about_given_means != other.about_given_means or (
+            self.about_given_means and not torch.equal(self.references, other.references.to(self.device))
+        ):
+            raise ValueError("only moments about the same given means can be merged: give both the same means.")
         counts, references, sums, squares, scatter = (
             part.to(self.device) for part in (other.counts, other.references, other.sums, other.squares, other.scatter)
         )
@@ -172,9 +193,13 @@ class ClassMoments:
 
     def _mean_shifts(self) -> Tensor:
         """μ_k − r_k, [K, d]."""
+        if self.about_given_means:
+            return torch.zeros_like(self.sums)
         return self.sums / self.counts[:, None]
 
     def _adopt(self, references: Tensor, counts: Tensor) -> None:
         """Take the reference samples of the classes that are seen for the first time."""
+        if self.about_given_means:
+            return
         first_seen = (self.counts == 0) & (counts > 0)
         self.references = torch.where(first_seen[:, None], references, self.references)

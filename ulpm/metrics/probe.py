@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ulpm.metrics.collapse import Center, grand_mean, in_order, neural_collapse_from_moments, where_defined
+from ulpm.metrics.few_samples import few_sample_nc1, warn_of_single_samples
 from ulpm.metrics.moments import ClassMoments
 from ulpm.metrics.nearest import nearest_class
 
@@ -90,6 +91,9 @@ def measure(
     batches: Iterable[tuple[Tensor, Tensor]],
     layer: nn.Module | str | None = None,
     center: Center = "classes",
+    *,
+    means: Float[Tensor, "K d"] | None = None,
+    corrected: bool = False,
 ) -> dict[str, Float[Tensor, ""]]:
     """All metrics of :func:`ulpm.neural_collapse` for a network, in one pass over (inputs, labels) batches.
 
@@ -98,7 +102,13 @@ def measure(
     memory in their own dtype, since nc1_distance and nc4_mismatch need the final class means; the latter compares them
     with the argmax of the logits that the layer gave, bias included.
 
-    Shapes: inputs whatever the model takes, labels [B]; the results are float64 scalars.
+    With ``means``, class means of other data as ``ClassMoments.class_means`` gives them, these stand for μ_k in every
+    formula: test data about the class means of training data. Then h̄ = N⁻¹ Σ_k n_k μ_k, with counts of these data.
+
+    With ``corrected`` the three keys of :func:`ulpm.metrics.few_sample_nc1` are added, for few samples a class.
+
+    Shapes: inputs whatever the model takes, labels [B], means [K, d]; the results are float64 scalars. A warning
+    names a class with one sample: its deviation from its own mean is 0 whatever the network does.
 
     Errors: those of :func:`probe`; ValueError for no batches, features that are not [B, d], a label outside 0 … K−1,
     a class without samples, entries that are not finite; TypeError for batches that are no pairs and labels that are
@@ -125,13 +135,17 @@ def measure(
                 if layer is None:
                     _check_outputs(labels, num_classes)
                 # Apple's devices have no float64.
-                moments = ClassMoments(num_classes, feature_dim, "cpu" if device.type == "mps" else device)
+                place = "cpu" if device.type == "mps" else device
+                moments = ClassMoments(num_classes, feature_dim, place, means)
             moments.update(_at_least_float32(seen.features), labels)
             seen_batches.append((seen.features.cpu(), labels.long().cpu(), seen.logits.argmax(1).cpu()))
         if moments is None:
             raise ValueError("batches must hold at least one (inputs, labels) pair, but it is empty.")
         metrics = neural_collapse_from_moments(moments, _at_least_float32(seen.classifier), center)
-    return in_order(metrics | where_defined(metrics, _metrics_of_samples(moments, seen_batches)))
+    if means is None:
+        warn_of_single_samples(moments)
+    metrics = in_order(metrics | where_defined(metrics, _metrics_of_samples(moments, seen_batches)))
+    return metrics | few_sample_nc1(moments, center) if corrected else metrics
 
 
 def _pair(batch: object) -> tuple[Any, Tensor]:

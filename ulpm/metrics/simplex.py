@@ -14,14 +14,16 @@ Products = Sequence[tuple[Float[Tensor, "*batch K d"], Float[Tensor, "*batch d K
 
 def angle_deviation(directions: Float[Tensor, "*batch d K"]) -> Float[Tensor, "*batch"]:
     """The mean over j ≠ k of abs(⟨u_j, u_k⟩ + 1/(K−1)), of columns of length 1."""
-    K = directions.shape[-1]
+    K, transposed = directions.shape[-1], directions.mT
+    parts = tiles(K, directions.shape[:-2].numel() * K)
 
     def deviations(rows: slice) -> Tensor:
-        block: Tensor = (directions[..., rows].mT @ directions + 1 / (K - 1)).abs()
+        chosen = transposed if len(parts) == 1 else transposed[..., rows, :]
+        block: Tensor = (chosen @ directions + 1 / (K - 1)).abs()
         block.diagonal(rows.start, -2, -1).fill_(0.0)
         return block.sum((-2, -1))
 
-    mean: Tensor = _total(map(deviations, tiles(K, directions[..., 0, :].numel()))) / (K * (K - 1))
+    mean: Tensor = _total(map(deviations, parts)) / (K * (K - 1))
     return mean
 
 
@@ -40,9 +42,7 @@ def distances_to_etf(products: Products) -> Float[Tensor, "..."]:
     K = products[0][0].shape[-2]
 
     def squares(rows: slice) -> Tensor:
-        etf = torch.zeros(rows.stop - rows.start, K, dtype=norms.dtype, device=norms.device) - 1 / K
-        etf.diagonal(rows.start).add_(1.0)
-        difference = grams(rows) / norms[..., None, None] - etf / (K - 1) ** 0.5
+        difference = grams(rows) / norms[..., None, None] - _etf(rows.start, rows.stop, K, norms.device)
         return difference.square().sum((-2, -1))
 
     return _total(map(squares, grams.parts)).sqrt()
@@ -57,12 +57,20 @@ def of_size_one(matrix: Float[Tensor, "*batch m n"]) -> Float[Tensor, "*batch m 
     return scaled
 
 
+@functools.lru_cache(maxsize=1)  # the records of a run ask for the same one again and again
+def _etf(start: int, stop: int, K: int, device: torch.device) -> Tensor:
+    """These rows of E, in float64."""
+    etf = torch.zeros(stop - start, K, dtype=torch.float64, device=device) - 1 / K
+    etf.diagonal(start).add_(1.0)
+    return etf / float((K - 1) ** 0.5)
+
+
 class _Grams:
     """The products in parts of a bounded number of rows, which are kept if there is one part only."""
 
     def __init__(self, products: Products) -> None:
         A = products[0][0]
-        self.parts = tiles(A.shape[-2], len(products) * A[..., 0].numel())
+        self.parts = tiles(A.shape[-2], len(products) * A.shape[:-1].numel())
         self._products = products
         self._whole = self._stacked(self.parts[0]) if len(self.parts) == 1 else None
 
@@ -73,6 +81,8 @@ class _Grams:
         return _total(self(rows).square().sum((-2, -1)) for rows in self.parts).sqrt()
 
     def _stacked(self, rows: slice) -> Tensor:
+        if len(self.parts) == 1:
+            return torch.stack([A @ B for A, B in self._products])
         return torch.stack([A[..., rows, :] @ B for A, B in self._products])
 
 

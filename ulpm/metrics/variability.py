@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ulpm.metrics.moments import ClassStatistics
-from ulpm.metrics.rounding import LARGEST_SHARE, rounding_of_means, rounding_of_samples, size
+from ulpm.metrics.rounding import LARGEST_SHARE, rounding_of_means, rounding_of_samples, squared_size
 from ulpm.metrics.tiles import LARGEST, tiles
 
 # Of exact numbers, singular values of M below this share of the largest are the rounding of M itself.
@@ -24,7 +24,7 @@ def pinv_trace(
     Where d ≥ K − 1 it is tr(X Σ_W Xᵀ) with X = (MB)⁺: B is an orthonormal basis of the complement of the weights of
     μ_G, on which M vanishes. By M B = QR, Xᵀ = Q R⁻ᵀ, or by singular values if one of them may have to be left out.
     """
-    largest = LARGEST_SHARE * _norm(size(statistics), -1)
+    largest = LARGEST_SHARE * squared_size(statistics).sum(-1).sqrt()
     if M.shape[-2] < M.shape[-1] - 1:
         U, S = _singular(M)
         plain = bool((largest < S[..., -1]).all())
@@ -34,12 +34,12 @@ def pinv_trace(
     Q, R = torch.linalg.qr(M @ basis)
     X_mT = torch.linalg.solve_triangular(R.mT, Q, upper=False, left=False)
     # ‖X‖ = ‖R⁻¹‖, so that 1/‖X‖ is a lower bound of the singular values of M.
-    inverse = _norm(X_mT, (-2, -1))
+    inverse = _norm(X_mT)
     trace = statistics.variance_along(X_mT).sum(-1)
     if bool((largest * inverse < 1).all()):
         return trace, True
     floor = rounding_of_means(statistics)
-    regular = (_norm(R, (-2, -1)) * inverse < 0.01 / _RELATIVE_CUT) & (floor * inverse < 1)
+    regular = (_norm(R) * inverse < 0.01 / _RELATIVE_CUT) & (floor * inverse < 1)
     if bool(regular.all()):
         return trace, False
     return torch.where(regular, trace, _truncated(*_singular(M), floor, statistics)), False
@@ -72,7 +72,7 @@ def distance_normalised_variance(statistics: ClassStatistics) -> Float[Tensor, "
     """The mean over j < k of (v_j + v_k) / (2‖μ_j − μ_k‖²)."""
     means, v = statistics.means.mT, statistics.within_traces
     K = means.shape[-2]
-    if means[..., 0].numel() * K <= LARGEST:
+    if means.shape[:-1].numel() * K <= LARGEST:
         j, k = torch.triu_indices(K, K, offset=1, device=means.device)
         return ((v[..., j] + v[..., k]) / (2 * _distances(means, means)[..., j, k].square())).mean(-1)
     total = torch.zeros_like(v[..., 0])
@@ -90,5 +90,5 @@ def _distances(one: Tensor, other: Tensor) -> Tensor:
     return torch.cdist(one, other, compute_mode="donot_use_mm_for_euclid_dist")
 
 
-def _norm(value: Tensor, dim: int | tuple[int, int]) -> Tensor:
-    return value.square().sum(dim).sqrt()
+def _norm(value: Tensor) -> Tensor:
+    return value.square().sum((-2, -1)).sqrt()
