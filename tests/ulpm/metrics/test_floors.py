@@ -48,7 +48,7 @@ def test_exact_collapse_reads_below_the_floors_and_not_far_below(dtype, K, n, d,
         for key in METRICS:
             assert float(found[key]) <= float(floors[key]), key
             largest[key] = max(largest[key], float(found[key]) / max(float(floors[key]), 1e-300))
-    # Exact zeros (equal samples, angles of two classes), and entries that all round alike, are no noise to compare with.
+    # Exact zeros (equal samples, two classes), and entries that all round alike, are no noise to compare with.
     for key, share in largest.items():
         if share > 0 and K > 2 and not aligned:
             assert share > 1e-3, (key, share)
