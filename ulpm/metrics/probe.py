@@ -1,7 +1,9 @@
 """Read features and logits off any torch classifier, and measure its neural collapse in one pass over the data."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -10,6 +12,7 @@ from torch import Tensor, nn
 
 from ulpm.metrics.collapse import Center, grand_mean, in_order, neural_collapse_from_moments, where_defined
 from ulpm.metrics.few_samples import few_sample_nc1, warn_of_single_samples
+from ulpm.metrics.head import affine_error, is_pointwise, output_error, per_sample
 from ulpm.metrics.moments import ClassMoments
 from ulpm.metrics.nearest import nearest_class
 
@@ -20,24 +23,27 @@ class Probe:
     Errors: every property raises ValueError while nothing has run yet.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, names: Mapping[nn.Module, str], chosen: bool) -> None:
+        self._names, self._chosen = names, chosen
         self._latest: tuple[nn.Module, Tensor, Tensor] | None = None
+        self._runs: Counter[nn.Module] = Counter()
+        self._affine_error, self._pooled, self._held = 0.0, False, False
 
     @property
     def features(self) -> Tensor:
-        """Input of the layer, usually [B, d], detached."""
+        """Input of the layer, usually [B, d], detached; of a 1×1 convolution the mean over positions."""
         return self._seen()[1]
 
     @property
     def logits(self) -> Tensor:
-        """Output of the layer, usually [B, K], detached, bias included."""
+        """Output of the layer with its bias, usually [B, K], detached; of a 1×1 convolution the mean over positions."""
         return self._seen()[2]
 
     @property
     def classifier(self) -> Tensor:
         """W [K, d], the current weight of the layer, detached (it shares memory with the model)."""
         weight: Tensor = self._seen()[0].weight  # type: ignore[assignment]
-        return weight.detach()
+        return weight.detach().flatten(1)
 
     @property
     def bias(self) -> Tensor | None:
@@ -45,15 +51,72 @@ class Probe:
         bias = getattr(self._seen()[0], "bias", None)
         return bias.detach() if isinstance(bias, Tensor) else None
 
+    @property
+    def name(self) -> str:
+        """Name of the layer in ``named_modules()`` of the model, empty for the model itself."""
+        return self._names.get(self._seen()[0], "")
+
     def _seen(self) -> tuple[nn.Module, Tensor, Tensor]:
         if self._latest is None:
-            raise ValueError("the probed layer has not run yet: call model(inputs) inside the with block first.")
+            raise ValueError(
+                "the probed layer has not run yet: call model(inputs) inside the with block first, "
+                "and give an exported model as the torch module that it was made from."
+            )
         return self._latest
 
-    def _record(self, module: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor], output: Tensor) -> None:
+    def _begin(self, *_: object) -> None:
+        self._runs.clear()
+
+    def _record(self, layer: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor], output: Tensor) -> None:
+        features = args[0] if args else next(iter(kwargs.values()), None)
+        if not (isinstance(features, Tensor) and isinstance(output, Tensor)):
+            if self._chosen:
+                raise ValueError(
+                    f"layer {self._names[layer]!r} must map one tensor to one: name the linear layer itself."
+                )
+            return
+        self._runs[layer] += 1
+        if not self._held:
+            with torch.no_grad():
+                self._affine_error = affine_error(layer, features, output)
         # Copies, because the model may go on to change both in place.
-        features = args[0] if args else kwargs["input"]
-        self._latest = module, features.detach().clone(), output.detach().clone()
+        h, z = features.detach().clone(), output.detach().clone()
+        self._latest = (layer, per_sample(h), per_sample(z)) if is_pointwise(layer) else (layer, h, z)
+        self._pooled = is_pointwise(layer) and output.shape[2:].numel() > 1
+
+    def _hold(self, _: nn.Module, inputs: object, returned: object) -> None:
+        """Compare the layer with what the model returned, in its first pass. Raises: ValueError if they differ."""
+        if self._held or self._latest is None or not bool(torch.isfinite(self._latest[2]).all()):
+            return
+        self._require_affine()
+        # Whoever names a layer may mean an inner one, if it is clear which of its outputs are meant.
+        if not self._chosen or self._runs[self._latest[0]] > 1 or self._pooled:
+            self._require_output(returned)
+        self._held = True
+
+    def _require_affine(self) -> None:
+        if self._affine_error:
+            raise ValueError(
+                f"layer {self.name!r} does not return W h + b of its own weight and bias (relative difference "
+                f"{self._affine_error:.1g}): merge what changes it, such as an adapter or a normalisation of W, into "
+                "one torch.nn.Linear, or name another layer with layer=..."
+            )
+
+    def _require_output(self, returned: object) -> None:
+        error = output_error(self.logits, returned) if self.logits.ndim == 2 else 0.0
+        if error == 0.0:
+            return
+        kind = "the linear layer that ran last" if not self._chosen else "the one that was named"
+        runs = self._runs[self._seen()[0]]
+        calls = f" in the last of its {runs} runs" if runs > 1 else ""
+        size = "nothing of this shape is returned" if error is None else f"relative difference {error:.1g}"
+        mend = (
+            "give a model that runs it once, on the features of the samples"
+            if self._chosen
+            else "name the classifier with layer=..., or merge the layers that act together, "
+            "such as adapters or two heads, into one torch.nn.Linear"
+        )
+        raise ValueError(f"layer {self.name!r}, {kind}, does not give what the model returns{calls} ({size}): {mend}.")
 
 
 @contextmanager
@@ -65,11 +128,18 @@ def probe(model: nn.Module, layer: nn.Module | str | None = None) -> Iterator[Pr
             seen.features, seen.logits, seen.classifier, seen.bias
 
     The layer is the ``torch.nn.Linear`` that is executed last in a forward pass, or ``layer``, a submodule or its
-    dotted name. Properties show the latest forward pass; they can still be read after the block, when the hooks are
-    gone, also after an exception.
+    dotted name; a 1×1 convolution can be named too, and is read at the mean over positions. Properties show the latest
+    forward pass; they can still be read after the block, when the hooks are gone, also after an exception.
 
-    Errors: TypeError if model is no torch module; ValueError if it has no Linear, or if ``layer`` is not one of its
-    submodules or has no weight matrix.
+    The first forward pass is checked. The layer must return W h + b of its own weight and bias, to rounding, which an
+    adapter inside it or a cosine classifier does not. If ``layer`` is not given, or runs several times in a pass, z
+    must also be what the model returns: the first tensor of its shape, or that under the name ``logits``. It may return
+    z/τ with one temperature τ > 0, log-probabilities or probabilities instead: the properties are those of the layer
+    all the same, and the metrics do not depend on τ.
+
+    Errors: TypeError if model is no torch module, or one of TorchScript, which runs no hooks; ValueError if it has no
+    Linear, or if ``layer`` is not one of its submodules or has no weight matrix; ValueError from the first call of the
+    model if a check fails.
 
     >>> model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 3))
     >>> with ulpm.probe(model) as seen:
@@ -77,10 +147,14 @@ def probe(model: nn.Module, layer: nn.Module | str | None = None) -> Iterator[Pr
     >>> seen.features.shape, seen.classifier.shape, bool((seen.logits == logits).all())
     (torch.Size([2, 8]), torch.Size([3, 8]), True)
     """
-    seen = Probe()
-    handles = [module.register_forward_hook(seen._record, with_kwargs=True) for module in _watched(model, layer)]
+    watched = _watched(model, layer)
+    seen = Probe({module: name for name, module in model.named_modules()}, chosen=layer is not None)
+    handles = [model.register_forward_pre_hook(seen._begin)]
+    handles += [module.register_forward_hook(seen._record, with_kwargs=True) for module in watched]
+    handles.append(model.register_forward_hook(seen._hold))
     try:
-        yield seen
+        with _hooks_run():
+            yield seen
     finally:
         for handle in handles:
             handle.remove()
@@ -130,10 +204,10 @@ def measure(
                 raise ValueError(
                     f"logits must have shape [B, K], one row a sample, but it is {list(seen.logits.shape)}."
                 )
+            _check_finite(seen)
             if moments is None:
                 num_classes, feature_dim = seen.classifier.shape
-                if layer is None:
-                    _check_outputs(labels, num_classes)
+                _check_outputs(labels, num_classes, layer is None)
                 # Apple's devices have no float64.
                 place = "cpu" if device.type == "mps" else device
                 moments = ClassMoments(num_classes, feature_dim, place, means)
@@ -156,11 +230,28 @@ def _pair(batch: object) -> tuple[Any, Tensor]:
     return inputs, labels
 
 
-def _check_outputs(labels: Tensor, outputs: int) -> None:
-    """The layer that ran last may be no classifier, as where there is a second head."""
-    if isinstance(labels, Tensor) and labels.numel() and int(labels.max()) >= outputs:
+def _check_finite(seen: Probe) -> None:
+    for name, values in (("W", seen.classifier), ("h", seen.features)):
+        if not bool(torch.isfinite(values).all()):
+            raise ValueError(
+                f"{name} must be finite, but {name} of layer {seen.name!r} contains NaN or infinity: "
+                "the training has diverged, or the inputs are not finite."
+            )
+
+
+def _check_outputs(labels: Tensor, outputs: int, last: bool) -> None:
+    """Refuse labels that count from 1, and a layer that ran last but is no classifier, such as a second head."""
+    if not (isinstance(labels, Tensor) and labels.numel() and int(labels.max()) >= outputs):
+        return
+    low, high = int(labels.min()), int(labels.max())
+    if low >= 1 and high == outputs:
         raise ValueError(
-            f"labels go up to {int(labels.max())}, but the linear layer that ran last has only {outputs} outputs: "
+            f"labels must lie in 0 … {outputs - 1}, the outputs of the classifier, but they lie in {low} … {high}: "
+            "subtract 1 if they count from 1."
+        )
+    if last:
+        raise ValueError(
+            f"labels go up to {high}, but the linear layer that ran last has only {outputs} outputs: "
             "name the classifier with layer=..."
         )
 
@@ -188,6 +279,10 @@ def _watched(model: nn.Module, layer: nn.Module | str | None) -> list[nn.Module]
     """The layer asked for, or every Linear: the one that runs last then leaves the last record."""
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be a torch.nn.Module, but a {type(model).__name__} was given.")
+    if isinstance(model, torch.jit.ScriptModule):
+        raise TypeError(
+            "model must run hooks, but one of TorchScript runs none: give the module that it was made from."
+        )
     if layer is None:
         linears: list[nn.Module] = [module for module in model.modules() if isinstance(module, nn.Linear)]
         if not linears:
@@ -198,9 +293,17 @@ def _watched(model: nn.Module, layer: nn.Module | str | None) -> list[nn.Module]
     if found is None:
         raise ValueError(f"layer {layer!r} is not a submodule of the model: give one, or its name in named_modules().")
     weight = getattr(found, "weight", None)
-    if not (isinstance(weight, Tensor) and weight.ndim == 2):
+    if not (isinstance(weight, Tensor) and (weight.ndim == 2 or is_pointwise(found))):
         raise ValueError(f"layer {layer!r} has no weight matrix [K, d]: name the linear layer that gives the logits.")
     return [found]
+
+
+def _hooks_run() -> AbstractContextManager[object]:
+    """A compiled model leaves out hooks that came after it was compiled: within this it runs as it was written."""
+    if "torch._dynamo" not in sys.modules or not hasattr(torch.compiler, "set_stance"):
+        return nullcontext()
+    stance: AbstractContextManager[object] = torch.compiler.set_stance("force_eager")
+    return stance
 
 
 @contextmanager
