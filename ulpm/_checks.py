@@ -1,8 +1,11 @@
 """Argument guards. A message says what was got, what was expected and how to mend it, in one sentence."""
 
 import math
+import numbers
+import operator
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -22,7 +25,10 @@ def floating(name: str, value: object) -> Tensor:
             f"{name} must have dtype float32 or float64, but it has {_dtype_name(value)}: convert it to float64 first."
         )
     if not bool(torch.isfinite(value).all()):
-        raise ValueError(f"{name} must be finite, but it contains NaN or infinity: remove these entries first.")
+        raise ValueError(
+            f"{name} must be finite, but it contains NaN or infinity: look for what made them, such as a training that "
+            "diverged or a division by zero."
+        )
     return value
 
 
@@ -46,9 +52,12 @@ def labels(name: str, value: object, num_samples: int, num_classes: int) -> Tens
 
     Raises: TypeError if it is not an integer tensor, ValueError for a wrong shape or an index outside 0 … K−1.
     """
-    if not isinstance(value, Tensor) or value.is_floating_point() or value.is_complex() or value.dtype == torch.bool:
-        got = _dtype_name(value) if isinstance(value, Tensor) else type(value).__name__
-        raise TypeError(f"{name} must be a tensor of integers, but it is {got}: convert it with .long().")
+    if not isinstance(value, Tensor):
+        raise TypeError(f"{name} must be a tensor of integers, but it is {type(value).__name__}: use torch.as_tensor.")
+    if value.is_floating_point() or value.is_complex() or value.dtype == torch.bool:
+        raise TypeError(
+            f"{name} must be a tensor of integers, but it is {_dtype_name(value)}: store class indices as int64."
+        )
     _has_numbers(name, value)
     if value.shape != (num_samples,):
         raise ValueError(f"{name} must have shape [{num_samples}], one label a sample, but it is {list(value.shape)}.")
@@ -62,15 +71,21 @@ def labels(name: str, value: object, num_samples: int, num_classes: int) -> Tens
 
 
 def integer(name: str, value: Any, minimum: int) -> int:
-    """Return ``value`` if it is an int (not a bool) of at least ``minimum``.
+    """Return ``value`` as an int if it is an integer of any kind (not a bool) of at least ``minimum``.
 
-    Raises: TypeError if it is no int, ValueError if it is too small.
+    numpy's integers and integer tensors of one element are among them, as for indices (``operator.index``).
+
+    Raises: TypeError if it is no integer, ValueError if it is too small.
     """
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} must be an integer, but {shown(value)} was given.")
-    if value < minimum:
-        raise ValueError(f"{name} must be at least {minimum}, but {shown(value)} was given.")
-    return value
+    try:
+        if _is_bool(value):
+            raise TypeError
+        number = operator.index(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must be an integer, but {shown(value)} was given.") from None
+    if number < minimum:
+        raise ValueError(f"{name} must be at least {minimum}, but {shown(number)} was given.")
+    return number
 
 
 def real(
@@ -80,7 +95,7 @@ def real(
 
     Raises: TypeError if it is no number, ValueError if it is out of range.
     """
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if _is_bool(value) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name} must be a number, but {shown(value)} was given.")
     try:
         number = float(value)
@@ -111,7 +126,7 @@ def device(name: str) -> torch.device:
         found = torch.device(name)
         if found.type not in ("cpu", "cuda"):
             raise NotImplementedError
-        torch.empty(0, device=found)
+        torch.empty(0, dtype=torch.float32, device=found)
     except (RuntimeError, AssertionError, NotImplementedError, TypeError, ValueError) as error:
         raise ValueError(f"device {name!r} is not available here: use 'cpu', or 'cuda' on one with a GPU.") from error
     return found
@@ -123,6 +138,10 @@ def _has_numbers(name: str, value: Tensor) -> None:
         raise TypeError(f"{name} must be a dense tensor, but its layout is {value.layout}: use .to_dense().")
     if value.device.type == "meta":
         raise TypeError(f"{name} must hold numbers, but it is a tensor on the device meta, which has none.")
+
+
+def _is_bool(value: object) -> bool:
+    return getattr(value, "dtype", None) in (np.bool_, torch.bool) or isinstance(value, bool)
 
 
 def _dtype_name(value: Tensor) -> str:

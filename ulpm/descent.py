@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ulpm import _checks, _memory
+from ulpm._modes import plain_arithmetic
 from ulpm._threads import suitable_threads
 from ulpm.field import LogLossField
 from ulpm.problem import Problem, State
@@ -50,8 +51,8 @@ def gradient_descent(
     ['2.95', '-1.16', '-5.90']
     """
     rate = _checks.real("learning_rate", learning_rate, above=0)
-    _checks.real("momentum", momentum, minimum=0, below=1)
-    _checks.integer("steps", steps, minimum=1)
+    momentum = _checks.real("momentum", momentum, minimum=0, below=1)
+    steps = _checks.integer("steps", steps, minimum=1)
     common = describe_run(problem, state, records, snapshots, config)
     if steps >= 2**63 or not math.isfinite(steps * rate / (1 - momentum)):
         raise ValueError(
@@ -71,10 +72,10 @@ def gradient_descent(
         "records": len(rows),
         "record_steps": rows,
     }
-    with torch.no_grad(), suitable_threads(state.H):
+    with plain_arithmetic(state.H.device), suitable_threads(state.H):
         single = not state.batch_shape
         W, H = (state.W[None], state.H[None]) if single else (state.W, state.H)
-        recorder = Recorder.for_start(problem, W, H, len(rows), snapshots)
+        recorder = Recorder.for_start(problem, W, H, len(rows), common["snapshots"])
         walk = _Descent(problem, W.clone(), H.clone(), rate, momentum, loss_scaled)
         for row, step in enumerate(rows):
             walk.go_to(step)
@@ -144,7 +145,7 @@ class _Descent:
         good = [replica for replica, status in enumerate(self.status) if status is Status.STEPS_TAKEN or row == 0]
         if not good:
             return
-        rows = torch.tensor(good, device=self._W.device)
+        rows = torch.tensor(good, dtype=torch.int64, device=self._W.device)
         W, H = self._W[rows], self._H[rows]
         loss = self._field.loss(W, H)
         known = {"log_time": self._log_time[rows], "log_loss": loss.log_loss, "margin": loss.margin}

@@ -99,8 +99,8 @@ class Shard:
 
     def texts(self, text: str) -> list[str]:
         """What each process says."""
-        letters = torch.tensor(list(text.encode()), dtype=torch.uint8)
-        lengths = self.gather(torch.tensor(len(letters), device=self.device)).tolist()
+        letters = torch.tensor(list(text.encode()), dtype=torch.uint8, device="cpu")
+        lengths = self.gather(torch.tensor(len(letters), dtype=torch.int64, device=self.device)).tolist()
         padded = torch.nn.functional.pad(letters, (0, max(lengths) - len(letters))).to(self.device)
         said = self.gather(padded).cpu()
         return [bytes(row[:n].tolist()).decode() for row, n in zip(said, lengths, strict=True)]

@@ -10,6 +10,7 @@ whatever the gap; 1 − softmax would return 0 there and destroy the conservatio
 """
 
 import dataclasses
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -60,7 +61,7 @@ class LogLossField:
     def _own_loss(self, W: Float[Tensor, "*batch K d"], H: Float[Tensor, "*batch d N"]) -> Loss:
         """That of the samples that are here."""
         Z = W @ H
-        rows = self._label_rows(Z)
+        rows = self.label_rows(Z)
         label = Z.gather(-2, rows)
         # From here on in place, Z → Z − top → e^(Z − top) → R/L: a small problem costs what its kernels cost.
         top = Z.scatter_(-2, rows, -torch.inf).amax(-2, keepdim=True)
@@ -130,7 +131,7 @@ class LogLossField:
         """
         loss = loss if loss is not None else self.loss(W, H)
         R = loss.residual
-        rows = self._label_rows(R)
+        rows = self.label_rows(R)
         c = _add_matmul(W_tangent @ H, W, H_tangent)
         # R is −Q off the label row, and dA vanishes on it: this is −c.
         c = c.sub_(c.gather(-2, rows)).mul_(R)
@@ -158,12 +159,15 @@ class LogLossField:
         residual = loss.residual.mul_(clamped_exp_((loss.log_loss - log_loss)[..., None, None]))
         return Loss(log_loss, residual, gaps.amax(0)[..., None, None].expand_as(loss.largest_gaps))
 
-    def _label_rows(self, Z: Tensor) -> Tensor:
+    def label_rows(self, Z: Tensor) -> Tensor:
+        """y as an index [..., 1, N] along the classes of Z [..., K, N]."""
         return self.labels.expand(*Z.shape[:-2], 1, Z.shape[-1])
 
 
 def log_loss(problem: Problem, state: State) -> Float[Tensor, "*batch"]:
     """log L(W, H), the natural logarithm of the summed cross-entropy: finite whenever the logits are.
+
+    It has a gradient in W and H if they ask for one: −F of the closed form, right however small the loss is.
 
     Shape: the replica axes of ``state``. Raises: TypeError or ValueError if the state does not fit the problem.
 
@@ -172,11 +176,16 @@ def log_loss(problem: Problem, state: State) -> Float[Tensor, "*batch"]:
     >>> ulpm.log_loss(problem, state)  # log(2 e^−1000)
     tensor(-999.3068)
     """
-    return _loss(problem, state).log_loss
+    checked(problem).check(state)
+    with torch.autocast(state.W.device.type, enabled=False):
+        value: Tensor = _LogLoss.apply(LogLossField(problem, state.W.device), state.W, state.H)  # type: ignore[no-untyped-call]
+    return value
 
 
 def margin(problem: Problem, state: State) -> Float[Tensor, "*batch"]:
     """q_min = min_{i, j≠y_i} (Z_{y_i,i} − Z_{j,i}): positive exactly when the state classifies every sample strictly.
+
+    It has a gradient in W and H if they ask for one; where several gaps are the smallest one, the mean of theirs.
 
     Shape: the replica axes of ``state``. Raises: TypeError or ValueError if the state does not fit the problem.
 
@@ -185,7 +194,50 @@ def margin(problem: Problem, state: State) -> Float[Tensor, "*batch"]:
     >>> ulpm.margin(problem, state)
     tensor(1000.)
     """
-    return _loss(problem, state).margin
+    checked(problem).check(state)
+    with torch.autocast(state.W.device.type, enabled=False):
+        Z = state.W @ state.H
+        rows = LogLossField(problem, Z.device).label_rows(Z)
+        top = Z.scatter(-2, rows, -torch.inf).amax(-2, keepdim=True)
+        return -(top - Z.gather(-2, rows)).amax((-2, -1))
+
+
+class _LogLoss(torch.autograd.Function):
+    """log L with the gradient −F; that of F are Jacobian products, since J is symmetric."""
+
+    @staticmethod
+    def forward(field: LogLossField, W: Tensor, H: Tensor) -> Tensor:
+        return field.loss(W, H).log_loss
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[LogLossField, Tensor, Tensor], output: Tensor) -> None:
+        ctx.field, W, H = inputs
+        ctx.save_for_backward(W, H)
+
+    @staticmethod
+    def backward(ctx: Any, slope: Tensor) -> tuple[None, Tensor, Tensor]:
+        W_dot, H_dot = _Force.apply(ctx.field, *ctx.saved_tensors)  # type: ignore[no-untyped-call]
+        slope = -slope[..., None, None]
+        return None, slope * W_dot, slope * H_dot
+
+
+class _Force(torch.autograd.Function):
+    """F = −∇ log L."""
+
+    @staticmethod
+    def forward(field: LogLossField, W: Tensor, H: Tensor) -> tuple[Tensor, Tensor]:
+        _, W_dot, H_dot = field(W, H)
+        return W_dot, H_dot
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[LogLossField, Tensor, Tensor], output: tuple[Tensor, Tensor]) -> None:
+        ctx.field, W, H = inputs
+        ctx.save_for_backward(W, H)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, W_slope: Tensor, H_slope: Tensor) -> tuple[None, Tensor, Tensor]:
+        return None, *ctx.field.jacobian_product(*ctx.saved_tensors, W_slope, H_slope)
 
 
 def _matmul(a: Tensor, b: Tensor, out: Tensor | None) -> Tensor:
@@ -207,8 +259,3 @@ def _add_matmul(target: Tensor, a: Tensor, b: Tensor) -> Tensor:
     if target.ndim == 3 and target.is_contiguous():
         return target.baddbmm_(a, b)
     return target.add_(a @ b)
-
-
-def _loss(problem: Problem, state: State) -> Loss:
-    checked(problem).check(state)
-    return LogLossField(problem, state.W.device).loss(state.W, state.H)

@@ -76,7 +76,7 @@ def seli_state(problem: Problem, norm: float = 1.0) -> State:
     K, d = checked(problem).num_classes, problem.feature_dim
     _require_dimension("a simplex-encoded (SELI) state", K, d, K - 1)
     basis = _centred_basis(K)
-    root_counts = torch.tensor(problem.class_counts, dtype=torch.float64).sqrt()
+    root_counts = torch.tensor(problem.class_counts, dtype=torch.float64, device="cpu").sqrt()
     # I − 11ᵀ/K = B Bᵀ, and B on the left keeps Σ_k w_k = 0 to rounding where the singular values differ by much.
     U, S, Vh = torch.linalg.svd(basis.T * root_counts, full_matrices=False)
     class_features = (Vh / root_counts).T * S.sqrt()
@@ -113,16 +113,17 @@ def block_state(problem: Problem, block_size: int = 2, norm: float = 1.0) -> Sta
                 f"a block state needs the same number of samples in each class of a block, but classes {start} … "
                 f"{start + b - 1} have {_brief(block)}: make them equal, or use seli_state."
             )
-    rows = _padded(torch.kron(torch.eye(K // b), _centred_basis(b)), d)
-    fourth_roots = torch.tensor(counts, dtype=torch.float64).pow(0.25)[:, None]
+    identity = torch.eye(K // b, dtype=torch.float64, device="cpu")
+    rows = _padded(torch.kron(identity, _centred_basis(b)), d)
+    fourth_roots = torch.tensor(counts, dtype=torch.float64, device="cpu").pow(0.25)[:, None]
     return _scaled(problem, rows * fourth_roots, rows / fourth_roots, norm)
 
 
 def _centred_basis(K: int) -> Float[Tensor, "K r"]:
     """B with orthonormal columns that are orthogonal to 1, B Bᵀ = I − 11ᵀ/K, r = K − 1 (Helmert's)."""
-    j = torch.arange(1, K, dtype=torch.float64)
-    basis = torch.ones(K, K - 1, dtype=torch.float64).triu()
-    basis[torch.arange(1, K), torch.arange(K - 1)] = -j
+    j = torch.arange(1, K, dtype=torch.float64, device="cpu")
+    basis = torch.ones(K, K - 1, dtype=torch.float64, device="cpu").triu()
+    basis.diagonal(-1).copy_(-j)
     return basis / (j * (j + 1)).sqrt()
 
 

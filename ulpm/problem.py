@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Sequence
+from typing import SupportsIndex
 
 import numpy as np
 import torch
@@ -74,7 +75,9 @@ class Problem:
     class_counts: tuple[int, ...]
     feature_dim: int
 
-    def __init__(self, class_counts: Sequence[int], feature_dim: int) -> None:
+    def __init__(self, class_counts: Sequence[SupportsIndex], feature_dim: SupportsIndex) -> None:
+        if isinstance(class_counts, np.ndarray | Tensor):
+            class_counts = class_counts.tolist()
         if isinstance(class_counts, str) or not isinstance(class_counts, Sequence):
             raise TypeError(
                 f"class_counts must be a list of integers such as [50] * 10, but got {_checks.shown(class_counts)}."
@@ -100,10 +103,30 @@ class Problem:
         """Whether every class has the same number of samples."""
         return len(set(self.class_counts)) == 1
 
+    @property
+    def separable(self) -> bool:
+        """Whether some W, H give every sample a positive margin, without which the loss stays away from 0.
+
+        In one dimension w_k h is the largest of all w_j h only if w_k is the largest or the smallest of the w_j, which
+        two classes can be. In two or more, w_k = h_k = K different unit vectors separate any number of classes.
+        """
+        return self.feature_dim > 1 or self.num_classes == 2
+
+    @property
+    def smallest_loss(self) -> float:
+        """A bound that no loss is below: 0 if the classes are separable.
+
+        Else log 2 for each sample of the K − 2 smallest classes: a sample that another class ties or beats has that.
+        """
+        return 0.0 if self.separable else math.log(2) * sum(sorted(self.class_counts)[:-2])
+
     @functools.cached_property
     def labels(self) -> Int[Tensor, " N"]:
         """y = 0…0 1…1 …, the class of each column of H."""
-        return torch.repeat_interleave(torch.arange(self.num_classes), torch.tensor(self.class_counts))
+        # Ordinary tensors, whatever is switched on where they are first needed.
+        with torch.inference_mode(False):
+            counts = torch.tensor(self.class_counts, dtype=torch.int64, device="cpu")
+            return torch.repeat_interleave(torch.arange(self.num_classes, device="cpu"), counts)
 
     @functools.cached_property
     def minimum_norm_value(self) -> float:
@@ -134,9 +157,9 @@ class Problem:
 
     def random_state(
         self,
-        seed: int = 0,
+        seed: SupportsIndex = 0,
         scale: float = 1.0,
-        replicas: int | None = None,
+        replicas: SupportsIndex | None = None,
         dtype: torch.dtype = torch.float64,
         device: str | torch.device = "cpu",
     ) -> State:
@@ -147,22 +170,23 @@ class Problem:
 
         Raises: TypeError or ValueError for a size, scale, dtype or device that makes no sense.
         """
-        _checks.real("scale", scale, above=0)
+        size = _checks.real("scale", scale, above=0)
         if dtype not in (torch.float32, torch.float64):
             raise TypeError(f"dtype must be torch.float64 or torch.float32, but {dtype} was given.")
         batch = () if replicas is None else (_checks.integer("replicas", replicas, minimum=1),)
         where = _checks.device(str(device))
-        if _checks.integer("seed", seed, minimum=0) >= 2**63:
-            raise ValueError(f"seed must be below 2^63, but {_checks.shown(seed)} was given.")
-        generator = torch.Generator().manual_seed(seed)
-        spread = scale / math.sqrt(self.feature_dim)
+        seed_number = _checks.integer("seed", seed, minimum=0)
+        if seed_number >= 2**63:
+            raise ValueError(f"seed must be below 2^63, but {_checks.shown(seed_number)} was given.")
+        generator = torch.Generator("cpu").manual_seed(seed_number)
+        spread = size / math.sqrt(self.feature_dim)
 
         numbers = math.prod(batch) * (self.num_classes + self.num_samples) * self.feature_dim
         _memory.require(numbers * (8 if dtype == torch.float64 else 12), "a start of this size")
 
         def draw(*shape: int) -> Tensor:
-            numbers = torch.randn(*batch, *shape, generator=generator, dtype=torch.float64)
-            return numbers.mul_(spread).to(where, dtype)
+            drawn = torch.randn(*batch, *shape, generator=generator, dtype=torch.float64, device="cpu")
+            return drawn.mul_(spread).to(where, dtype)
 
         return State(draw(self.num_classes, self.feature_dim), draw(self.feature_dim, self.num_samples))
 
@@ -178,7 +202,7 @@ def from_features(
     features: Float[Tensor, "N d"],
     labels: Integer[Tensor, " N"],
     classifier: Float[Tensor, "K d"] | None = None,
-    seed: int = 0,
+    seed: SupportsIndex = 0,
 ) -> tuple[Problem, State]:
     """The model whose free features start at given ones: images, or the last-layer features of a network.
 
@@ -209,11 +233,13 @@ def from_features(
     labels = _checks.labels("labels", labels, num_samples, bound)
     num_classes = int(labels.max()) + 1 if classifier is None else bound
     counts = torch.bincount(labels, minlength=num_classes).tolist()
+    if num_samples and counts[0] == 0 and all(counts[1:]):
+        raise ValueError("labels must count from 0, but none is 0 and all of 1 … are there: subtract 1.")
     if 0 in counts:
         raise ValueError(f"class {counts.index(0)} has no samples: drop its classifier row or renumber the labels.")
     problem = Problem(counts, feature_dim)
     if classifier is None:
-        size = float(features.double().square().sum(1).mean().sqrt())
+        size = float(features.detach().double().square().sum(1).mean().sqrt())
         if size == 0:
             raise ValueError("the features are all 0, so that no classifier of their size can be drawn: give one.")
         classifier = problem.random_state(seed=seed, scale=size, device=str(features.device)).W

@@ -56,7 +56,7 @@ class Recorder:
     ) -> "Recorder":
         """An empty table for a run from (W, H), with room for ``snapshots`` states evenly spread over its records."""
         kept = Snapshots(
-            torch.linspace(0, records - 1, snapshots).round().long(),
+            torch.linspace(0, records - 1, snapshots, dtype=torch.float32, device="cpu").round().long(),
             W.new_full((snapshots, *W.shape), torch.nan),
             H.new_full((snapshots, *H.shape), torch.nan),
         )
@@ -80,8 +80,8 @@ class Recorder:
         cells = rows * self._shape[1] + replicas
         for name, value in (known | dict(zip(names, values.clone(), strict=True))).items():
             if name not in self.table:
-                self.table[name] = torch.full(self._shape, torch.nan, dtype=torch.float64)
-            self.table[name].put_(cells, value.double().cpu())
+                self.table[name] = torch.full(self._shape, torch.nan, dtype=torch.float64, device="cpu")
+            self.table[name].view(-1)[cells] = value.double().cpu()
         for i, row in enumerate(self.snapshots.records):
             here = (rows == row).nonzero()[:, 0]
             if len(here):

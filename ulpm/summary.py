@@ -90,7 +90,7 @@ def certificate_summary(path: Trajectory) -> dict[str, Any]:
     return {
         "class_counts": list(path.problem.class_counts),
         "feature_dim": path.problem.feature_dim,
-        "optimum": _plain(torch.tensor(path.problem.minimum_norm_value)),
+        "optimum": _plain(torch.tensor(path.problem.minimum_norm_value, dtype=torch.float64, device="cpu")),
         "lower_bound": _plain(lower),
         "upper_bound": _plain(upper),
         "gap": _plain(upper / lower - 1),
@@ -108,7 +108,12 @@ def certificate_table(path: Trajectory) -> str:
     columns = certificate.columns() | {"gap": certificate.gap}
     lines = ["| log10 t | " + " | ".join(name for name, _ in _CERTIFICATE.values()) + " |"]
     lines.append("|---" * (len(_CERTIFICATE) + 1) + "|")
-    for i in torch.linspace(0, len(path.log_time) - 1, min(12, len(path.log_time))).round().long().tolist():
+    for i in (
+        torch.linspace(0, len(path.log_time) - 1, min(12, len(path.log_time)), dtype=torch.float32, device="cpu")
+        .round()
+        .long()
+        .tolist()
+    ):
         cells = [_number(_plain(columns[key][i]), digits) for key, (_, digits) in _CERTIFICATE.items()]
         at_start = bool((path.log_time[i] == -math.inf).any())
         time = "t = 0" if at_start else _number(_plain(path.log_time[i] / math.log(10)))

@@ -33,7 +33,10 @@ def flow_time(log_time: Float[Tensor, " F"]) -> Clock:
     last = float(log_time[-1]) / math.log(10)
     powers = [x for x in (0, 1, 3, 10, 30, 100, 300, *(10.0**k for k in range(3, 20))) if x <= last + 1e-9 * abs(last)]
     marks = [(-math.inf, "0"), *((x, "1" if x == 0 else power_of_ten(x)) for x in powers)]
-    ticks = [(float(warped(torch.tensor(x * math.log(10), dtype=torch.float64))) / end, label) for x, label in marks]
+    ticks = [
+        (float(warped(torch.tensor(x * math.log(10), dtype=torch.float64, device="cpu"))) / end, label)
+        for x, label in marks
+    ]
     return Clock(
         title="flow time t",
         positions=(warped(log_time) / end).tolist(),

@@ -110,8 +110,8 @@ def solved() -> Start:
     """
     problem = Problem([12] * 4, 3)
     root = math.sqrt(problem.class_counts[0])
-    corners = torch.tensor([[1, 1, 1], [-1, 1, -1], [1, -1, -1], [-1, -1, 1]], dtype=torch.float64) / 2
-    W = corners * (root * torch.tensor(_SOLVED_VALUES, dtype=torch.float64)).sqrt()
+    corners = torch.tensor([[1, 1, 1], [-1, 1, -1], [1, -1, -1], [-1, -1, 1]], dtype=torch.float64, device="cpu") / 2
+    W = corners * (root * torch.tensor(_SOLVED_VALUES, dtype=torch.float64, device="cpu")).sqrt()
     caption = (
         "A flow solved exactly: the classes are corners of a box that never turns. Only its edges change, and the flow "
         "makes them equal. Every other corner of a cube gives a tetrahedron."
@@ -126,7 +126,7 @@ def solved() -> Start:
 def images() -> Start:
     """Images in an orthonormal basis of the span of the start, which the flow never leaves: nothing is lost."""
     pixels, labels = fashion_mnist_sample()
-    kept = torch.arange(len(pixels)) % (len(pixels) // len(_CLOTHES)) < _IMAGES_OF_A_CLASS
+    kept = torch.arange(len(pixels), device="cpu") % (len(pixels) // len(_CLOTHES)) < _IMAGES_OF_A_CLASS
     pixels, labels = pixels[kept], labels[kept]
     pixels = pixels / pixels.square().sum(1).mean().sqrt()
     _, state = from_features(pixels, labels, seed=0)

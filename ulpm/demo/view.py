@@ -50,7 +50,7 @@ def scene_of(problem: Problem, W: Float[Tensor, "F K d"], H: Float[Tensor, "F d 
     if target is None:
         return Scene(rows, means, features[:, shown], problem.labels[shown], None, None, ())
     to_axes = closest_rotation(target.W, W[-1]) @ view.T
-    first_of_class = torch.searchsorted(problem.labels, torch.arange(problem.num_classes))
+    first_of_class = torch.searchsorted(problem.labels, torch.arange(problem.num_classes, device="cpu"))
     target_means = math.sqrt(2 * problem.num_samples) * target.H.T[first_of_class]
     return Scene(
         rows,
@@ -74,7 +74,7 @@ def target_state(problem: Problem, W: Float[Tensor, "K d"]) -> State | None:
         return seli_state(problem)
     if has_target(problem):
         paired = block_state(problem, block_size=2)
-        place = torch.argsort(torch.tensor(opposite_pairs(W)))
+        place = torch.argsort(torch.tensor(opposite_pairs(W), dtype=torch.int64, device="cpu"))
         counts = problem.class_counts[0]
         return State(paired.W[place], paired.H.reshape(d, K, counts)[:, place].reshape(d, -1))
     return None
@@ -135,7 +135,7 @@ def shown_samples(problem: Problem) -> Int[Tensor, " M"]:
     first = 0
     kept = []
     for count in problem.class_counts:
-        kept.append(torch.arange(first, first + min(count, most)))
+        kept.append(torch.arange(first, first + min(count, most), device="cpu"))
         first += count
     return torch.cat(kept)
 

@@ -90,14 +90,14 @@ class FlowLoop:
         """A loop whose replicas all stand at their start ``y``, recorded as record 0."""
         rate = torch.empty_like(y)
         # A cohort at a time, which is as much as memory was asked for.
-        parts = torch.split(torch.arange(len(y)), largest_cohort(len(y), system.numbers, y.device))
+        parts = torch.split(torch.arange(len(y), device="cpu"), largest_cohort(len(y), system.numbers, y.device))
         slices = [slice(int(rows[0]), int(rows[-1]) + 1) for rows in parts]
         losses = [system.rate_and_margin(y[part], rate[part]) for part in slices]
         log_loss = torch.cat([part_loss for part_loss, _ in losses])
         size, speed, log_loss = _to_host(*system.inner.norms(y, rate), log_loss)
         # Cautious; the controller soon finds the right size.
         first = 0.5 * rtol ** (1 / TSITOURAS.order) * size / speed
-        replicas = torch.arange(len(y))
+        replicas = torch.arange(len(y), device="cpu")
         cohort = Cohort(
             replicas=replicas,
             y=y,
@@ -151,7 +151,7 @@ class FlowLoop:
         most = largest_cohort(len(self.final), self.system.numbers, self.final.device)
         if not len(waiting.replicas) or len(c.replicas) > most - most // 8:
             return
-        rows = torch.arange(len(waiting.replicas))
+        rows = torch.arange(len(waiting.replicas), device="cpu")
         room = most - len(c.replicas)
         self.cohort = c.join(waiting.take(rows[:room]))
         waiting.keep(rows >= room)
@@ -240,8 +240,8 @@ class FlowLoop:
             return
         passed = (marks[:, c.replicas] <= end.position).sum(0)
         count = torch.where(accepted, passed - c.next_record, 0).clamp(min=0)
-        rows = torch.repeat_interleave(torch.arange(len(count)), count)
-        nth = torch.arange(len(rows)) - (count.cumsum(0) - count)[rows]
+        rows = torch.repeat_interleave(torch.arange(len(count), device="cpu"), count)
+        nth = torch.arange(len(rows), device="cpu") - (count.cumsum(0) - count)[rows]
         records = c.next_record[rows] + nth
         # The end on its own, so that no bit of it depends on how many records came before.
         for group in ((records < last).nonzero()[:, 0], (records == last).nonzero()[:, 0]):

@@ -4,6 +4,7 @@ import dataclasses
 import math
 import os
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -11,6 +12,7 @@ from typing import Any, Literal
 import torch
 
 from ulpm import _checks
+from ulpm._modes import plain_arithmetic
 from ulpm._threads import suitable_threads
 from ulpm.distributed import ALONE, Shard
 from ulpm.flow.checkpoint import read_checkpoint, write_checkpoint
@@ -29,7 +31,12 @@ from ulpm.trajectory import Trajectory
 _SMALLEST_SQUARED_NORM = 1e-290
 _SECONDS_BETWEEN_MEETINGS = 1.0
 
-__all__ = ["FlowRun", "gradient_flow", "resume_flow"]
+NOT_SEPARABLE = (
+    "In one dimension at most two classes can be separated: the loss does not go to 0 and no margin becomes positive, "
+    "so use feature_dim of 2 or more for neural collapse."
+)
+
+__all__ = ["NOT_SEPARABLE", "FlowRun", "gradient_flow", "resume_flow"]
 
 
 def gradient_flow(
@@ -68,6 +75,8 @@ def gradient_flow(
     one of several processes (``ulpm.distributed``), all of which call this with the same arguments, each follows its
     own columns of H, or its own replicas if there are several, and all return the whole.
 
+    More than two classes in one dimension cannot be separated: a warning says that their loss does not go to 0.
+
     Returns: a Trajectory; a replica that could not reach the end says why in its status instead of raising.
     Raises: TypeError or ValueError for arguments that make no sense or a run that does not fit into memory, OSError if
     a checkpoint cannot be written.
@@ -93,6 +102,8 @@ def gradient_flow(
         config=config,
         shard=shard,
     )
+    if not problem.separable:
+        warnings.warn(NOT_SEPARABLE, stacklevel=2)
     return run.finish(progress, checkpoint, checkpoint_seconds)
 
 
@@ -159,13 +170,19 @@ class FlowRun:
         def accepted() -> tuple[dict[str, Any], Literal["log_time", "log_loss"], float]:
             facts = describe_run(problem, state, records, snapshots, config)
             kind, end = _end(log_time, log10_time, log_loss)
-            _checks.real("rtol", rtol, above=0, below=1)
+            least = problem.smallest_loss
+            if kind == "log_loss" and least > 0 and end < math.log(least):
+                raise ValueError(
+                    f"log_loss must be at least {math.log(least):.6g} in one dimension, where these counts cannot be "
+                    f"separated, but {end:g} was given: use feature_dim of 2 or more."
+                )
+            tolerance = _checks.real("rtol", rtol, above=0, below=1)
             resolution = 8 * torch.finfo(state.W.dtype).eps
-            if rtol < resolution:
+            if tolerance < resolution:
                 raise ValueError(f"rtol must be at least {resolution:.1g} for {state.W.dtype}, but {rtol!r} was given.")
-            _checks.integer("max_steps", max_steps, minimum=1)
-            check_memory(problem, state, records, snapshots, shard)
-            facts |= {"method": "gradient flow", kind: end, "rtol": rtol, "max_steps": max_steps}
+            limit = _checks.integer("max_steps", max_steps, minimum=1)
+            check_memory(problem, state, facts["records"], facts["snapshots"], shard)
+            facts |= {"method": "gradient flow", kind: end, "rtol": tolerance, "max_steps": limit}
             return facts, kind, end
 
         # Memory that is free is not the same number everywhere.
@@ -175,7 +192,7 @@ class FlowRun:
         own = sweep.part(replicas)
         start = State(state.W[own], state.H[own]) if sweep.count > 1 else state
         # Of a sweep each process sees the starts of its own replicas only.
-        loop = sweep.together(lambda: _started(problem, start, kind, end, rtol, records, snapshots, columns))
+        loop = sweep.together(lambda: _started(problem, start, kind, end, facts, columns))
         return cls(loop, facts, sweep)
 
     def finish(
@@ -188,6 +205,7 @@ class FlowRun:
         # Inference mode saves a seventh of the time of a small problem; what leaves it must be ordinary tensors.
         with (
             torch.inference_mode(),
+            plain_arithmetic(self.loop.final.device),
             threads,
             progress_bar(progress and leads) as bar,
             deferred_interrupt() as interrupted,
@@ -249,13 +267,12 @@ def _started(
     state: State,
     kind: Literal["log_time", "log_loss"],
     end: float,
-    rtol: float,
-    records: int,
-    snapshots: int,
+    facts: Mapping[str, Any],
     shard: Shard,
 ) -> FlowLoop:
     """A loop at its start, which is recorded."""
-    with torch.no_grad():
+    records = facts["records"]
+    with plain_arithmetic(state.W.device):
         system = FlowSystem(problem, state.W.device, shard)
         y = system.pack(State(state.W, state.H[..., shard.part(problem.num_samples)]))
         W, H = system.unpack(y)
@@ -268,8 +285,8 @@ def _started(
             if bool((nonzero & (state.squared_norm < _SMALLEST_SQUARED_NORM)).any()):
                 raise ValueError("the start is so small that its norm underflows: scale it up.")
         milestones = Milestones.until(kind, end, records, log_loss)
-        recorder = Recorder.for_start(problem, W, H, records, snapshots, shard)
-        return FlowLoop.from_start(system, milestones, recorder, y, rtol)
+        recorder = Recorder.for_start(problem, W, H, records, facts["snapshots"], shard)
+        return FlowLoop.from_start(system, milestones, recorder, y, facts["rtol"])
 
 
 def _end(

@@ -30,7 +30,7 @@ def shared_out(shard: Shard, replicas: int, samples: int) -> tuple[Shard, Shard]
 
 def join_replicas(loop: FlowLoop, shard: Shard) -> FlowLoop:
     """The loop of all replicas, of which ``loop`` has those of this process; the same on every process."""
-    replicas = int(shard.sum(torch.tensor(len(loop.status), device=shard.device)))
+    replicas = int(shard.sum(torch.tensor(len(loop.status), dtype=torch.int64, device=shard.device)))
 
     def join(part: Tensor, axis: int) -> Tensor:
         # gloo takes no truth values.
@@ -39,9 +39,9 @@ def join_replicas(loop: FlowLoop, shard: Shard) -> FlowLoop:
 
     cohort, waiting = _joined_cohorts(loop, join)
     joined = _of_other_replicas(loop, cohort, waiting, join)
-    codes = torch.tensor([list(Status).index(status) for status in loop.status])
+    codes = torch.tensor([list(Status).index(status) for status in loop.status], dtype=torch.int64, device="cpu")
     joined.status = [list(Status)[code] for code in join(codes, 0).tolist()]
-    totals = shard.sum(torch.tensor(list(loop.counts.values()), device=shard.device))
+    totals = shard.sum(torch.tensor(list(loop.counts.values()), dtype=torch.int64, device=shard.device))
     joined.counts = dict(zip(loop.counts, totals.tolist(), strict=True))
     # The limit is one of attempts for each cohort that replicas make. By the process that has made fewest, so that none
     # is stopped earlier than it would have been; one that has ended has no say.
@@ -104,8 +104,8 @@ def _of_other_replicas(
 def _joined_cohorts(loop: FlowLoop, join: Callable[[Tensor, int], Tensor]) -> tuple[Cohort, Cohort]:
     """The replicas of all processes that are under way, and those that wait."""
     own, both = len(loop.status), loop.cohort.join(loop.waiting)
-    under_way = torch.arange(len(both.replicas)) < len(loop.cohort.replicas)
-    place = torch.zeros(own, dtype=torch.int64).index_put_((both.replicas,), 2 - under_way.long())
+    under_way = torch.arange(len(both.replicas), device="cpu") < len(loop.cohort.replicas)
+    place = torch.zeros(own, dtype=torch.int64, device="cpu").index_put_((both.replicas,), 2 - under_way.long())
     place = join(place, 0)
     if not bool(place.any()):
         return both, both
@@ -115,5 +115,5 @@ def _joined_cohorts(loop: FlowLoop, join: Callable[[Tensor, int], Tensor]) -> tu
         of_all = values.new_zeros(own, *values.shape[1:])
         of_all[both.replicas.to(values.device)] = values
         fields[field.name] = join(of_all, 0)
-    everyone = Cohort(**fields | {"replicas": torch.arange(len(place))})
+    everyone = Cohort(**fields | {"replicas": torch.arange(len(place), device="cpu")})
     return everyone.take((place == 1).nonzero()[:, 0]), everyone.take((place == 2).nonzero()[:, 0])

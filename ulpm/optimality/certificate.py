@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from ulpm._modes import plain_arithmetic
 from ulpm.field import LogLossField
 from ulpm.optimality import kkt
 from ulpm.optimality.norms import euclidean_norm, nuclear_norm, operator_norm
@@ -103,7 +104,7 @@ def certify(problem: Problem, state: State) -> Certificate:
     '6.7082 ≤ v* ≤ 6.709'
     """
     checked(problem).check(state)
-    with torch.no_grad():
+    with plain_arithmetic(state.W.device):
         W, H = state.W.double(), state.H.double()
         if not bool(torch.isfinite(euclidean_norm(W, H).square()).all()):
             raise ValueError("the state is so large that its logits or its norm overflow: scale it down.")

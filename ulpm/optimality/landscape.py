@@ -27,6 +27,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ulpm._modes import plain_arithmetic
 from ulpm._threads import suitable_threads
 from ulpm.field import LogLossField
 from ulpm.optimality import kkt
@@ -113,9 +114,9 @@ def sphere_critical_point(problem: Problem, state: State) -> CriticalPoint:
             "pick one, as in State(state.W[0], state.H[0])."
         )
     # Squares of smaller or larger norms, and products of these with the logits, leave the range of float64.
-    if not 1e-290 < float(state.squared_norm.double()) < 1e200:
+    if not 1e-290 < float(state.squared_norm.detach().double()) < 1e200:
         raise ValueError("the state is zero, or so small or so large that its norm underflows or overflows: scale it.")
-    with torch.no_grad(), suitable_threads(state.H):
+    with plain_arithmetic(state.H.device), suitable_threads(state.H):
         precise = State(state.W.double(), state.H.double())
         return _classify(_Sphere(problem, precise, torch.finfo(state.W.dtype).eps))
 
@@ -170,8 +171,8 @@ def _classify(sphere: _Sphere) -> CriticalPoint:
     if is_tangential and excess <= _CLOSED_FORM * scale:
         curvature, direction, error = bound, witness, abs(excess)
     else:
-        generator = torch.Generator().manual_seed(0)
-        noise = torch.randn(len(witness), generator=generator, dtype=witness.dtype).to(witness)
+        generator = torch.Generator("cpu").manual_seed(0)
+        noise = torch.randn(len(witness), generator=generator, dtype=witness.dtype, device="cpu").to(witness)
         # The witness has a low curvature even where it does not attain the bound.
         start = witness + noise / math.sqrt(len(noise))
         pair = smallest_eigenpair(sphere.hessian, sphere.normal, start, _LANCZOS * scale, _MOST_PRODUCTS)

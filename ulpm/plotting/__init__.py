@@ -1,9 +1,10 @@
 """Figures of a run beside the theory. matplotlib is used through its objects only: no windows, no global state.
 
-``style``, ``legend_below``, ``save_figure`` and ``FORMULAS``, the metrics in LaTeX, are for those who draw other
-figures in the same look.
+``style``, ``house_style``, ``legend_below``, ``save_figure`` and ``FORMULAS``, the metrics in LaTeX, are for those who
+draw other figures in the same look, whatever their matplotlibrc says.
 """
 
+from ulpm.plotting.house import house_style  # isort: skip
 from ulpm.plotting import style
 from ulpm.plotting.certificate import plot_certificate
 from ulpm.plotting.collapse import plot_collapse
@@ -14,6 +15,7 @@ from ulpm.plotting.metrics import FORMULAS, plot_metrics
 
 __all__ = [
     "FORMULAS",
+    "house_style",
     "legend_below",
     "plot_certificate",
     "plot_collapse",

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ulpm.optimality.certificate import Certificate
 from ulpm.plotting import laws, style
+from ulpm.plotting.house import house_style
 from ulpm.plotting.legends import legend_below
 from ulpm.plotting.style import THEORY, Run
 from ulpm.trajectory import Trajectory
@@ -30,6 +31,7 @@ _WORDS = {
 _HEADROOM = 1.6
 
 
+@house_style()
 def plot_certificate(path: Trajectory, *others: Trajectory, labels: Sequence[str] | None = None) -> Figure:
     """Bounds of the optimal value v* of the margin problem from the state at each record, and their relative gap.
 

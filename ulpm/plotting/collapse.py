@@ -11,6 +11,7 @@ from matplotlib.lines import Line2D
 from torch import Tensor
 
 from ulpm.plotting import style
+from ulpm.plotting.house import house_style
 from ulpm.plotting.legends import legend_below
 from ulpm.problem import Problem
 from ulpm.trajectory import Trajectory
@@ -31,9 +32,11 @@ _PAGE = torch.tensor(
         [0.0, math.cos(math.radians(_ELEVATION))],
     ],
     dtype=torch.float64,
+    device="cpu",
 )
 
 
+@house_style()
 def plot_collapse(path: Trajectory, replica: int = 0) -> Figure:
     """Features h_i, class means μ_k and classifier rows w_k at up to six snapshots, projected to two or three axes.
 
@@ -93,7 +96,7 @@ def _snapshots(
     if W.ndim == 4:
         W, H = W[:, replica], H[:, replica]
     reached = (~W.isnan().flatten(1).any(1)).nonzero()[:, 0]
-    shown = reached[torch.linspace(0, len(reached) - 1, min(len(reached), _MOST_PANELS)).round().long()]
+    shown = reached[_spread(len(reached), _MOST_PANELS)]
     W, H = W[shown], H[shown]
     tiny = torch.finfo(W.dtype).tiny  # a state of zeros stays one
     longest_row, longest_column = W.norm(dim=2).amax(1).clamp(min=tiny), H.norm(dim=1).amax(1).clamp(min=tiny)
@@ -125,6 +128,11 @@ def _on_page(points: Float[Tensor, "P p"]) -> Float[Tensor, "P 2"]:
     return points @ _PAGE if points.shape[1] == 3 else points
 
 
+def _spread(count: int, most: int) -> Int[Tensor, " S"]:
+    """At most ``most`` of the indices 0 … count − 1, evenly spread, the first and the last among them."""
+    return torch.linspace(0, count - 1, min(count, most), dtype=torch.float32, device="cpu").round().long()
+
+
 def _extent(seen: Float[Tensor, "P 2"]) -> tuple[Float[Tensor, " 2"], float]:
     """Centre and half width of the least upright square around what is seen."""
     low, high = seen.amin(0), seen.amax(0)
@@ -141,7 +149,7 @@ def _frame(axes: Any, points: Float[Tensor, "P p"], widest: float) -> float:
     common = 1.0 if flat else widest
     enlarged = common / half if 0 < half * _CLOSE_UP < common else 1.0
     if flat and enlarged == 1.0:
-        centre = torch.zeros(2)
+        centre = torch.zeros(2, dtype=torch.float64, device="cpu")
     half = (common / enlarged or 1.0) * _MARGIN
     if flat:
         x, y = centre.tolist()
@@ -174,7 +182,7 @@ def _draw_state(
             axes.plot(*torch.stack([means[j], means[k]]).T.numpy(), color="0.6", linewidth=width, zorder=1)
     most = max(3, _MOST_FEATURES // problem.num_classes)
     for k, part in enumerate(torch.split(features, list(problem.class_counts))):
-        kept = torch.linspace(0, len(part) - 1, min(len(part), most)).round().long()
+        kept = _spread(len(part), most)
         color, marker = _look(k)
         flat = {"depthshade": False} if rows.shape[1] == 3 else {}
         axes.scatter(*part[kept].T.numpy(), s=14, color=color, marker=marker, alpha=0.55, linewidth=0, zorder=2, **flat)

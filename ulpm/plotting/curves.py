@@ -12,6 +12,7 @@ from matplotlib.lines import Line2D
 from torch import Tensor
 
 from ulpm.plotting import laws, style
+from ulpm.plotting.house import house_style
 from ulpm.plotting.legends import legend_below
 from ulpm.plotting.style import THEORY, Run
 from ulpm.trajectory import Trajectory
@@ -20,6 +21,7 @@ _NORM_MARKER: dict[str, Any] = {"marker": "o", "markersize": 4.5, "markerfacecol
 _UNKNOWN = "$d < K-1$"
 
 
+@house_style()
 def plot_loss(path: Trajectory, *others: Trajectory, labels: Sequence[str] | None = None) -> Figure:
     """The loss and the norm against their sharp asymptotics.
 
@@ -48,6 +50,7 @@ def plot_loss(path: Trajectory, *others: Trajectory, labels: Sequence[str] | Non
     return figure
 
 
+@house_style()
 def plot_margin(path: Trajectory, *others: Trajectory, labels: Sequence[str] | None = None) -> Figure:
     """The normalised margin γ = q_min/ρ² against the largest possible one, γ* = 1/(2v*).
 
@@ -84,6 +87,7 @@ def plot_margin(path: Trajectory, *others: Trajectory, labels: Sequence[str] | N
     return figure
 
 
+@house_style()
 def plot_invariants(path: Trajectory, *others: Trajectory, labels: Sequence[str] | None = None) -> Figure:
     """How far the two conserved quantities of the flow have drifted from their starts.
 
@@ -127,7 +131,7 @@ def _loss_law(axes: Axes, run: Run, value: float, look: dict[str, Any]) -> None:
     """log10 of (v*/2)/(t log t) from t = 10 to the end of the run."""
     end = run.log10_time[-1]
     if end > 1:
-        log10_time = torch.logspace(0, math.log10(end), 100, dtype=torch.float64)
+        log10_time = torch.logspace(0, math.log10(end), 100, dtype=torch.float64, device="cpu")
         law = math.log10(value / 2) - log10_time - torch.log10(log10_time * math.log(10))
         axes.plot(log10_time.numpy(), law.numpy(), **look | {"linewidth": 1.4})
 

@@ -1,11 +1,9 @@
 """All figures of a run as files."""
 
-import contextlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib
 from matplotlib.backend_bases import FigureCanvasBase
 from matplotlib.figure import Figure
 
@@ -13,6 +11,7 @@ from ulpm import _files
 from ulpm.plotting.certificate import plot_certificate
 from ulpm.plotting.collapse import plot_collapse
 from ulpm.plotting.curves import plot_invariants, plot_loss, plot_margin
+from ulpm.plotting.house import house_style
 from ulpm.plotting.metrics import plot_metrics
 from ulpm.trajectory import Trajectory
 
@@ -58,8 +57,6 @@ def save_figures(
 
 def save_figure(figure: Figure, file: Path, ending: str) -> None:
     """Write ``figure`` to ``file`` as ``ending`` says, the same bytes each time. Raises: OSError if it cannot."""
-    # Names of the elements of an svg file are random unless they are salted.
-    steady = matplotlib.rc_context({"svg.hashsalt": "ulpm"}) if ending == "svg" else contextlib.nullcontext()
-    with steady:
+    with house_style():
         metadata = _UNDATED.get(ending)
         _files.replace_file(file, lambda temporary: figure.savefig(temporary, format=ending, metadata=metadata))

@@ -10,6 +10,7 @@ from matplotlib.lines import Line2D
 
 from ulpm.metrics.collapse import METRICS
 from ulpm.plotting import laws, style
+from ulpm.plotting.house import house_style
 from ulpm.plotting.legends import legend_in_free_cells
 from ulpm.plotting.style import THEORY, Run
 from ulpm.trajectory import Trajectory
@@ -37,6 +38,7 @@ FORMULAS = {
 """Each metric by its key, in LaTeX as figures write it."""
 
 
+@house_style()
 def plot_metrics(
     path: Trajectory,
     *others: Trajectory,
