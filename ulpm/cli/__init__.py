@@ -7,7 +7,7 @@ import tyro
 
 from ulpm.cli.demo import Demo
 from ulpm.cli.flow import Flow, Resume
-from ulpm.cli.output import complain, leads, unsaid
+from ulpm.cli.output import accept_any_encoding, complain, in_options, leads, unsaid
 from ulpm.cli.results import Certify, Plot, Table
 from ulpm.flow.interrupt import signals_as_interrupts
 
@@ -28,6 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     After SIGINT, SIGTERM or SIGHUP it is 128 + the number of the signal.
     """
+    accept_any_encoding()
     command = tyro.cli(
         Command,
         prog="ulpm",
@@ -46,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         complain(f"{error} `ulpm resume` goes on with a flow from its last checkpoint.")
         return 1
     except (ValueError, TypeError, OSError, ImportError, OverflowError, RecursionError) as error:
-        _complain_once(_sentence(error))
+        _complain_once(in_options(_sentence(error)))
         return 1
     except (MemoryError, RuntimeError) as error:
         # torch has no class of its own for what does not fit.

@@ -13,10 +13,11 @@ import torch
 import tyro
 
 from ulpm import _checks
-from ulpm.cli.output import say, write_json
+from ulpm.cli.output import in_options, say, write_json
 from ulpm.distributed import Shard, torchrun_shard
 from ulpm.flow import FlowRun, resume_flow
 from ulpm.flow.memory import PlannedStart, check_memory
+from ulpm.flow.run import NOT_SEPARABLE
 from ulpm.problem import Problem, State
 from ulpm.runs import Found, RunDirectory
 from ulpm.starts import SAMPLE, parse_class_counts, start_from_features
@@ -109,6 +110,8 @@ class Flow:
         )
 
     def _finish(self, run: FlowRun, directory: RunDirectory, shard: Shard, began: float) -> int:
+        if not run.loop.system.problem.separable:
+            say(in_options(NOT_SEPARABLE))
         # First of all the start itself, in place of a checkpoint of other arguments: by it the run can be resumed.
         run.save(directory.checkpoint)
         shard.together(lambda: directory.describe(self._arguments()) if shard.leads else None)
@@ -233,6 +236,7 @@ def _report(
 ) -> int:
     """Print what came out. Exit status 1 if the requested end was not reached."""
     result = summarise(path)
+    result["status"] = [in_options(status) for status in result["status"]]
     write_json(json_file, result | {"seconds": seconds, "files": [str(file) for file in files]})
     for status in dict.fromkeys(result["status"]):
         say(status)

@@ -1,8 +1,10 @@
 """What commands say: on the terminal, by the leading process alone, and in files for machines."""
 
 import contextlib
+import io
 import json
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Any, TextIO
@@ -13,9 +15,41 @@ from rich.markdown import Markdown
 from ulpm import _files
 from ulpm.distributed import torchrun_place
 
-__all__ = ["complain", "leads", "say", "show", "unsaid", "write_json"]
+__all__ = ["accept_any_encoding", "complain", "in_options", "leads", "say", "show", "unsaid", "write_json"]
 
 _failures: list[OSError] = []
+
+# Arguments of the library that are options of the commands under the same name.
+_UNMISTAKABLE = (
+    "class_counts",
+    "feature_dim",
+    "log10_time",
+    "log_time",
+    "log_loss",
+    "max_steps",
+    "checkpoint_seconds",
+)
+_ALSO_WORDS = ("seed", "scale", "replicas", "rtol", "records", "snapshots", "device", "dtype", "features")
+_OPTION = re.compile(
+    rf"(?<![\w/.-])({'|'.join(_UNMISTAKABLE)})(?![\w/.])"  # wherever it is not part of a file name
+    rf"|(?:(?<=^)|(?<=raise )|(?<=lower ))({'|'.join(_ALSO_WORDS)})(?= must|,|:)"
+)
+
+
+def accept_any_encoding() -> None:
+    """Characters that standard output or standard error cannot encode are replaced instead of ending the command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
+def in_options(sentence: str) -> str:
+    """A sentence of the library with the options of the command line in place of the arguments of Python.
+
+    >>> in_options("feature_dim must be at least 1, but 0 was given.")
+    '--feature-dim must be at least 1, but 0 was given.'
+    """
+    return _OPTION.sub(lambda found: "--" + found[0].replace("_", "-"), sentence)
 
 
 def write_json(path: Path | None, result: Any) -> None:

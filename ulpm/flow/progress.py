@@ -1,6 +1,7 @@
 """A progress bar for long runs: the fraction done, log10 t and nc1 of the slowest replica."""
 
 import contextlib
+import importlib.util
 import io
 import math
 import sys
@@ -33,7 +34,7 @@ class ProgressBar:
         if loop.running and now < self._next:
             return
         self._next = now + _SECONDS_BETWEEN_UPDATES
-        under_way = loop.cohort.replicas if loop.running else torch.arange(len(loop.status))
+        under_way = loop.cohort.replicas if loop.running else torch.arange(len(loop.status), device="cpu")
         last = loop.recorder.last(under_way)
         self._bar.update(
             self._task,
@@ -70,8 +71,13 @@ class _Unfailing(io.TextIOBase):
 
 @contextlib.contextmanager
 def progress_bar(show: bool) -> Iterator[ProgressBar | None]:
-    """A bar on standard error, or None."""
+    """A bar on standard error, or None; in a notebook that cannot draw one, a line of text."""
     if not show:
+        yield None
+        return
+    console = Console(file=cast(TextIO, _Unfailing(sys.stderr)))
+    if console.is_jupyter and importlib.util.find_spec("ipywidgets") is None:
+        print("The gradient flow runs without a progress bar, which needs ipywidgets in a notebook.", file=sys.stderr)
         yield None
         return
     columns = (
@@ -82,5 +88,5 @@ def progress_bar(show: bool) -> Iterator[ProgressBar | None]:
         TextColumn("nc1 = {task.fields[nc1]}"),
         TimeRemainingColumn(compact=True),
     )
-    with Progress(*columns, console=Console(file=cast(TextIO, _Unfailing(sys.stderr)))) as bar:
+    with Progress(*columns, console=console) as bar:
         yield ProgressBar(bar)

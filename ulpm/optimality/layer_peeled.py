@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ulpm import _checks
 from ulpm.optimality.cross_entropy import CrossEntropyProgramme
+from ulpm.optimality.cross_entropy_path import continued_optimum
 from ulpm.optimality.cross_entropy_polish import polish_cross_entropy
 from ulpm.optimality.programme import nuclear_norm
 from ulpm.optimality.relaxation import solve_cross_entropy
@@ -24,6 +25,8 @@ __all__ = ["LayerPeeledOptimum", "norm_constrained_optimum", "regularised_optimu
 # What the gap may be at most where an answer is returned, as a share of the value.
 _LARGEST_GAP = 1e-6
 _ROUNDING_GAP = 1e-14
+# The interior-point solver is quick and exact up to here; a splitting method may take minutes and miss.
+_FEW_CLASSES = 12
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -132,6 +135,9 @@ def _optimum(
     problem: Problem, programme: CrossEntropyProgramme, ratio: float, solver: str | None
 ) -> LayerPeeledOptimum:
     """The solver's answer polished and lifted; ``ratio`` is that of ‖W‖² to the squared norm of the weighted means."""
+    continued = None if solver is not None or problem.num_classes <= _FEW_CLASSES else continued_optimum(programme)
+    if continued is not None:
+        return _lifted(problem, programme, continued, ratio, "the closed form for equal counts was continued")
     found, words = solve_cross_entropy(programme, solver)
     rank = _rank_at_optimum(programme, found)
     candidates = [_feasible(programme, found)]
