@@ -234,7 +234,9 @@ def from_features(
     num_classes = int(labels.max()) + 1 if classifier is None else bound
     counts = torch.bincount(labels, minlength=num_classes).tolist()
     if num_samples and counts[0] == 0 and all(counts[1:]):
-        raise ValueError("labels must count from 0, but none is 0 and all of 1 … are there: subtract 1.")
+        raise ValueError(
+            "class 0 has no samples, but all others have: renumber the labels from 0 if they count from 1."
+        )
     if 0 in counts:
         raise ValueError(f"class {counts.index(0)} has no samples: drop its classifier row or renumber the labels.")
     problem = Problem(counts, feature_dim)

@@ -281,5 +281,5 @@ def test_a_descent_by_autograd_follows_the_flow():
         loss = ulpm.log_loss(problem, state)
         loss.backward()
         optimiser.step()
-        values.append(float(loss))
+        values.append(float(loss.detach()))
     assert all(after < before for before, after in itertools.pairwise(values))

@@ -83,7 +83,7 @@ def test_a_number_beyond_all_floats_is_refused_in_one_sentence():
         (np.array([0, 1, 2]), TypeError, "it is ndarray: use torch.as_tensor"),
         (torch.tensor([0.0, 1.0, 2.0]), TypeError, "it is float32: store class indices as int64"),
         (torch.tensor([1, 2, 3]), ValueError, "must lie in 0 … 2, but they lie in 1 … 3: renumber them from 0"),
-        (torch.tensor([1, 2, 1]), ValueError, "labels must count from 0, but none is 0"),
+        (torch.tensor([1, 2, 1]), ValueError, "class 0 has no samples, but all others have: renumber"),
         (torch.tensor([0, 2, 2]), ValueError, "class 1 has no samples"),
     ],
 )
