@@ -172,24 +172,27 @@ def test_a_run_that_does_not_reach_its_end_is_saved_and_exits_with_1(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([*SMALL, *QUIET, "--max-steps", "2", "--out", str(tmp_path / "a")]) == 1
-    assert "raise max_steps" in capsys.readouterr().out
+    assert "raise --max-steps" in capsys.readouterr().out
     assert (tmp_path / "a" / "trajectory.safetensors").exists()
 
 
 MISTAKES = {
-    "no end": (["flow", "--class-counts", "2,2", "--feature-dim", "2"], "exactly one of log_time"),
-    "two ends": ([*SMALL, "--log-loss", "-3"], "but got log_time and log_loss"),
+    "no end": (["flow", "--class-counts", "2,2", "--feature-dim", "2"], "exactly one of --log-time"),
+    "two ends": ([*SMALL, "--log-loss", "-3"], "but got --log-time and --log-loss"),
     "one class": (["flow", "--class-counts", "5", "--feature-dim", "2", "--log-time", "1"], "at least 2 classes"),
     "empty class": (["flow", "--class-counts", "5,0", "--feature-dim", "2", "--log-time", "1"], "must be at least 1"),
-    "no dimension": (["flow", "--class-counts", "5,5", "--feature-dim", "0", "--log-time", "1"], "feature_dim"),
+    "no dimension": (
+        ["flow", "--class-counts", "5,5", "--feature-dim", "0", "--log-time", "1"],
+        "ulpm: --feature-dim",
+    ),
     "class counts": (["flow", "--class-counts", "5y5", "--feature-dim", "2", "--log-time", "1"], "written like 50x10"),
     "no start": (["flow", "--log-time", "1"], "a start is needed"),
     "two starts": ([*SMALL, "--features", "fashion-mnist-sample"], "brings its own sizes"),
-    "tolerance": ([*SMALL, "--rtol", "0"], "rtol must be above 0"),
-    "not a number": ([*SMALL, "--rtol", "nan"], "rtol must be above 0"),
+    "tolerance": ([*SMALL, "--rtol", "0"], "--rtol must be above 0"),
+    "not a number": ([*SMALL, "--rtol", "nan"], "--rtol must be above 0"),
     "tolerance of float32": ([*SMALL, "--dtype", "float32", "--rtol", "1e-9"], "rtol must be at least"),
     "device": ([*SMALL, "--device", "tpu9"], "device 'tpu9' is not available"),
-    "seed": ([*SMALL, "--seed", "-1"], "seed must be at least 0"),
+    "seed": ([*SMALL, "--seed", "-1"], "--seed must be at least 0"),
     "records": ([*SMALL, "--records", "1"], "records must be at least 2"),
     "missing file": (["flow", "--features", "nowhere.npz", "--log-time", "1"], "there is no such file"),
     "a device without numbers": ([*SMALL, "--device", "meta"], "device 'meta' is not available"),
@@ -197,7 +200,7 @@ MISTAKES = {
     "too much memory": ([*SMALL, "--records", "10000000000000"], "fewer records"),
     "checkpoints": ([*SMALL, "--checkpoint-seconds", "0"], "--checkpoint-seconds must be above 0"),
     "scale": ([*SMALL, "--scale", "0"], "--scale must be above 0"),
-    "loss above the start": ([*SMALL[:5], "--log-loss", "100"], "log_loss must lie below that of the start"),
+    "loss above the start": ([*SMALL[:5], "--log-loss", "100"], "--log-loss must lie below that of the start"),
 }
 
 

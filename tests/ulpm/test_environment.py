@@ -135,6 +135,8 @@ def test_other_commands_end_as_in_utf_8(run, arguments, encoding):
         ("seed must be below 2^63, but 9 was given.", "--seed must be below 2^63, but 9 was given."),
         ("raise max_steps, or ask", "raise --max-steps, or ask"),
         ("the number format: raise rtol, or use", "the number format: raise --rtol, or use"),
+        ("but got log_time and log_loss.", "but got --log-time and --log-loss."),
+        ("log_time.npz could not be read", "log_time.npz could not be read"),
         ("runs/log_time/x could not be read", "runs/log_time/x could not be read"),
         ("features of several runs", "features of several runs"),
         ("the features are all 0", "the features are all 0"),

@@ -644,6 +644,7 @@ def test_many_features_are_thinned_out_and_many_classes_are_not_named():
         assert ("class 0" in words(figure)) == (len(counts) <= 20)
 
 
+@pytest.mark.filterwarnings("ignore:In one dimension")
 def test_one_dimensional_features_have_a_picture_too():
     plot_collapse(run([2] * 3, 1, log10_time=1.0, records=5, snapshots=2)).draw_without_rendering()
 

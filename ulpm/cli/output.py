@@ -31,7 +31,7 @@ _UNMISTAKABLE = (
 )
 _ALSO_WORDS = ("seed", "scale", "replicas", "rtol", "records", "snapshots", "device", "dtype", "features")
 _OPTION = re.compile(
-    rf"(?<![\w/.-])({'|'.join(_UNMISTAKABLE)})(?![\w/.])"  # wherever it is not part of a file name
+    rf"(?<![\w/.-])({'|'.join(_UNMISTAKABLE)})(?![\w/]|\.\w)"  # wherever it is not part of a file name
     rf"|(?:(?<=^)|(?<=raise )|(?<=lower ))({'|'.join(_ALSO_WORDS)})(?= must|,|:)"
 )
 
