@@ -1,4 +1,4 @@
-"""The command line: ``python -m real_experiments train | measure | compare | reproduce``."""
+"""The command line: ``python -m real_experiments train | measure | compare | reproduce | coverage``."""
 
 import os
 import sys
@@ -8,6 +8,7 @@ from typing import Annotated
 import tyro
 
 from real_experiments.compare import Compare
+from real_experiments.coverage import Coverage
 from real_experiments.measure import Measure
 from real_experiments.reproduce import Reproduce
 from real_experiments.train import Train
@@ -19,6 +20,7 @@ Command = (
     | Annotated[Measure, tyro.conf.subcommand("measure")]
     | Annotated[Compare, tyro.conf.subcommand("compare")]
     | Annotated[Reproduce, tyro.conf.subcommand("reproduce")]
+    | Annotated[Coverage, tyro.conf.subcommand("coverage")]
 )
 
 
@@ -33,6 +35,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     try:
         return int(command.run())
+    except ConnectionError as error:
+        # The process that speaks may be the one that has ended.
+        print(f"real_experiments: {error}", file=sys.stderr)
+        return 1
     except (ValueError, TypeError, OSError) as error:
         _complain(str(error))
         return 1
@@ -49,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _complain(sentence: str) -> None:
     """Once, also when several processes fail for the same reason."""
-    if os.environ.get("RANK", "0") == "0":
+    if os.environ.get("RANK", "0") == "0" or os.environ.get("WORLD_SIZE", "1") == "1":
         print(f"real_experiments: {sentence}", file=sys.stderr)
 
 

@@ -21,6 +21,7 @@ from real_experiments.comparison.network_run import NetworkRun
 from real_experiments.comparison.page import comparison_page
 from real_experiments.comparison.pairing import Comparison, compare_with_model
 from real_experiments.comparison.words import verdict
+from real_experiments.table import checksum
 from ulpm.plotting import save_figure
 from ulpm.support import checks, files, versions
 
@@ -36,8 +37,8 @@ class Compare:
     start.
 
     Writes comparison.md with the verdict in words, slopes, forecast errors and where both part; comparison.json with
-    all numbers; a figure for each clock, mean training loss and flow time; and one of Σ_k w_k, which is conserved. The
-    flows are kept, and not computed again.
+    all numbers; a figure for each clock, mean training loss and flow time; and one of Σ_k w_k, which gradient descent
+    without weight decay conserves. The flows are kept, and not computed again.
     """
 
     run_directory: Annotated[Path, tyro.conf.Positional]
@@ -118,6 +119,7 @@ def write_numbers(comparison: Comparison, out: Path, command: str, json_file: Pa
     """Write comparison.json into ``out``. Raises: OSError if that is not possible."""
     result = {
         "command": command,
+        "metrics_checksum": checksum(comparison.run.rows),
         "recipe": comparison.run.recipe.to_json() | {"data": None},
         "class_counts": list(comparison.problem.class_counts),
         "feature_dim": comparison.problem.feature_dim,

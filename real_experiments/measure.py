@@ -21,8 +21,8 @@ import ulpm
 from real_experiments.data import Dataset
 from real_experiments.distributed import Workers
 from real_experiments.nc0_law import kept_share
-from real_experiments.recipe import Recipe
-from real_experiments.training_checkpoint import identify, read_checkpoint, restore_network
+from real_experiments.schedule import steps_per_epoch
+from real_experiments.training_checkpoint import identify, restore_network
 from real_experiments.training_directory import TrainingDirectory
 from ulpm.support import checks, files
 
@@ -247,13 +247,10 @@ def measure_run(directory: TrainingDirectory, device: torch.device) -> tuple[flo
 
     Raises: OSError or ValueError with one sentence if the run or its data are not there, or damaged.
     """
-    config = directory.read_config()
-    try:
-        recipe, steps_per_epoch = Recipe.from_json(config["arguments"]), int(config["steps_per_epoch"])
-    except (TypeError, KeyError, ValueError) as error:
-        raise OSError(f"{directory.config} is damaged: it is not the configuration of a training run.") from error
+    checkpoint = directory.read_checkpoint()
+    recipe, tensors, steps = checkpoint.recipe, checkpoint.tensors, checkpoint.steps
     dataset = recipe.load_data(device)
-    tensors, steps = read_checkpoint(directory.checkpoint, recipe, identify(dataset))
+    checkpoint.require(recipe, identify(dataset))
     initial_sum = tensors.pop("initial_classifier_sum", None)
     model = recipe.build(dataset, device)
     restore_network(directory.checkpoint, model, tensors)
@@ -265,7 +262,7 @@ def measure_run(directory: TrainingDirectory, device: torch.device) -> tuple[flo
             unseen = measure_unseen(each, images, recipe.measurement_batch)
             values |= {f"test_{name}": value for name, value in unseen.items()}
         found.append(values)
-    return steps / steps_per_epoch, found[0], found[1]
+    return steps / steps_per_epoch(len(dataset.images), recipe.batch_size), found[0], found[1]
 
 
 def _table(title: str, running: dict[str, float], reestimated: dict[str, float]) -> Table:

@@ -14,10 +14,11 @@ from real_experiments.comparison.mobility import Mobility
 from real_experiments.comparison.slopes import Slope
 from real_experiments.comparison.words import typical_factors
 from real_experiments.recipe import Recipe
+from real_experiments.table import checksum, lost_epochs
 from real_experiments.training_directory import Row, TrainingDirectory
 from ulpm.support import files
 
-__all__ = ["PairResult", "pair_name", "read_results"]
+__all__ = ["NUMBERS", "PairResult", "pair_name", "read_numbers", "read_results"]
 
 NUMBERS = "comparison.json"
 
@@ -31,7 +32,7 @@ def pair_name(model: str, dataset: str, width: int, seed: int) -> str:
 class PairResult:
     """One network: its recipe, the rows of metrics.csv, and comparison.json as plain values.
 
-    A network that could not be compared with the model has no more in comparison.json than why.
+    A network that diverged, or could not be compared with the model, has no more in comparison.json than why.
     """
 
     name: str
@@ -42,18 +43,21 @@ class PairResult:
     @classmethod
     def read(cls, folder: Path) -> "PairResult":
         """Raises: OSError with one sentence if a file is missing or damaged."""
-        path = folder / NUMBERS
-        try:
-            numbers = json.loads(files.read_text(path))
-            recipe = Recipe.from_json(numbers["recipe"])
-            _check(numbers)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise OSError(
-                f"{path} is damaged, or of another version: delete its folder, and the network is compared again."
-            ) from error
-        rows = TrainingDirectory(folder).read_rows()
-        if not rows:
+        numbers = read_numbers(folder / NUMBERS)
+        recipe, directory = Recipe.from_json(numbers["recipe"]), TrainingDirectory(folder)
+        rows = directory.read_rows()
+        if not rows and "diverged" not in numbers:
             raise OSError(f"{folder} has no metrics.csv: delete the folder, and the network is trained again.")
+        last = int(rows[-1]["epoch"]) if rows else 0
+        whole = not lost_epochs(rows, recipe, last) and (last == recipe.epochs or "diverged" in numbers)
+        if "metrics_checksum" in numbers:
+            whole = checksum(rows) == numbers["metrics_checksum"]
+        # A longer table is newer than its numbers: the network was trained on, and is compared again.
+        if not whole and last <= recipe.epochs:
+            raise OSError(
+                f"{directory.metrics} is damaged: it is not the table that {NUMBERS} was made from; delete the folder, "
+                "and the network is compared again."
+            )
         return cls(folder.name, recipe, rows, numbers)
 
     @property
@@ -75,7 +79,13 @@ class PairResult:
     @property
     def why_not_compared(self) -> str | None:
         """The sentence, or None for a network that was compared."""
-        reason = self.numbers.get("not_compared")
+        reason = self.diverged or self.numbers.get("not_compared")
+        return None if reason is None else str(reason)
+
+    @property
+    def diverged(self) -> str | None:
+        """The sentence, or None for a network whose training came to its end."""
+        reason = self.numbers.get("diverged")
         return None if reason is None else str(reason)
 
     @property
@@ -111,11 +121,25 @@ class PairResult:
         return (math.nan, math.nan) if found is None else typical_factors(found, paper_only)
 
 
+def read_numbers(path: Path) -> dict[str, Any]:
+    """comparison.json. Raises: OSError with one sentence if it is missing or damaged."""
+    try:
+        numbers = json.loads(files.read_text(path))
+        Recipe.from_json(numbers["recipe"])
+        _check(numbers)
+        return dict(numbers)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
+        raise OSError(
+            f"{path} is damaged, or of another version: delete its folder, and the network is compared again."
+        ) from error
+
+
 def _check(numbers: dict[str, Any]) -> None:
     """Raise KeyError, TypeError or AttributeError if something has not the form that it is read in."""
     str(numbers["command"])
-    if "not_compared" in numbers:
-        return
+    for reason in ("not_compared", "diverged"):
+        if reason in numbers:
+            return
     for which in ("epoch_slopes", "late_slopes"):
         for slope in numbers[which].values():
             if slope is not None:

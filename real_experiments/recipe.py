@@ -3,7 +3,8 @@
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from types import UnionType
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import torch
 from torch import nn
@@ -122,7 +123,11 @@ class Recipe:
     def from_json(cls, arguments: Mapping[str, Any]) -> "Recipe":
         """Undo ``to_json``. Raises: TypeError or ValueError if that is not possible."""
         data = arguments.get("data")
-        return cls(**{**arguments, "data": None if data is None else Path(data)})
+        recipe = cls(**{**arguments, "data": None if data is None else Path(data)})
+        for name, kind in get_type_hints(cls).items():
+            if not _is_of_kind(getattr(recipe, name), kind):
+                raise TypeError(f"{_option(name)} cannot be {getattr(recipe, name)!r}.")
+        return recipe
 
     def to_json(self) -> dict[str, Any]:
         """Plain values by name; the path is absolute, since a run may be resumed from another folder."""
@@ -186,6 +191,17 @@ class Recipe:
 
 def _field_default(name: str) -> Any:
     return next(field.default for field in dataclasses.fields(Recipe) if field.name == name)
+
+
+def _is_of_kind(value: object, kind: Any) -> bool:
+    """Whether a value is what an annotation of ``Recipe`` asks for; an int is a float, a bool is neither."""
+    if get_origin(kind) is Literal:
+        return value in get_args(kind)
+    if isinstance(kind, UnionType):
+        return any(_is_of_kind(value, each) for each in get_args(kind))
+    if isinstance(value, bool):
+        return kind is bool
+    return isinstance(value, (int, float) if kind is float else kind)
 
 
 def _names() -> list[str]:

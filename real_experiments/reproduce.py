@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -16,7 +17,11 @@ from real_experiments.overview.page import results_page
 from real_experiments.pair_result import NUMBERS, PairResult, pair_name, read_results
 from real_experiments.paper_figure import plot_paper_figure
 from real_experiments.recipe import Recipe
+from real_experiments.refresh import refresh
+from real_experiments.table import checksum, rows_to_csv
 from real_experiments.train import Train
+from real_experiments.trainer import Diverged
+from real_experiments.training_directory import TrainingDirectory
 from ulpm.plotting import save_figure
 from ulpm.support import checks, files
 
@@ -41,8 +46,9 @@ class Reproduce:
     figure1 is ResNet18 on MNIST and CIFAR-10, all the eight pairs of the paper, mnist-cifar10 both networks on these
     two data sets, sample both on the embedded images. Results of several commands with one --out go onto one page. A
     network whose results are there is not trained again, and an interrupted one goes on where it was: give the same
-    command again. A pair whose data cannot be had is listed as "not run: no data"; of KMNIST the test split is used
-    where the training split is not at hand.
+    command again. A pair whose data cannot be had is listed as "not run: no data", and a network that diverges is
+    listed with that; the others go on. Slopes are computed again from the tables in --out. Of KMNIST the test split is
+    used where the training split is not at hand.
     """
 
     what: Annotated[Literal["figure1", "all", "mnist-cifar10", "sample"], tyro.conf.Positional]
@@ -93,10 +99,14 @@ class Reproduce:
             for model, dataset in PAIRS[self.what]:
                 name = pair_name(model, dataset, self.width, seed)
                 outcome[name] = self._network(name, model, dataset, seed)
-        results = read_results(self.out)
+        refresh(self.out)
+        found = read_results(self.out)
+        results = [each for each in found if each.diverged is None]
         if results:
             self._draw(results)
-        files.write_text(self.out / "results.md", results_page(results, _commands(results), self._missing(outcome)))
+        files.write_text(
+            self.out / "results.md", results_page(results, _commands(found), self._missing(found, outcome))
+        )
         if self.json is not None:
             files.write_text(self.json, json.dumps(outcome, indent=2) + "\n")
         _say(f"Results are in {self.out}: results.md" + " and figures" * bool(results))
@@ -107,18 +117,36 @@ class Reproduce:
         done = self._done(self.out / name, model, dataset, seed)
         if done is not None:
             _say(f"{name}: its results are there")
-            return done.why_not_compared or "compared"
+            return f"diverged: {done.diverged}" if done.diverged else done.why_not_compared or "compared"
         recipe = self._with_data(self._recipe(model, dataset, seed))
         if isinstance(recipe, str):
             _say(f"{name}: not run: {recipe}.")
             return "not run: no data"
         _say(f"{name}: training")
-        run = self._trained(self.runs / name, recipe)
-        control = None
-        if self.control_weight_decay > 0:
-            decayed = dataclasses.replace(recipe, weight_decay=self.control_weight_decay, epochs=run.recipe.epochs)
-            control = self._trained(self.runs / f"{name}-decay", decayed).directory.path
+        try:
+            run = self._trained(self.runs / name, recipe)
+            control = None
+            if self.control_weight_decay > 0:
+                decayed = dataclasses.replace(recipe, weight_decay=self.control_weight_decay, epochs=run.recipe.epochs)
+                control = self._trained(self.runs / f"{name}-decay", decayed).directory.path
+        except Diverged as error:
+            return self._leave_diverged(name, recipe, str(error))
         return self._compare(name, run, control)
+
+    def _leave_diverged(self, name: str, recipe: Recipe, reason: str) -> str:
+        """Say in the results why there are none; the other networks go on. Returns: what became of the network."""
+        out, rows = self.out / name, TrainingDirectory(self.runs / name).read_rows()
+        _say(f"{name}: {reason}")
+        files.write_text(out / "metrics.csv", rows_to_csv(rows))
+        numbers = {
+            "command": self._command(),
+            "metrics_checksum": checksum(rows),
+            "recipe": _portable(recipe),
+            "control_weight_decay": self.control_weight_decay,
+            "diverged": reason,
+        }
+        files.write_text(out / NUMBERS, json.dumps(numbers, indent=2) + "\n")
+        return f"diverged: {reason}"
 
     def _compare(self, name: str, run: NetworkRun, control: Path | None) -> str:
         """Leave the results of a trained network. Returns: what became of it."""
@@ -132,13 +160,19 @@ class Reproduce:
             device=self.device,
             progress=self.progress,
         )
-        files.write_text(out / "metrics.csv", files.read_text(run.directory.metrics))
         try:
             comparison = compare.compare()
         except ValueError as error:
-            numbers = {"command": self._command(), "recipe": _portable(run.recipe), "not_compared": str(error)}
+            files.write_text(out / "metrics.csv", rows_to_csv(run.rows))
+            numbers = {
+                "command": self._command(),
+                "metrics_checksum": checksum(run.rows),
+                "recipe": _portable(run.recipe),
+                "not_compared": str(error),
+            }
             files.write_text(out / NUMBERS, json.dumps(numbers, indent=2) + "\n")
             return str(error)
+        files.write_text(out / "metrics.csv", rows_to_csv(run.rows))
         # One seed shows what curves look like; of the others the numbers are enough.
         if run.recipe.seed == self.seed:
             write_comparison(comparison, out, self._command(), clocks=("train_loss",))
@@ -179,6 +213,8 @@ class Reproduce:
         differences = found.recipe.differences(asked)
         if differences:
             raise ValueError(f"{folder} holds results with {differences}: give the same arguments, or another --out.")
+        if found.diverged is not None:
+            return found
         last = found.rows[-1]["epoch"]
         whole = found.recipe.epochs == last  # or the table was prolonged, and the comparison interrupted
         long_enough = found.first_without_error is None or found.epochs_after >= self.epochs_after
@@ -211,8 +247,10 @@ class Reproduce:
             if len({each.recipe.dataset for each in first}) == len(PAIRS["figure1"]):
                 save_figure(plot_paper_figure(first), self.out / f"figure1-w{width}.png", "png")
 
-    def _missing(self, outcome: dict[str, str]) -> list[str]:
-        return [name for name, text in outcome.items() if text.startswith("not run")]
+    def _missing(self, found: Sequence[PairResult], outcome: dict[str, str]) -> dict[str, str]:
+        """Why networks are not on the page, by name."""
+        diverged = {each.name: each.diverged for each in found if each.diverged is not None}
+        return diverged | {name: text for name, text in outcome.items() if text.startswith("not run")}
 
     def _command(self) -> str:
         words = ["python", "-m", "real_experiments", "reproduce", self.what]

@@ -5,22 +5,29 @@ import dataclasses
 import json
 import platform
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from rich.console import Console
 
+from real_experiments import earlier_run
+from real_experiments.data import Dataset
 from real_experiments.distributed import Workers, torchrun_workers
 from real_experiments.recipe import Recipe
+from real_experiments.run_lock import sole_writer
 from real_experiments.schedule import measured_epochs, snapshot_epochs
+from real_experiments.table import lost_epochs
 from real_experiments.trainer import Trainer, repeatable_convolutions
-from real_experiments.training_checkpoint import identify, read_checkpoint, write_checkpoint
+from real_experiments.training_checkpoint import Checkpoint, identify, write_checkpoint
 from real_experiments.training_directory import Row, TrainingDirectory
 from real_experiments.training_progress import training_bar
 from ulpm.support import checks, deferred_interrupt, files, versions
 
 __all__ = ["Train"]
+
+Result = TypeVar("Result")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -50,8 +57,12 @@ class Train(Recipe):
         checks.real("--checkpoint-seconds", self.checkpoint_seconds, above=0)
         if self.resume and self.overwrite:
             raise ValueError("--resume and --overwrite exclude each other.")
-        with torchrun_workers(self.device) as (workers, device), repeatable_convolutions(self.tf32):
-            run = TrainingRun.prepare(self, device, workers)
+        with (
+            torchrun_workers(self.device) as (workers, device),
+            repeatable_convolutions(self.tf32),
+            contextlib.ExitStack() as kept,
+        ):
+            run = TrainingRun.prepare(self, device, workers, kept)
             began = time.monotonic()
             finished = run.finish(self.progress and workers.leads, self.checkpoint_seconds)
             if workers.leads:
@@ -61,7 +72,8 @@ class Train(Recipe):
     def _report(self, run: "TrainingRun", seconds: float, finished: bool) -> None:
         console = Console(soft_wrap=True, highlight=False)
         if not finished:
-            console.print("Interrupted; the same command with --resume goes on.", markup=False)
+            instead = " instead of --overwrite" if self.overwrite else ""
+            console.print(f"Interrupted; the same command with --resume{instead} goes on.", markup=False)
             return
         last = run.rows[-1]
         console.print(
@@ -86,55 +98,56 @@ class TrainingRun:
     rows: list[Row]
 
     @classmethod
-    def prepare(cls, command: Train, device: torch.device, workers: Workers) -> "TrainingRun":
+    def prepare(
+        cls, command: Train, device: torch.device, workers: Workers, kept: contextlib.ExitStack
+    ) -> "TrainingRun":
         """Read data and, to resume, the checkpoint; then begin to write.
+
+        While ``kept`` is open the folder is locked, and an earlier run comes back if this one fails.
 
         Raises: OSError or ValueError with one sentence if something does not fit; nothing has then been changed.
         """
         recipe, directory = Recipe.of(command), TrainingDirectory(command.out)
-        if workers.leads:
-            _may_write(command, recipe, directory)
-            dataset = recipe.load_data(device)
-            unseen = recipe.load_unseen(dataset, device)
-        workers.wait()  # one process downloads, the others find the data there
-        if not workers.leads:
-            dataset = recipe.load_data(device)
-            unseen = recipe.load_unseen(dataset, device)
-        if 0 in [int(count) for count in dataset.class_counts]:
-            absent = [int(count) for count in dataset.class_counts].index(0)
-            raise ValueError(f"class {absent} has no images in the training set: neural collapse needs every class.")
+        _require_one_command(command, workers)
+
+        def by_leader(work: Callable[[], Result]) -> Result | None:
+            return workers.together(lambda: work() if workers.leads else None)
+
+        by_leader(lambda: _may_write(command, recipe, directory))
+        loaded = by_leader(lambda: _data(recipe, device))  # one process downloads, the others find the data there
+        dataset, unseen = workers.together(lambda: loaded or _data(recipe, device))
         trainer = Trainer(recipe, dataset, device, workers, unseen)
         run = cls(recipe, trainer, directory, identify(dataset), [])
-        if command.resume and directory.checkpoint.exists():
-            tensors, steps = read_checkpoint(directory.checkpoint, recipe, run.dataset)
-            if steps > recipe.epochs * trainer.steps_per_epoch:
-                done = steps / trainer.steps_per_epoch
-                raise ValueError(
-                    f"{command.out} has been trained for {done:.4g} epochs: give at least as many --epochs."
-                )
-            trainer.restore(directory.checkpoint, tensors, steps)
-            directory.read_rows()
-        workers.wait()  # nobody writes before everybody has read
-        if workers.leads:
-            run._begin(command.overwrite)
+
+        def lock() -> None:
+            kept.enter_context(sole_writer(command.out))
+            earlier_run.settle(directory)
+            _may_write(command, recipe, directory)  # another process may have written since
+
+        by_leader(lock)
+        if command.resume:
+            run.rows = workers.together(run._restore)
+        by_leader(lambda: run._begin(command.overwrite, kept))
         return run
 
     def finish(self, progress: bool, checkpoint_seconds: float) -> bool:
-        """Train to the end, measuring on the way. Returns: False if Ctrl-C came first; a checkpoint is then there."""
-        trainer, epochs = self.trainer, self.recipe.epochs
+        """Train to the end, measuring on the way.
+
+        Returns: False if a signal to stop came first (Ctrl-C for example); a checkpoint is then there.
+        """
+        trainer, epochs, workers = self.trainer, self.recipe.epochs, self.trainer.workers
         last_checkpoint = time.monotonic()
-        # Several processes cannot agree on a step to stop after: Ctrl-C ends them at once; the last checkpoint stays.
-        alone = trainer.workers.count == 1
-        ending = deferred_interrupt() if alone else contextlib.nullcontext(lambda: False)
         with (
             training_bar(progress, epochs * trainer.steps_per_epoch, epochs) as bar,
-            ending as interrupted,
+            deferred_interrupt() as interrupted,
         ):
             while trainer.epoch < epochs:
                 trainer.step()
                 if trainer.at_end_of_epoch:
                     self._end_epoch()
-                stopping = interrupted()
+                # All processes stop after the same step. On a GPU not each step asks, which would wait for it.
+                asked = workers.device.type == "cpu" or trainer.at_end_of_epoch
+                stopping = asked and workers.any(interrupted())
                 if stopping or time.monotonic() - last_checkpoint > checkpoint_seconds or trainer.epoch >= epochs:
                     self._checkpoint()
                     last_checkpoint = time.monotonic()
@@ -142,15 +155,46 @@ class TrainingRun:
                     bar.update(trainer, self.rows[-1]["nc1_pinv"] if self.rows else None)
                 if stopping and trainer.epoch < epochs:
                     return False
+        if workers.leads:
+            earlier_run.discard(self.directory)
         return True
 
-    def _begin(self, overwrite: bool) -> None:
+    def _restore(self) -> list[Row]:
+        """Go back to the checkpoint, if there is one. Returns: its table."""
+        trainer, directory = self.trainer, self.directory
+        if not directory.checkpoint.exists():
+            return []
+        checkpoint = Checkpoint.read(directory.checkpoint)
+        checkpoint.require(self.recipe, self.dataset)
+        if checkpoint.steps > self.recipe.epochs * trainer.steps_per_epoch:
+            done = checkpoint.steps / trainer.steps_per_epoch
+            raise ValueError(
+                f"{directory.path} has been trained for {done:.4g} epochs: give at least as many --epochs."
+            )
+        rows = checkpoint.rows
+        if rows is None:  # a checkpoint of an earlier version
+            rows = [row for row in directory.read_rows() if row["epoch"] <= checkpoint.epochs]
+            lost = lost_epochs(rows, self.recipe, checkpoint.epochs)
+            if lost:
+                raise OSError(
+                    f"{directory.metrics} is damaged: it lacks epoch {lost[0]}, which was measured, and the checkpoint "
+                    "of an earlier version does not hold it: put the whole file back, or train again with --overwrite."
+                )
+        trainer.restore(directory.checkpoint, checkpoint.tensors, checkpoint.steps)
+        return list(rows)
+
+    def _begin(self, overwrite: bool, kept: contextlib.ExitStack) -> None:
         """From here on files are written."""
+        directory, trainer = self.directory, self.trainer
         if overwrite:
-            self.directory.clear()
-        trainer = self.trainer
-        self.rows = self.directory.rewind(trainer.epoch)
-        self.directory.write_config(
+            earlier_run.set_aside(directory)
+        kept.enter_context(earlier_run.returns_on_failure(directory))
+        if self.rows and not directory.agrees_with(self.rows):
+            Console(soft_wrap=True, highlight=False).print(
+                f"{directory.metrics} was damaged or incomplete: it is made again from the checkpoint.", markup=False
+            )
+        directory.rewind(trainer.epoch, self.rows)
+        directory.write_config(
             {
                 "arguments": self.recipe.to_json(),
                 "dataset": {**self.dataset, "source": trainer.dataset.source},
@@ -185,22 +229,48 @@ class TrainingRun:
     def _checkpoint(self) -> None:
         if self.trainer.workers.leads:
             state = self.trainer.state()
-            write_checkpoint(self.directory.checkpoint, state, self.recipe, self.dataset, self.trainer.steps)
+            write_checkpoint(self.directory.checkpoint, state, self.recipe, self.dataset, self.trainer.steps, self.rows)
+
+
+def _require_one_command(command: Train, workers: Workers) -> None:
+    """Raise ValueError, on all processes, if they were started with different arguments."""
+    arguments = {field.name: str(getattr(command, field.name)) for field in dataclasses.fields(command)}
+    told = [json.loads(text) for text in workers.texts(json.dumps(arguments))]
+    for rank, others in enumerate(told):
+        for name, value in others.items():
+            if value != told[0].get(name):
+                option = "--" + name.replace("_", "-")
+                raise ValueError(
+                    f"the processes of one run need the same arguments, but {option} is {told[0].get(name)} for "
+                    f"process 0 and {value} for process {rank}."
+                )
+
+
+def _data(recipe: Recipe, device: torch.device) -> tuple[Dataset, Dataset | None]:
+    """The images to train on, and those to measure beside them."""
+    dataset = recipe.load_data(device)
+    unseen = recipe.load_unseen(dataset, device)
+    counts = [int(count) for count in dataset.class_counts]
+    if 0 in counts:
+        raise ValueError(
+            f"class {counts.index(0)} has no images in the training set: neural collapse needs every class."
+        )
+    return dataset, unseen
 
 
 def _may_write(command: Train, recipe: Recipe, directory: TrainingDirectory) -> None:
     """Raise ValueError or OSError if another run is in the way."""
-    if command.overwrite or not directory.holds_a_run():
+    if command.overwrite or not (directory.holds_a_run() or earlier_run.is_set_aside(directory)):
         return
     if not command.resume:
         raise ValueError(
             f"{command.out} already holds a run: give another --out, --overwrite it, or go on with it with --resume."
         )
-    try:
-        started = Recipe.from_json(directory.read_config()["arguments"])
-    except (TypeError, ValueError) as error:
-        raise OSError(f"{directory.config} is damaged: it is not the configuration of a training run.") from error
-    differences = started.differences(recipe)
+    if directory.checkpoint.exists() and not Checkpoint.read(directory.checkpoint).recipe.differences(recipe):
+        return  # config.json is written again
+    if not directory.config.exists() and not directory.checkpoint.exists():
+        return  # nothing to go on with: it starts
+    differences = directory.read_recipe().differences(recipe)
     if differences:
         raise ValueError(f"{command.out} was started with {differences}: give the same arguments, or another --out.")
 

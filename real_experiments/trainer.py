@@ -27,10 +27,14 @@ from real_experiments.schedule import epoch_batches, steps_per_epoch
 from real_experiments.training_checkpoint import restore_training, training_state
 from ulpm.support import METRICS
 
-__all__ = ["FullPrecisionLinear", "Trainer"]
+__all__ = ["Diverged", "FullPrecisionLinear", "Trainer"]
 
 _REESTIMATED, _UNSEEN = "reestimated_", "test_"
 _TWICE = ("train_loss", "train_error", "log_loss", "squared_norm", "margin", "normalised_margin")
+
+
+class Diverged(ValueError):
+    """The parameters or what the network computes from them are no longer finite."""
 
 
 class FullPrecisionLinear(nn.Linear):
@@ -137,7 +141,7 @@ class Trainer:
     def measure(self) -> tuple[dict[str, float], Measurement]:
         """A row of metrics.csv without the epoch, and the measurement with running statistics.
 
-        Raises: ValueError if the training diverged.
+        Raises: Diverged if the training did.
         """
         recipe = self.recipe
 
@@ -151,9 +155,12 @@ class Trainer:
                 kept_share(recipe, self.steps),
             )
 
-        if not all(bool(torch.isfinite(value).all()) for value in self.model.parameters()):
-            raise ValueError(f"the training diverged by epoch {self.epoch}: lower --learning-rate.")
-        first = measured(self.model)
+        if not all(bool(torch.isfinite(value).all()) for value in [*self.model.parameters(), *self.model.buffers()]):
+            raise Diverged(f"the training diverged by epoch {self.epoch}: lower --learning-rate.")
+        try:
+            first = measured(self.model)
+        except ValueError as error:  # finite parameters, and features that overflow
+            raise Diverged(f"the training diverged by epoch {self.epoch}: lower --learning-rate ({error})") from error
         row = {"flow_time": self.flow_time, **first.values}
         if recipe.reestimate:
             again = with_reestimated_batchnorm(self.model, self.dataset, recipe.measurement_batch, self.workers)

@@ -1,7 +1,8 @@
-"""The whole state of a training run in one file: parameters, buffers, momentum, and what they belong to."""
+"""The whole state of a training run in one file: parameters, buffers, momentum, table, and what they belong to."""
 
+import dataclasses
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,22 @@ from torch import Tensor, nn
 
 from real_experiments.data import Dataset
 from real_experiments.recipe import Recipe
+from real_experiments.schedule import steps_per_epoch
+from real_experiments.table import Row
 from ulpm.support import files
 
-__all__ = ["identify", "read_checkpoint", "restore_network", "restore_training", "training_state", "write_checkpoint"]
+__all__ = [
+    "Checkpoint",
+    "identify",
+    "read_checkpoint",
+    "restore_network",
+    "restore_training",
+    "training_state",
+    "write_checkpoint",
+]
 
 _KIND = "training checkpoint"
+_TABLE = "metrics"
 # What torch's optimisers keep for each parameter, and the prefix of its tensors in the file.
 _OF_OPTIMIZER = {
     "momentum_buffer": "momentum.",
@@ -45,11 +57,68 @@ def training_state(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[s
 
 
 def write_checkpoint(
-    path: Path, tensors: Mapping[str, Tensor], recipe: Recipe, dataset: Mapping[str, Any], steps: int
+    path: Path,
+    tensors: Mapping[str, Tensor],
+    recipe: Recipe,
+    dataset: Mapping[str, Any],
+    steps: int,
+    rows: Sequence[Row] | None = None,
 ) -> None:
-    """Replace ``path``; ``dataset`` is what ``identify`` returned. Raises: OSError if that is not possible."""
+    """Replace ``path``; ``dataset`` is what ``identify`` returned, ``rows`` what metrics.csv holds.
+
+    Raises: OSError if that is not possible.
+    """
     metadata = {"kind": _KIND, "recipe": recipe.to_json(), "dataset": dict(dataset), "steps": steps}
-    files.write_tensors(path, tensors, metadata)
+    kept = {}
+    if rows is not None:
+        metadata["columns"] = columns = list(dict.fromkeys(name for row in [*rows[-1:], *rows] for name in row))
+        table = [[row.get(name, torch.nan) for name in columns] for row in rows]
+        kept[_TABLE] = torch.tensor(table, dtype=torch.float64).reshape(len(rows), len(columns))
+    files.write_tensors(path, {**tensors, **kept}, metadata)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """What a checkpoint holds: tensors, the recipe and training set that they belong to, and the number of steps taken.
+
+    ``rows`` are those of metrics.csv at that time; None in a checkpoint of an earlier version, which did not keep them.
+    """
+
+    path: Path
+    tensors: dict[str, Tensor]
+    recipe: Recipe
+    dataset: dict[str, Any]
+    steps: int
+    rows: Sequence[Row] | None
+
+    @classmethod
+    def read(cls, path: Path) -> "Checkpoint":
+        """Raises: OSError with one sentence if the file is missing, damaged or something else."""
+        tensors, metadata = files.read_tensors(path)
+        if metadata.get("kind") != _KIND:
+            raise OSError(f"{path} holds a {metadata.get('kind')}, not a {_KIND}.")
+        table = tensors.pop(_TABLE, None)
+        try:
+            recipe, dataset = Recipe.from_json(metadata["recipe"]), dict(metadata["dataset"])
+            dataset["class_counts"] = [int(count) for count in dataset["class_counts"]]
+            rows = None if table is None else _rows(table, metadata["columns"])
+            return cls(path, tensors, recipe, dataset, int(metadata["steps"]), rows)
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise OSError(f"{path} is a checkpoint of another version of this program ({error}).") from error
+
+    @property
+    def epochs(self) -> int:
+        """Complete epochs."""
+        return self.steps // steps_per_epoch(sum(self.dataset["class_counts"]), self.recipe.batch_size)
+
+    def require(self, recipe: Recipe, dataset: Mapping[str, Any]) -> None:
+        """Raise OSError with one sentence if this is of another recipe or training set."""
+        differences = self.recipe.differences(recipe)
+        if differences:
+            raise OSError(f"{self.path} is the checkpoint of another run, with {differences}: nothing was changed.")
+        if self.dataset != dict(dataset):
+            name = self.dataset.get("name")
+            raise OSError(f"{self.path} was made with other images or labels of {name}: nothing was changed.")
 
 
 def read_checkpoint(path: Path, recipe: Recipe, dataset: Mapping[str, Any]) -> tuple[dict[str, Tensor], int]:
@@ -57,19 +126,15 @@ def read_checkpoint(path: Path, recipe: Recipe, dataset: Mapping[str, Any]) -> t
 
     Raises: OSError with one sentence if the file is missing, damaged, or of another network, recipe or training set.
     """
-    tensors, metadata = files.read_tensors(path)
-    if metadata.get("kind") != _KIND:
-        raise OSError(f"{path} holds a {metadata.get('kind')}, not a {_KIND}.")
-    try:
-        differences = Recipe.from_json(metadata["recipe"]).differences(recipe)
-        found, steps = metadata["dataset"], int(metadata["steps"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise OSError(f"{path} is a checkpoint of another version of this program ({error}).") from error
-    if differences:
-        raise OSError(f"{path} is the checkpoint of another run, with {differences}: nothing was changed.")
-    if found != dict(dataset):
-        raise OSError(f"{path} was made with other images or labels of {found.get('name')}: nothing was changed.")
-    return tensors, steps
+    found = Checkpoint.read(path)
+    found.require(recipe, dataset)
+    return found.tensors, found.steps
+
+
+def _rows(table: Tensor, columns: Sequence[str]) -> list[Row]:
+    """Raises: ValueError if the table has not these columns."""
+    rows = [dict(zip(columns, values, strict=True)) for values in table.tolist()]
+    return [{**row, "epoch": int(row["epoch"])} for row in rows]
 
 
 def restore_network(path: Path, model: nn.Module, tensors: Mapping[str, Tensor]) -> None:

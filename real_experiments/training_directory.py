@@ -4,22 +4,22 @@ Each file is either its old version or the whole new one, whenever the process i
 """
 
 import contextlib
-import csv
-import io
-import itertools
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from real_experiments.recipe import Recipe
+from real_experiments.table import Row, rows_from_csv, rows_to_csv, same_rows
+from real_experiments.training_checkpoint import Checkpoint
 from ulpm.support import files
 
 __all__ = ["Row", "TrainingDirectory"]
 
-Row = dict[str, float]
-"""The numbers of a measured epoch by column; "epoch" is the first."""
+_SNAPSHOT = re.compile(r"epoch_(\d{6,})\.safetensors")
 
 
 class TrainingDirectory:
@@ -38,9 +38,15 @@ class TrainingDirectory:
 
     def clear(self) -> None:
         """Remove the files of an earlier run, and no others."""
-        for file in (self.checkpoint, self.metrics, *self.snapshot_files().values(), self.config):
-            with contextlib.suppress(FileNotFoundError):
-                file.unlink()
+        for file in self.files():
+            file.unlink()
+        with contextlib.suppress(OSError):
+            self.snapshots.rmdir()
+
+    def files(self) -> list[Path]:
+        """The files of the run that are there, and no others."""
+        files = (self.checkpoint, self.metrics, *self.snapshot_files().values(), self.config)
+        return [file for file in files if file.exists()]
 
     def write_config(self, config: Mapping[str, Any]) -> None:
         """Raises: OSError with one sentence if it cannot be written."""
@@ -53,35 +59,42 @@ class TrainingDirectory:
             config = json.loads(text)
             if not isinstance(config["arguments"], dict):
                 raise TypeError
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise OSError(f"{self.config} is damaged: it is not the configuration of a training run.") from error
         return dict(config)
 
+    def read_recipe(self) -> Recipe:
+        """The recipe in config.json. Raises: OSError with one sentence if it is missing or damaged."""
+        try:
+            return Recipe.from_json(self.read_config()["arguments"])
+        except (TypeError, ValueError, AttributeError, OverflowError) as error:
+            raise OSError(f"{self.config} is damaged: it is not the configuration of a training run.") from error
+
+    def read_checkpoint(self) -> Checkpoint:
+        """Raises: OSError with one sentence if it is missing, damaged, or of another run than config.json says."""
+        recipe, checkpoint = self.read_recipe(), Checkpoint.read(self.checkpoint)
+        checkpoint.require(recipe, checkpoint.dataset)
+        return checkpoint
+
     def write_rows(self, rows: Sequence[Row]) -> None:
         """Replace metrics.csv by these rows; a column that only some have, as after an update, is nan in the others."""
-        text = io.StringIO()
-        columns = list(dict.fromkeys(name for row in [*rows[-1:], *rows] for name in row))
-        writer = csv.DictWriter(text, columns or ["epoch"], restval="nan", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({name: repr(value) for name, value in row.items()} for row in rows)
-        files.write_text(self.metrics, text.getvalue())
+        files.write_text(self.metrics, rows_to_csv(rows))
 
     def read_rows(self) -> list[Row]:
         """The rows of metrics.csv, oldest first; none if there is no such file.
 
         Raises: OSError with one sentence if it is damaged.
         """
-        if not self.metrics.exists():
-            return []
-        header, *lines = [*csv.reader(io.StringIO(files.read_text(self.metrics)))] or [[]]
+        return rows_from_csv(files.read_text(self.metrics), self.metrics) if self.metrics.exists() else []
+
+    def agrees_with(self, rows: Sequence[Row]) -> bool:
+        """Whether metrics.csv begins with these rows; it may hold later ones."""
         try:
-            rows = [{name: float(cell) for name, cell in zip(header, line, strict=True)} for line in lines]
-            rows = [{**row, "epoch": int(row["epoch"])} for row in rows]
-            if "epoch" not in header or any(a["epoch"] >= b["epoch"] for a, b in itertools.pairwise(rows)):
-                raise ValueError
-        except (ValueError, KeyError, OverflowError) as error:
-            raise OSError(f"{self.metrics} is damaged: it is not the table of a training run.") from error
-        return rows
+            there = self.read_rows()
+        except OSError:
+            return False
+        last = max((row["epoch"] for row in rows), default=0)
+        return same_rows([row for row in there if row["epoch"] <= last], rows)
 
     def write_snapshot(self, epoch: int, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
         """Write snapshots/epoch_000123.safetensors. Raises: OSError with one sentence if that is not possible."""
@@ -91,20 +104,29 @@ class TrainingDirectory:
     def read_snapshot(self, epoch: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """W [K, d], H [d, N] and labels [N] (sorted) at an epoch, and the metadata.
 
-        Raises: OSError with one sentence if there is no such snapshot or it is damaged.
+        Raises: OSError with one sentence if there is no such snapshot, or it is damaged or that of another epoch.
         """
-        return files.read_tensors(self.snapshots / f"epoch_{epoch:06d}.safetensors")
+        file = self.snapshots / f"epoch_{epoch:06d}.safetensors"
+        tensors, metadata = files.read_tensors(file)
+        if metadata.get("kind") != "snapshot" or metadata.get("epoch") != epoch:
+            found = f"{metadata.get('kind')} of epoch {metadata.get('epoch')}"
+            raise OSError(f"{file} holds a {found}, not the snapshot that its name promises: put the right file there.")
+        return tensors, metadata
 
     def snapshot_files(self) -> dict[int, Path]:
         """The snapshots by epoch, in order."""
-        files = sorted(self.snapshots.glob("epoch_*.safetensors"))
-        return {int(file.stem.removeprefix("epoch_")): file for file in files}
+        found = {file: _SNAPSHOT.fullmatch(file.name) for file in self.snapshots.glob("epoch_*.safetensors")}
+        epochs = {int(match[1]): file for file, match in found.items() if match}
+        return {epoch: epochs[epoch] for epoch in sorted(epochs)}
 
-    def rewind(self, epoch: int) -> list[Row]:
-        """Drop what is later than ``epoch``, which a resumed run makes again. Returns: the rows that are left."""
-        rows = self.read_rows()
-        kept = [row for row in rows if row["epoch"] <= epoch]
-        if len(kept) < len(rows):
+    def rewind(self, epoch: int, rows: Sequence[Row] | None = None) -> list[Row]:
+        """Drop what is later than ``epoch``, which a resumed run makes again. Returns: the rows that are left.
+
+        ``rows`` are those of the checkpoint, from which metrics.csv is made again if it says anything else.
+        """
+        kept = [row for row in (self.read_rows() if rows is None else rows) if row["epoch"] <= epoch]
+        there = self.metrics.read_bytes() if self.metrics.exists() else b""
+        if (kept or there) and there != rows_to_csv(kept).encode():
             self.write_rows(kept)
         for later, file in self.snapshot_files().items():
             if later > epoch:

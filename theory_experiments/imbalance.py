@@ -23,6 +23,7 @@ import torch
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from scipy import stats
 from torch import Tensor
 
 import ulpm
@@ -302,7 +303,8 @@ def _variability_claims(config: Config, one: Imbalance) -> list[Claim]:
     path, first = one.path, config.log_time / 10
     late = path.log_time[:, 0] >= first
     slopes = _slopes(path.log_time[late].log(), path.metrics["nc1_pinv"][late].log())
-    spread = 1.96 * float(slopes.std()) / math.sqrt(len(slopes))
+    quantile = float(stats.t.ppf(0.975, len(slopes) - 1))
+    spread = quantile * float(slopes.std()) / math.sqrt(len(slopes))
     ratio = path.metrics["nc1_pinv"][-1] * path.log_time[-1].square() / one.variability_constant
     return [
         Claim(

@@ -11,8 +11,9 @@ from real_experiments.comparison.curves import Clock, Curve
 from real_experiments.comparison.forecast import Forecast, forecast, last_agreement
 from real_experiments.comparison.pairing import OWN, OWN_MOBILE, Comparison
 from real_experiments.comparison.slopes import Slope, fitted_slope
+from real_experiments.table import Row
 
-__all__ = ["FORECASTERS", "MULTIPLES", "Analysis", "analyse", "doubt"]
+__all__ = ["FORECASTERS", "MULTIPLES", "Analysis", "analyse", "doubt", "terminal_slopes"]
 
 FORECASTERS = (OWN, OWN_MOBILE)
 MULTIPLES = (2, 5)
@@ -68,9 +69,7 @@ def analyse(comparison: Comparison) -> Analysis:
     """The numbers of a comparison."""
     run, rows = comparison.run, comparison.run.rows
     terminal = comparison.terminal_rows()
-    epochs = np.array([row["epoch"] for row in terminal], dtype=float)
     losses = np.array([row["train_loss"] for row in terminal], dtype=float)
-    later = len(terminal) // 2
     compared, clocks = comparison.compared, comparison.clocks
     columns = {name: np.array([row[name] for row in terminal], dtype=float) for name in compared}
     loss_slopes: dict[str, dict[str, float | None]] = {"network": _slopes_against_loss(losses, columns)}
@@ -95,8 +94,7 @@ def analyse(comparison: Comparison) -> Analysis:
     errors = {name: [row.get("nc0_law_error", math.nan) for row in each.rows] for name, each in runs.items()}
     broken = {name: float(np.fmax.reduce(found)) for name, found in errors.items()}
     return Analysis(
-        {name: fitted_slope(epochs, values) for name, values in columns.items()},
-        {name: fitted_slope(epochs[later:], values[later:]) for name, values in columns.items()},
+        *terminal_slopes(terminal, compared),
         loss_slopes,
         forecasts,
         parting,
@@ -106,6 +104,17 @@ def analyse(comparison: Comparison) -> Analysis:
         (2 * v * start["normalised_margin"], 2 * v * end["normalised_margin"]),
         (end["certificate_lower_bound"], end["certificate_nuclear_upper_bound"]),
     )
+
+
+def terminal_slopes(
+    terminal: Sequence[Row], names: Sequence[str]
+) -> tuple[dict[str, Slope | None], dict[str, Slope | None]]:
+    """``Analysis.epoch_slopes`` and ``Analysis.late_slopes`` of the measurements after zero training error."""
+    found = []
+    for part in (terminal, terminal[len(terminal) // 2 :]):
+        epochs = np.array([row["epoch"] for row in part], dtype=float)
+        found.append({name: fitted_slope(epochs, np.array([row[name] for row in part], dtype=float)) for name in names})
+    return found[0], found[1]
 
 
 def _forecasts(comparison: Comparison, flow: Curve, clock: Clock) -> list[Forecast]:

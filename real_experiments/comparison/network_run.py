@@ -8,6 +8,9 @@ import torch
 
 import ulpm
 from real_experiments.recipe import Recipe
+from real_experiments.schedule import log_spaced_epochs
+from real_experiments.table import lost_epochs
+from real_experiments.training_checkpoint import Checkpoint
 from real_experiments.training_directory import Row, TrainingDirectory
 
 __all__ = ["NetworkRun"]
@@ -23,14 +26,17 @@ class NetworkRun:
 
     @classmethod
     def read(cls, path: Path) -> "NetworkRun":
-        """Raises: OSError with one sentence if there is no run, or it is damaged or has measured no epoch yet."""
+        """Raises: OSError with one sentence if there is no run, or it is damaged or has measured no epoch yet.
+
+        The checkpoint has a checksum, so it decides what is true: config.json and metrics.csv must say the same, and no
+        snapshot may be missing. A run that has no checkpoint yet is read as it is.
+        """
         directory = TrainingDirectory(path)
-        config = directory.read_config()
-        try:
-            recipe = Recipe.from_json(config["arguments"])
-        except (TypeError, ValueError) as error:
-            raise OSError(f"{directory.config} is damaged: it is not the configuration of a training run.") from error
+        recipe = directory.read_recipe()
+        checkpoint = directory.read_checkpoint() if directory.checkpoint.exists() else None
         rows = directory.read_rows()
+        if checkpoint is not None:
+            _require_whole(directory, checkpoint, rows)
         if not rows:
             raise OSError(f"{path} has measured no epoch yet: train it first.")
         return cls(directory, recipe, rows)
@@ -46,7 +52,7 @@ class NetworkRun:
 
     def epoch_without_error(self) -> int | None:
         """The first measured epoch at zero training error."""
-        return next((int(row["epoch"]) for row in self.rows if row["train_error"] == 0), None)
+        return _first_without_error(self.rows)
 
     def row(self, epoch: int) -> Row:
         """The measurement at an epoch. Raises: ValueError if there is none."""
@@ -57,10 +63,40 @@ class NetworkRun:
 
     def state(self, epoch: int, device: torch.device) -> tuple[ulpm.Problem, ulpm.State]:
         """W and H of a snapshot in float64. Raises: ValueError if there is none, OSError if it is damaged."""
-        available = list(self.directory.snapshot_files())
+        available = self.directory.snapshot_files()
         if epoch not in available:
             known = ", ".join(map(str, available)) or "none"
             raise ValueError(f"{self.directory.path} has no snapshot at epoch {epoch}: there are {known}.")
         tensors, _ = self.directory.read_snapshot(epoch)
-        W, H, labels = (tensors[name].to(device) for name in ("W", "H", "labels"))
-        return ulpm.from_features(H.T.double(), labels, classifier=W.double())
+        try:
+            W, H, labels = (tensors[name].to(device) for name in ("W", "H", "labels"))
+            return ulpm.from_features(H.T.double(), labels, classifier=W.double())
+        except (KeyError, ValueError, TypeError, RuntimeError, IndexError) as error:
+            file = available[epoch]
+            raise OSError(f"{file} is damaged: it does not hold W, H and labels that fit together.") from error
+
+
+def _require_whole(directory: TrainingDirectory, checkpoint: Checkpoint, rows: Sequence[Row]) -> None:
+    """Raise OSError if the table or the snapshots lack or change something that was there at the checkpoint."""
+    trained = checkpoint.epochs
+    advice = "`train` with --resume makes it again from the checkpoint"
+    if checkpoint.rows is not None:
+        if not directory.agrees_with(checkpoint.rows):
+            raise OSError(f"{directory.metrics} is damaged: it differs from the table in the checkpoint; {advice}.")
+    else:
+        lost = lost_epochs(rows, checkpoint.recipe, trained)
+        if lost:
+            raise OSError(f"{directory.metrics} is damaged: it lacks epoch {lost[0]}, which the training measured.")
+    due = {epoch for epoch in log_spaced_epochs(trained, checkpoint.recipe.snapshots_per_doubling) if epoch <= trained}
+    if trained == checkpoint.recipe.epochs:
+        due.add(trained)
+    first = _first_without_error(rows)
+    if first is not None and first <= trained:
+        due.add(first)
+    missing = sorted(due - directory.snapshot_files().keys())
+    if missing:
+        raise OSError(f"{directory.snapshots} lacks the snapshot of epoch {missing[0]}, which the training wrote.")
+
+
+def _first_without_error(rows: Sequence[Row]) -> int | None:
+    return next((int(row["epoch"]) for row in rows if row["train_error"] == 0), None)

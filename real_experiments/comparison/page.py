@@ -1,25 +1,28 @@
 """A comparison as a page: its verdict, figures and tables."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from real_experiments.comparison.analysis import FORECASTERS, Analysis
 from real_experiments.comparison.forecast import PARTED, typical_factor
 from real_experiments.comparison.network_run import NetworkRun
 from real_experiments.comparison.pairing import OWN, Comparison
+from real_experiments.comparison.slopes import INTERVALS, Slope
 from real_experiments.comparison.words import CLOCK_NAMES, FLOW_NAMES, typical_factors, verdict
 from real_experiments.markdown import table
 from real_experiments.recipe import Recipe
+from real_experiments.table import Row
 
-__all__ = ["comparison_page"]
+__all__ = ["IN_WORDS", "SLOPES", "comparison_page", "slopes_section"]
 
+IN_WORDS, SLOPES = "## In words", "## Slopes in the terminal phase"
 _TITLES = {"adam": "Adam", "adamw": "AdamW"}
 
 
 def comparison_page(
     comparison: Comparison, analysis: Analysis, command: str, figures: Sequence[str], conservation: str
 ) -> str:
-    """The page comparison.md, with a figure for each clock and one of what is conserved."""
+    """The page comparison.md, with a figure for each clock and one of Σ_k w_k."""
     run = comparison.run
     parts = [
         f"# {run.name}, beside the model",
@@ -27,9 +30,9 @@ def comparison_page(
         f"decay {run.recipe.weight_decay:g}, {run.rows[-1]['epoch']:g} epochs, seed {run.recipe.seed}; metrics on the "
         "training set in evaluation mode "
         "(running batch-norm statistics).",
-        "## In words\n\n" + "\n\n".join(verdict(comparison, analysis)),
+        f"{IN_WORDS}\n\n" + "\n\n".join(verdict(comparison, analysis)),
         "\n\n".join(f"![{_alt(name)}]({name})" for name in figures),
-        "## Slopes in the terminal phase\n\n" + _slopes(comparison, analysis),
+        f"{SLOPES}\n\n" + slopes_section(comparison.terminal_rows(), analysis.epoch_slopes, analysis.loss_slopes),
         "## Forecasts\n\n" + _forecast_tables(comparison, analysis),
         "## Where network and model part\n\n" + _parting(comparison, analysis),
         "## What theory says\n\n" + _theory(comparison, analysis),
@@ -45,24 +48,26 @@ def _optimizer(recipe: Recipe) -> str:
     return f"learning rate {recipe.learning_rate:g}, momentum {recipe.momentum:g}"
 
 
-def _slopes(comparison: Comparison, analysis: Analysis) -> str:
-    terminal = comparison.terminal_rows()
-    header = ["metric", "first → last epoch", "d log/d log epoch [95% interval]", "verdict"]
-    header += ["d log/d log(1/loss): network", *(FLOW_NAMES[name] for name in comparison.flows)]
+def slopes_section(
+    terminal: Sequence[Row],
+    slopes: Mapping[str, Slope | None],
+    loss_slopes: Mapping[str, Mapping[str, float | None]],
+) -> str:
+    """What stands below the heading of the slopes; ``loss_slopes`` are of the network and then of each flow."""
+    who = ["network", *(name for name in loss_slopes if name != "network")]
+    header = ["metric", "first → last epoch", "d log/d log epoch [interval]", "verdict"]
+    header += ["d log/d log(1/loss): network", *(FLOW_NAMES[name] for name in who[1:])]
     rows = []
-    for name in comparison.compared:
-        slope = analysis.epoch_slopes[name]
+    for name, slope in slopes.items():
         values = f"{terminal[0][name]:.3g} → {terminal[-1][name]:.3g}" if terminal else "–"
         interval = "–" if slope is None else f"{slope.value:+.3f} [{slope.low:+.3f}, {slope.high:+.3f}]"
-        against_loss = [analysis.loss_slopes[who][name] for who in ("network", *comparison.flows)]
         verdict = "–" if slope is None else slope.verdict
-        rows.append([f"`{name}`", values, interval, verdict, *(_signed(value) for value in against_loss)])
+        rows.append([f"`{name}`", values, interval, verdict, *(_signed(loss_slopes[each][name]) for each in who)])
     text = (
-        "Least squares over the measured epochs from zero training error to the end. Confidence intervals use the "
-        "residuals of a cubic fit, modelled as AR(1) noise. Slopes of the flows are taken at the same losses, and are "
-        "missing where a flow never had them.\n\n"
+        f"Least squares over the measured epochs from zero training error to the end. {INTERVALS} Slopes of the flows "
+        "are taken at the same losses, and are missing where a flow never had them."
     )
-    return text + table(header, rows)
+    return f"{text}\n\n{table(header, rows)}"
 
 
 def _forecast_tables(comparison: Comparison, analysis: Analysis) -> str:
@@ -131,8 +136,8 @@ def _law(run: NetworkRun, analysis: Analysis, which: str) -> str:
         return (
             f"- {_TITLES[recipe.optimizer]} does not keep Σ_k w_k: in {name} it moved by up to {drift:.2g} of ‖W‖"
             + (f", {error:.2g} of it not by weight decay. " if recipe.weight_decay and error is not None else ". ")
-            + f"`nc0` = ‖Σ_k w_k‖/‖W‖ went from {first['nc0']:.3g} to {last['nc0']:.3g}{conserved}. The rows of W form "
-            "a simplex only if it vanishes: a classifier whose `nc0` stays cannot collapse."
+            + f"`nc0` = ‖Σ_k w_k‖/‖W‖ went from {first['nc0']:.3g} to {last['nc0']:.3g}{conserved}. The rows of W, "
+            "uncentred, form a simplex only if it vanishes."
         )
     if recipe.weight_decay == 0:
         return (

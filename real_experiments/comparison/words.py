@@ -1,14 +1,16 @@
 """The verdict of a comparison in words, all of them made from its numbers, whichever way they turn out."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from real_experiments.comparison.analysis import FORECASTERS, Analysis, doubt
 from real_experiments.comparison.curves import PAPER, Clock
 from real_experiments.comparison.forecast import Forecast, typical_factor
 from real_experiments.comparison.pairing import OWN, OWN_MOBILE, RANDOM, RANDOM_MOBILE, Comparison
+from real_experiments.comparison.slopes import Slope
+from real_experiments.table import Row
 
-__all__ = ["CLOCK_NAMES", "FLOW_NAMES", "typical_factors", "verdict"]
+__all__ = ["CLOCK_NAMES", "FLOW_NAMES", "terminal_words", "typical_factors", "verdict"]
 
 FLOW_NAMES = {
     OWN: "the plain model",
@@ -21,24 +23,27 @@ CLOCK_NAMES: dict[Clock, str] = {"train_loss": "given the loss", "flow_time": "g
 
 def verdict(comparison: Comparison, analysis: Analysis) -> list[str]:
     """Paragraphs in Markdown that say what came out, good or bad."""
-    return [_terminal_words(comparison, analysis), *_forecast_words(comparison, analysis), _mobility_words(comparison)]
+    terminal = terminal_words(comparison.terminal_rows(), analysis.epoch_slopes, analysis.late_slopes)
+    return [terminal, *_forecast_words(comparison, analysis), _mobility_words(comparison)]
 
 
-def _terminal_words(comparison: Comparison, analysis: Analysis) -> str:
-    terminal = comparison.terminal_rows()
+def terminal_words(
+    terminal: Sequence[Row], slopes: Mapping[str, Slope | None], late_slopes: Mapping[str, Slope | None]
+) -> str:
+    """Which metrics fall after zero training error, from the rows there and the slopes by metric."""
     if not terminal:
         return "The network never reached zero training error: there is no terminal phase to speak of."
     first, last = int(terminal[0]["epoch"]), int(terminal[-1]["epoch"])
-    unsure = analysis.not_falling()
-    falling = len(comparison.compared) - len(unsure)
+    doubts = {name: doubt(slope, late_slopes[name]) for name, slope in slopes.items()}
+    falling = sum(not why for why in doubts.values())
+    kept = all(row["train_error"] == 0 for row in terminal)
+    since = f"has no training error from epoch {first} on" if kept else f"first has no training error at epoch {first}"
     words = (
-        f"The network has no training error from epoch {first} on, and {last - first} epochs follow. Over these "
-        f"{falling} of {len(comparison.compared)} metrics fall, with a 95% confidence interval of the slope below zero"
+        f"The network {since}, and {last - first} epochs follow. Over these "
+        f"{falling} of {len(slopes)} metrics fall: the confidence interval of the slope lies below zero"
     )
-    named = []
-    for name in unsure:
-        named.append(f"`{name}` ({doubt(analysis.epoch_slopes[name], analysis.late_slopes[name])})")
-    return f"{words}; not falling: {', '.join(named)}." if named else f"{words}."
+    named = ", ".join(f"`{name}` ({why})" for name, why in doubts.items() if why)
+    return f"{words}. Not shown to fall: {named}." if named else f"{words}."
 
 
 def _forecast_words(comparison: Comparison, analysis: Analysis) -> list[str]:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 
 from real_experiments.comparison.curves import COMPARED, PAPER
+from real_experiments.comparison.slopes import INTERVALS
 from real_experiments.markdown import table
 from real_experiments.overview.tables import CELLS, count, named
 from real_experiments.pair_result import PairResult
@@ -26,8 +27,9 @@ def falling_words(results: Sequence[PairResult]) -> list[str]:
         named = "; ".join(f"{each.name} ({each.doubt(metric)})" for each in others)
         lines.append(f"- `{metric}` {verdict}" + (f". Not in: {named}." if others else "."))
     text = (
-        "A metric falls if the 95% interval of its slope against the epoch, from zero training error to the end, lies "
-        "below zero, and that over the later half of these measurements not above. The metrics of the paper:\n\n"
+        "A metric falls if the interval of its slope against the epoch, from zero training error to the end, lies "
+        f"below zero, and that over the later half of these measurements not above. {INTERVALS} The metrics of the "
+        "paper:\n\n"
     )
     failures = {m: sum(not each.falls(m) for each in compared) for m in COMPARED if m not in PAPER}
     more = ", ".join(f"`{metric}` ({count})" for metric, count in failures.items() if count)
@@ -47,7 +49,7 @@ def falling_table(results: Sequence[PairResult]) -> str:
         rows.append([named(each), str(first), str(each.epochs_after), *cells])
     text = (
         "Each cell: the metric at the first epoch with zero training error → at the last, and its slope "
-        "d log/d log epoch between them with the 95% interval.\n\n"
+        "d log/d log epoch between them with its interval.\n\n"
     )
     return text + table(header, rows)
 

@@ -12,6 +12,7 @@ from real_experiments import reproduce
 from real_experiments.__main__ import main
 from real_experiments.pair_result import read_results
 from real_experiments.recipe import Recipe
+from real_experiments.trainer import Diverged
 
 
 def test_pairs_without_data_are_listed_as_not_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -165,6 +166,31 @@ def test_only_the_test_split_of_kmnist_is_enough(tmp_path: Path, monkeypatch: py
     assert "vgg13-kmnist-w4-seed0" in (tmp_path / "out" / "results.md").read_text()
     (result,) = read_results(tmp_path / "out")
     assert result.recipe.split == "test"
+
+
+def test_a_network_that_diverges_has_a_row_and_the_others_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    went_on = []
+
+    def trained(self: reproduce.Reproduce, out: Path, recipe: Recipe) -> Any:
+        if recipe.model == "resnet18":
+            raise Diverged("the training diverged by epoch 3: lower --learning-rate.")
+        went_on.append(recipe.model)
+        raise Diverged("the training diverged by epoch 1: lower --learning-rate.")
+
+    monkeypatch.setattr(reproduce.Reproduce, "_trained", trained)
+    command = ["reproduce", "sample", *options(tmp_path), "--runs", str(tmp_path / "runs")]
+    assert main([*command, "--json", str(tmp_path / "j.json")]) == 0
+    assert went_on == ["vgg13"]
+    page = (tmp_path / "out" / "results.md").read_text()
+    assert "- resnet18-fashion-mnist-sample-w4-seed0: the training diverged by epoch 3" in page
+    assert "- vgg13-fashion-mnist-sample-w4-seed0: the training diverged by epoch 1" in page
+    assert json.loads((tmp_path / "j.json").read_text())["vgg13-fashion-mnist-sample-w4-seed0"].startswith("diverged: ")
+    before = contents(tmp_path / "out")
+    assert main(command) == 0  # nothing is trained again
+    assert went_on == ["vgg13"]
+    assert contents(tmp_path / "out") == before
 
 
 @pytest.mark.slow

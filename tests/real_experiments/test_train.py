@@ -5,6 +5,7 @@ import json
 import math
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -12,13 +13,21 @@ from pathlib import Path
 
 import pytest
 import torch
+from hand_made_run import made_run
 
 import ulpm
 from real_experiments.__main__ import main
 from real_experiments.recipe import Recipe
+from real_experiments.run_lock import sole_writer
 from real_experiments.schedule import measured_epochs, snapshot_epochs
 from real_experiments.sources import CACHE_VARIABLE, PUBLISHED
-from real_experiments.training_checkpoint import identify, read_checkpoint, restore_network
+from real_experiments.training_checkpoint import (
+    Checkpoint,
+    identify,
+    read_checkpoint,
+    restore_network,
+    write_checkpoint,
+)
 from real_experiments.training_directory import TrainingDirectory
 from ulpm.support import METRICS
 
@@ -147,6 +156,8 @@ def test_a_run_from_before_a_column_goes_on_with_it(tmp_path: Path) -> None:
     directory = TrainingDirectory(out)
     old = [{name: value for name, value in row.items() if name != "nc3_duality"} for row in directory.read_rows()]
     directory.write_rows(old)
+    checkpoint = Checkpoint.read(directory.checkpoint)  # which did not hold the table then
+    write_checkpoint(directory.checkpoint, checkpoint.tensors, checkpoint.recipe, checkpoint.dataset, checkpoint.steps)
     assert main([*TINY, "--epochs", "2", "--out", str(out), "--resume"]) == 0
     first, second = directory.read_rows()
     assert math.isnan(first["nc3_duality"])
@@ -224,6 +235,50 @@ def test_overwriting_leaves_nothing_of_the_earlier_run(tmp_path: Path) -> None:
     assert main([*again, "--out", str(tmp_path / "a"), "--overwrite"]) == 0
     assert main([*again, "--out", str(tmp_path / "b")]) == 0
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
+
+
+def test_a_run_that_diverges_gives_the_earlier_one_its_place_back(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "r"
+    made_run(out)
+    before = contents(out)
+    wild = [*TINY, "--epochs", "2", "--learning-rate", "1e30", "--out", str(out)]
+    assert main([*wild, "--overwrite"]) == 1
+    error = capsys.readouterr().err
+    assert "the training diverged by epoch 1: lower --learning-rate" in error
+    assert error.endswith("is back in its place.\n")
+    assert error.count("\n") == 1
+    assert contents(out) == before
+
+
+def test_two_processes_do_not_train_into_one_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "r"
+    with sole_writer(out):
+        assert main([*TINY, "--epochs", "1", "--out", str(out)]) == 1
+    error = capsys.readouterr().err
+    assert f"another process writes into {out}: wait until it has ended, or give another --out" in error
+    assert error.count("\n") == 1
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("damage", ["a cut", "no file"])
+def test_a_damaged_table_and_configuration_are_made_again_on_resuming(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], damage: str
+) -> None:
+    out = tmp_path / "r"
+    command = [*TINY, "--epochs", "2", "--out", str(out)]
+    assert main(command) == 0
+    before = contents(out)
+    metrics = out / "metrics.csv"
+    metrics.write_text(metrics.read_text().splitlines(keepends=True)[0])
+    if damage == "no file":
+        metrics.unlink()
+    (out / "config.json").write_text("{")
+    capsys.readouterr()
+    assert main([*command, "--resume"]) == 0
+    assert "metrics.csv was damaged or incomplete: it is made again from the checkpoint" in capsys.readouterr().out
+    assert contents(out) == before
 
 
 def test_damaged_or_foreign_checkpoints_get_one_sentence_and_change_nothing(
@@ -315,3 +370,50 @@ def test_a_process_interrupted_from_the_keyboard_leaves_a_checkpoint_and_resumes
     assert (victim / "checkpoint.safetensors").exists()
     assert main([*TINY, "--epochs", "12", "--out", str(victim), "--resume"]) == 0
     assert contents(victim) == contents(reference)
+
+
+def torchrun(*commands: list[str]) -> list[subprocess.Popen[bytes]]:
+    """The processes of one run, each with its own command."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(len(commands))}
+    return [
+        subprocess.Popen(
+            [sys.executable, "-m", "real_experiments", *command],
+            env={**os.environ, **where, "RANK": str(rank), "LOCAL_RANK": str(rank), "OMP_NUM_THREADS": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        for rank, command in enumerate(commands)
+    ]
+
+
+@pytest.mark.slow
+def test_processes_with_different_arguments_refuse_at_once(tmp_path: Path) -> None:
+    command = [*TINY, "--epochs", "2", "--out", str(tmp_path / "r")]
+    started = torchrun([*command, "--seed", "1"], [*command, "--seed", "2"])
+    errors = [each.communicate(timeout=300)[1].decode() for each in started]
+    assert [each.returncode for each in started] == [1, 1]
+    assert "need the same arguments, but --seed is 1 for process 0 and 2 for process 1" in errors[0]
+    assert errors[0].count("real_experiments: ") == 1
+    assert "Traceback" not in "".join(errors)
+    assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_dead_process_leaves_one_sentence_that_says_how_to_go_on(tmp_path: Path, victim: int) -> None:
+    out = tmp_path / "r"
+    command = [*TINY, "--epochs", "4000", "--out", str(out), "--checkpoint-seconds", "0.01"]
+    started = torchrun(command, command)
+    deadline = time.monotonic() + 300
+    while not (out / "checkpoint.safetensors").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    started[victim].send_signal(signal.SIGKILL)
+    errors = started[1 - victim].communicate(timeout=300)[1].decode()
+    started[victim].communicate()
+    assert started[1 - victim].returncode == 1
+    assert "Traceback" not in errors
+    assert errors.count("the same command with --resume goes on from the last checkpoint") == 1
+    Checkpoint.read(out / "checkpoint.safetensors")

@@ -1,0 +1,67 @@
+"""Slopes on the pages are those of the tables beside them, whatever an earlier version had computed."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from real_experiments.comparison.slopes import fitted_slope
+from real_experiments.pair_result import PairResult, read_results
+from real_experiments.refresh import refresh
+from real_experiments.table import checksum
+
+RESULTS = Path(__file__).parents[2] / "real_experiments" / "results"
+NAME = "resnet18-mnist-w64-seed0"
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    shutil.copytree(RESULTS / NAME, tmp_path / NAME)
+    return tmp_path
+
+
+def contents(out: Path) -> dict[Path, bytes]:
+    return {file: file.read_bytes() for file in out.rglob("*") if file.is_file()}
+
+
+def test_the_committed_results_say_what_this_version_computes(out: Path) -> None:
+    before = contents(out)
+    refresh(out)
+    assert contents(out) == before
+
+
+def test_slopes_of_an_earlier_version_are_replaced_on_the_page_and_in_the_numbers(out: Path) -> None:
+    before = contents(out)
+    numbers = json.loads((out / NAME / "comparison.json").read_text())
+    numbers["epoch_slopes"]["nc0"] |= {"low": 0.25, "high": 0.5}
+    (out / NAME / "comparison.json").write_text(json.dumps(numbers, indent=2))
+    page = out / NAME / "comparison.md"
+    page.write_text(page.read_text().replace("metrics fall", "metrics rise").replace("| `nc0` |", "| `nc0` | 7"))
+    refresh(out)
+    assert contents(out) == before
+    (result,) = read_results(out)
+    rows = result.terminal_rows
+    slope = fitted_slope(np.array([row["epoch"] for row in rows], float), np.array([row["nc0"] for row in rows]))
+    assert slope is not None
+    assert result.slope("nc0") == pytest.approx(
+        {"value": slope.value, "low": slope.low, "high": slope.high, "points": 18}
+    )
+
+
+@pytest.mark.parametrize("kind", ["a lost line", "a cut", "no file", "a flipped digit"])
+def test_a_damaged_table_of_results_is_named(out: Path, kind: str) -> None:
+    path, metrics = out / NAME / "comparison.json", out / NAME / "metrics.csv"
+    lines = metrics.read_text().splitlines(keepends=True)
+    if kind == "a flipped digit":  # results of an earlier version have no checksum that would show it
+        rows = PairResult.read(out / NAME).rows
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"metrics_checksum": checksum(rows)}))
+        assert PairResult.read(out / NAME).rows == rows
+        lines[3] = lines[3].replace("7", "8", 1)
+    damaged = {"a lost line": [*lines[:5], *lines[6:]], "a cut": lines[:-1]}.get(kind, lines)
+    metrics.write_text("".join(damaged))
+    if kind == "no file":
+        metrics.unlink()
+    with pytest.raises(OSError, match=r"metrics\.csv"):
+        PairResult.read(out / NAME)
