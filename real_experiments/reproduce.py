@@ -247,10 +247,11 @@ class Reproduce:
             if len({each.recipe.dataset for each in first}) == len(PAIRS["figure1"]):
                 save_figure(plot_paper_figure(first), self.out / f"figure1-w{width}.png", "png")
 
-    def _missing(self, found: Sequence[PairResult], outcome: dict[str, str]) -> dict[str, str]:
-        """Why networks are not on the page, by name."""
+    def _missing(self, found: Sequence[PairResult], outcome: dict[str, str]) -> list[str]:
+        """Why networks are not on the page, a line each."""
         diverged = {each.name: each.diverged for each in found if each.diverged is not None}
-        return diverged | {name: text for name, text in outcome.items() if text.startswith("not run")}
+        lacking = {name: text for name, text in outcome.items() if text.startswith("not run")}
+        return [f"{name}: {why}" for name, why in (diverged | lacking).items()]
 
     def _command(self) -> str:
         words = ["python", "-m", "real_experiments", "reproduce", self.what]

@@ -1,6 +1,6 @@
 """The page results.md."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from real_experiments.compare import FIGURES
 from real_experiments.overview.beside import batch_norm_section, unseen_section, width_section
@@ -19,15 +19,15 @@ _RECIPE = (
 )
 
 
-def results_page(results: Sequence[PairResult], commands: Sequence[str], missing: Mapping[str, str]) -> str:
-    """results.md. ``commands`` made the results, ``missing`` says why there are none of the networks that it names."""
+def results_page(results: Sequence[PairResult], commands: Sequence[str], missing: Sequence[str]) -> str:
+    """results.md. ``commands`` made the results, ``missing`` says of other networks why there are none, a line each."""
     parts = ["# Real networks beside the model", _RECIPE]
     if results:
         parts.append(_settings(results))
     if commands:
         parts.append("Made by:\n\n```\n" + "\n".join(commands) + "\n```")
     if missing:
-        parts.append("\n".join(f"- {name}: {why}" for name, why in missing.items()))
+        parts.append("\n".join(f"- {line}" for line in missing))
     if results:
         figures = sorted({(each.recipe.model, each.recipe.width) for each in results})
         parts += ["## In words", *falling_words(results)]

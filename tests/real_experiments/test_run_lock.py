@@ -30,7 +30,8 @@ def test_a_process_that_died_with_the_lock_locks_nobody_out(tmp_path: Path) -> N
     program = (
         "import os, sys, pathlib\n"
         "from real_experiments.run_lock import sole_writer\n"
-        "sole_writer(pathlib.Path(sys.argv[1])).__enter__()\n"
+        "held = sole_writer(pathlib.Path(sys.argv[1]))\n"
+        "held.__enter__()\n"
         "os._exit(9)\n"
     )
     died = subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=False, timeout=120)
