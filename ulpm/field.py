@@ -151,6 +151,32 @@ class LogLossField:
         H_image = _two_products((W_tangent.mT, R), (W.mT, dR), H_out)
         return W_image, H_image
 
+    def residual_change(
+        self,
+        W: Float[Tensor, "*batch K d"],
+        H: Float[Tensor, "*batch d N"],
+        W_change: Float[Tensor, "*batch K d"],
+        H_change: Float[Tensor, "*batch d N"],
+        loss: Loss,
+    ) -> Float[Tensor, "*batch"]:
+        """(Σ Q (dQ/Q)²)^½, the relative change of Q = p/L to first order in a change of (W, H), where ``loss`` is known.
+
+        It is what certificates, KKT residuals and the direction of F see of an error: late in a run the standard
+        deviation, weighted by Q, of the errors of the margins. A common error of all of them is none of the residual.
+        """
+        R = loss.residual
+        rows = self.label_rows(R)
+        change = _add_matmul(W_change @ H, W, H_change)
+        change = change.sub_(change.gather(-2, rows))
+        # R is −Q off the label row, and dA vanishes on it.
+        c = change * R
+        per_sample = c.sum(-2, keepdim=True)
+        total = self.shard.sum(per_sample.sum(-1, keepdim=True))
+        # dQ/Q = dA − L·colsum(Q dA) − Σ Q dA; these are minus the two sums.
+        change.add_(loss.log_loss.exp()[..., None, None] * per_sample + total)
+        weighted = change.square_().mul_(R).scatter_(-2, rows, 0.0)
+        return self.shard.sum(-weighted.sum((-2, -1))).clamp(min=0).sqrt()
+
     def _of_all(self, loss: Loss) -> Loss:
         """The loss of all samples from those L_p of each process: log L = logsumexp_p log L_p, R/L = (L_p/L) R/L_p."""
         largest = -loss.margin

@@ -8,32 +8,57 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-_LARGEST_LOSS_ERROR = 1e-5
+# Per cent of a certificate's gap, of order ``tangential``, are tens of its error; the other is a floor: zero is aimed at.
+_RESIDUAL_SHARE, _SMALLEST_RESIDUAL_SHARE = 100.0, 3.0
 
-__all__ = ["StepSizeController", "error_ratio"]
+# The absolute error of a margin in a step that may misclassify is at most this times rtol.
+_MARGIN_SHARE = 1e5
+
+__all__ = ["StepSizeController", "error_ratio", "residual_tolerance", "state_tolerance"]
+
+
+def state_tolerance(
+    size: Float[Tensor, "*any"], log_loss: Float[Tensor, "*any"], rtol: float
+) -> Float[Tensor, "*any"]:
+    """The error of (W, H) that a step may make: rtol·ρ, but at most 10⁵·rtol/ρ while L > 1.
+
+    An error e sets margins off by ρe. From a start with ρ² = 10⁷ the margins rise by 10⁶ until samples separate one
+    after the other, and by then nearly all of t has passed: which of them are the last, and how far apart, is all that
+    L and the geometry are made of from there on. A relative error of 10⁻⁵ would choose other ones.
+    """
+    share = torch.where(log_loss > 0, _MARGIN_SHARE / size.square(), 1.0).clamp(max=1)
+    return rtol * size * share
+
+
+def residual_tolerance(tangential: Float[Tensor, "*any"], rtol: float) -> Float[Tensor, "*any"]:
+    """The relative error of the residual R/L that a step may make: rtol·(3 + 100·``tangential``).
+
+    Late in a run nearly all margins are equal, and that of (W, H) says nothing of them: 10⁻⁶ρ at log t = 200 sets
+    margins apart by 10⁻², and so the multipliers p, where the certificate's gap is 10⁻⁶ and falls. ``tangential``, the
+    sine of the angle between (W, H) and F, is the size of what certificates and KKT residuals measure: far from a KKT
+    point, as in the passages of a large start, a hundred times more does not show in them.
+    """
+    return rtol * (_SMALLEST_RESIDUAL_SHARE + _RESIDUAL_SHARE * tangential)
 
 
 def error_ratio(
-    state_error: Float[Tensor, " B"],
+    state_share: Float[Tensor, " B"],
+    residual_share: Float[Tensor, " B"],
     clock_error: Float[Tensor, " B"],
-    loss_error: Float[Tensor, " B"],
     log_time: Float[Tensor, " B"],
     rtol: float,
 ) -> Float[Tensor, " B"]:
-    """The local error over the tolerance: that of (W, H) relative to ρ, or of log t relative to max(1, log t).
+    """The largest local error over its tolerance: of (W, H) and of R/L, as given, or of log t.
 
-    ``clock_error`` is that of T = t·L relative to T, which is an error of log t. However late, it stays below √rtol/10,
-    or t·L, which tends to v*/(2 log t), would mean nothing. ``loss_error`` is the second-order change of log L by the
-    error of (W, H) and stays below rtol, and below 1e-5: late in a run nearly all margins are equal, and at log t =
-    10^5 an error of 10⁻⁴ρ sets them apart by 10, so that what is recorded would be the error. Whatever is not finite
-    becomes inf.
+    ``clock_error`` is that of T = t·L relative to T, which is an error of log t; rtol·max(1, log t) is its tolerance.
+    However late, that stays below √rtol/10, or t·L, which tends to v*/(2 log t), would mean nothing. Whatever is not
+    finite becomes inf.
     """
     # In numpy, as below: its small operations take a third of the time of torch's.
-    state, clock, loss, time = (values.numpy() for values in (state_error, clock_error, loss_error, log_time))
+    state, residual, clock, time = (v.numpy() for v in (state_share, residual_share, clock_error, log_time))
     with np.errstate(over="ignore", invalid="ignore"):
         allowed = rtol * np.minimum(np.maximum(time, 1.0), max(1.0, 0.1 / math.sqrt(rtol)))
-        # The change of log L is quadratic in the error; its root is of the order that the step size is chosen by.
-        ratio = np.maximum(np.maximum(state / rtol, clock / allowed), np.sqrt(loss / min(rtol, _LARGEST_LOSS_ERROR)))
+        ratio = np.maximum(np.maximum(state, residual), clock / allowed)
     return torch.from_numpy(np.where(np.isfinite(ratio), ratio, np.inf))
 
 

@@ -1,8 +1,10 @@
 """When a replica leaves the explicit method for the stiff one, and when it comes back.
 
-Both are charged by what a unit of s costs. The explicit pair takes steps of at most 3.5/λ where stability limits it, λ
-being the largest eigenvalue of −J, and on average shorter ones; the stiff method's cost is what its last steps took,
-over the size that they have reached.
+λ is the largest eigenvalue of −J. The explicit pair is stable to hλ = 3.5, but long before that it does not follow the
+stiff components, which then have whatever size the error test lets pass, where the flow takes them to a balance that
+falls with time and that certificates measure. So a replica is handed over early, and a unit of s is charged by explicit
+steps short enough for those components, h = 1/λ; the stiff method's cost is what its last steps took, over the size that
+they have reached.
 """
 
 import dataclasses
@@ -20,11 +22,11 @@ __all__ = ["HandOver"]
 class HandOver:
     """Moves replicas between the methods by what a unit of s costs with each; evaluations are those of one step.
 
-    To the stiff method after a step at the limit of stability, hλ > ``limited``, once such attempts, accepted or not,
-    are ahead of other steps by ``patience``, counted from when they were last behind: sizes may go round in circles
-    there, some short and some rejected. Back when more than ``trial_steps`` stiff ones in a row would each have cost
-    more than explicit steps of hλ = ``stability`` over the same s, even with the size of the next; it is not tried
-    again before J is twice as stiff, or after some 70 explicit steps at the limit of stability: each lowers what is
+    To the stiff method after a step of hλ > ``limited``, once such attempts, accepted or not, are ahead of other steps
+    by ``patience``, counted from when they were last behind: sizes may go round in circles at the limit of stability,
+    some short and some rejected. Back when more than ``trial_steps`` stiff ones in a row would each have cost more than
+    explicit steps of hλ = ``followed`` over the same s, even with the size of the next; it is not tried
+    again before J is twice as stiff, or after some 70 explicit steps of hλ > ``limited``: each lowers what is
     asked by a share ``forgetting``, as what made stiff steps dear may be a passage, such as the escape from a saddle,
     after which λ takes as long to double as all the time before. A product with J counts as ``product_cost``
     evaluations.
@@ -32,10 +34,10 @@ class HandOver:
 
     explicit_evaluations: int
     stiff_evaluations: int
-    limited: float = 2.5
-    patience: int = 8
+    limited: float = 2.0
+    patience: int = 2
     trial_steps: int = 3
-    stability: float = 3.0
+    followed: float = 1.0
     product_cost: float = 1.5
     forgetting: float = 0.01
 
@@ -60,7 +62,7 @@ class HandOver:
             c.limited_steps = (c.limited_steps + torch.where(limited, 1, torch.where(accepted, -1, 0))).clamp(min=0)
             moves = accepted & limited & (c.limited_steps >= self.patience)
         else:
-            explicit = self.explicit_evaluations * stiffness / self.stability
+            explicit = self.explicit_evaluations * stiffness / self.followed
             # The first steps are as short as explicit ones; c.step_size is by now that of the next.
             longer = torch.maximum(step_size, c.step_size)
             stiff = (self.stiff_evaluations + self.product_cost * products) / longer

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ulpm.flow.clock import LossInside, clock_inside_step, clock_through_step, log_time
 from ulpm.flow.cohort import Cohort, largest_cohort
-from ulpm.flow.controller import StepSizeController, error_ratio
+from ulpm.flow.controller import StepSizeController, error_ratio, residual_tolerance, state_tolerance
 from ulpm.flow.handover import HandOver
 from ulpm.flow.methods import RODAS4, TSITOURAS
 from ulpm.flow.milestones import Milestones
@@ -190,19 +190,33 @@ class FlowLoop:
             step = self.stiff_stepper.step(rate, self.system.linearise, c.y, c.rate, h, tolerance)
         else:
             step = self.stepper.step(rate, c.y, c.rate, h)
-        middle = self.system.loss(step.middle).log_loss
+        at_middle = self.system.loss(step.middle)
         # The one time that a step without records waits for the device.
-        error, size, speed, log_loss, middle, stiffness, form, products = _to_host(
+        error, size, speed, along, log_loss, middle, residual_error, stiffness, products = _to_host(
             *self.system.inner.norms(step.error, step.end, step.end_rate),
+            self.system.inner.dot(step.end, step.end_rate),
             step.end_monitor,
-            middle,
+            at_middle.log_loss,
+            self.system.residual_change(step.middle, step.error, at_middle),
             step.stiffness,
-            torch.zeros_like(step.stiffness) if step.error_form is None else step.error_form,
             torch.zeros_like(step.stiffness) if step.products is None else step.products.to(step.stiffness),
         )
+        if not stiff:
+            # The Rayleigh quotient of the error: at the limit of stability that is nearly all stiff components.
+            quotient = torch.where(residual_error > 0, (residual_error / error).square(), 0.0)
+            stiffness = torch.maximum(stiffness, quotient)
         inside = LossInside(c.step_size, (c.log_loss, middle, log_loss), (c.speed.square(), speed.square()))
         clock, clock_error = clock_through_step(c.clock, inside)
-        ratio = error_ratio(error / size, clock_error / clock, form.abs() / 2, log_time(clock, log_loss), self.rtol)
+        tangential = (1 - (along / (size * speed)).square()).clamp(min=0).sqrt()
+        # Products of two vectors are rounded to this, and so is the residual.
+        rounding = 4 * torch.finfo(c.y.dtype).eps * size.square()
+        ratio = error_ratio(
+            error / state_tolerance(size, c.log_loss, self.rtol),
+            residual_error / (residual_tolerance(tangential, self.rtol) + rounding),
+            clock_error / clock,
+            log_time(clock, log_loss),
+            self.rtol,
+        )
         accepted = ratio <= 1
         self._count(accepted, method.evaluations_per_step, products if stiff else None)
         position = self.milestones.position(clock, log_loss, c.replicas)

@@ -109,13 +109,10 @@ class RosenbrockKrylov:
             known = [(stages[i - j], images[j]) for j in range(1, min(i, _KNOWN) + 1)]
             linear.solve(shift, rhs, residual, stages[i], known)
         error = stages[-1]
-        # (σI − J)e is at hand.
-        squared, product = self._inner.dots((error, error), (error, rhs))
-        form = shift * squared - product
         end.add_(error)
         monitor = rate_function(end, rhs)
         middle = combine(self._middle, stages, other).add_(y, alpha=0.5).add_(end, alpha=0.5)
-        return Trial(y, middle, end, rhs, monitor, error, step_size, stages, linear.stiffness, linear.products, form)
+        return Trial(y, middle, end, rhs, monitor, error, step_size, stages, linear.stiffness, linear.products)
 
     def interpolate(self, trial: Trial, theta: Float[Tensor, " S"], rows: Int[Tensor, " S"]) -> Float[Tensor, "S D"]:
         """The states at fractions of the steps of some replicas, by the interpolant."""

@@ -24,7 +24,7 @@ class Trial:
     """What one attempted step gives: the state, rate and monitored quantity at its end, its local error, its stages.
 
     ``middle`` is the interpolant's state half-way. ``stiffness`` estimates the largest eigenvalue of −J that was met. A
-    stiff step also counts its ``products`` with J and knows ``error_form`` = eᵀJe of its error e.
+    stiff step also counts its ``products`` with J.
     """
 
     start: Float[Tensor, "B D"]
@@ -37,7 +37,6 @@ class Trial:
     stages: Float[Tensor, "s B D"]
     stiffness: Float[Tensor, " B"]
     products: Int[Tensor, " B"] | None = None
-    error_form: Float[Tensor, " B"] | None = None
 
 
 class Workspace:

@@ -89,6 +89,10 @@ class FlowSystem:
         """log L, residual and margin at y, a third of the cost of ``rate``."""
         return self.field.loss(*self.unpack(y))
 
+    def residual_change(self, y: Float[Tensor, "B D"], change: Float[Tensor, "B D"], loss: Loss) -> Float[Tensor, " B"]:
+        """The relative change of the residual by a small ``change`` of ``y``, where ``loss`` is that at ``y``."""
+        return self.field.residual_change(*self.unpack(y), *self.unpack(change), loss)
+
     def linearise(self, y: Float[Tensor, "B D"]) -> "FlowLinearisation":
         """The Jacobian of the flow at y."""
         return FlowLinearisation(self, y, self._solver)

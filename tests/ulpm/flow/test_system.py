@@ -74,3 +74,26 @@ def test_a_system_that_cannot_be_solved_gives_nan_for_that_replica_alone():
 def test_a_single_state_is_a_batch_of_one():
     state = PROBLEM.random_state(seed=0, replicas=1)
     assert torch.equal(SYSTEM.pack(state), SYSTEM.pack(State(state.W[0], state.H[0])))
+
+
+@pytest.mark.parametrize("scale", [0.5, 3.0, 30.0])
+def test_the_change_of_the_residual_is_that_of_its_logarithms_weighted_by_it(scale):
+    """(Σ Q (d log Q)²)^½ with log Q_ij = a_ij − log(1 + Σ_j e^a_ij) − log L, differentiated by autograd."""
+    problem = Problem([3, 1, 2], 4)
+    system = FlowSystem(problem, torch.device("cpu"))
+    y = system.pack(problem.random_state(seed=0, scale=scale))
+    change = system.pack(problem.random_state(seed=1))
+    wrong = torch.ones(3, 6, dtype=torch.bool).scatter_(0, problem.labels[None], False)
+
+    def log_shares(v):
+        W, H = system.unpack(v)
+        Z = (W @ H)[0]
+        gaps = Z - Z.gather(0, problem.labels[None])
+        log_odds = gaps.masked_fill(~wrong, -torch.inf).logsumexp(0)
+        log_loss = torch.nn.functional.softplus(log_odds).sum().log()
+        return (gaps - torch.nn.functional.softplus(log_odds) - log_loss)[wrong]
+
+    _, derivative = torch.autograd.functional.jvp(log_shares, (y,), (change,))
+    want = (log_shares(y).exp() * derivative.square()).sum().sqrt()
+    got = system.residual_change(y, change, system.loss(y))
+    torch.testing.assert_close(got[0], want, rtol=1e-9, atol=0)
