@@ -14,6 +14,7 @@ not optimal, about which other sections speak.
 
 import dataclasses
 import math
+import warnings
 
 import torch
 from jaxtyping import Bool, Float
@@ -80,9 +81,12 @@ def simulate(config: Config, work: Work) -> Data:
             times = torch.cat([torch.zeros(1), torch.logspace(-1, config.log10_time, config.records - 1)]).double()
             paths.append(plain_trajectory(problem, start, times, step=0.1, weight_decay=config.weight_decay))
         else:
-            paths.append(
-                work.flow(problem, start, log10_time=config.log10_time, rtol=config.rtol, records=config.records)
-            )
+            with warnings.catch_warnings():
+                # One of the negative controls is what the warning is about.
+                warnings.filterwarnings("ignore", message="In one dimension")
+                paths.append(
+                    work.flow(problem, start, log10_time=config.log10_time, rtol=config.rtol, records=config.records)
+                )
     return Data(paths)
 
 

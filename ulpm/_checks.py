@@ -19,7 +19,7 @@ def floating(name: str, value: object) -> Tensor:
     """
     if not isinstance(value, Tensor):
         raise TypeError(f"{name} must be a torch tensor, but a {type(value).__name__} was given: use torch.as_tensor.")
-    _has_numbers(name, value)
+    has_numbers(name, value)
     if value.dtype not in (torch.float32, torch.float64):
         raise TypeError(
             f"{name} must have dtype float32 or float64, but it has {_dtype_name(value)}: convert it to float64 first."
@@ -58,7 +58,7 @@ def labels(name: str, value: object, num_samples: int, num_classes: int) -> Tens
         raise TypeError(
             f"{name} must be a tensor of integers, but it is {_dtype_name(value)}: store class indices as int64."
         )
-    _has_numbers(name, value)
+    has_numbers(name, value)
     if value.shape != (num_samples,):
         raise ValueError(f"{name} must have shape [{num_samples}], one label a sample, but it is {list(value.shape)}.")
     value = value.long()
@@ -132,7 +132,7 @@ def device(name: str) -> torch.device:
     return found
 
 
-def _has_numbers(name: str, value: Tensor) -> None:
+def has_numbers(name: str, value: Tensor) -> None:
     """Raises: TypeError for a sparse tensor or one without numbers."""
     if value.layout is not torch.strided:
         raise TypeError(f"{name} must be a dense tensor, but its layout is {value.layout}: use .to_dense().")

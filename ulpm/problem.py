@@ -76,6 +76,8 @@ class Problem:
     feature_dim: int
 
     def __init__(self, class_counts: Sequence[SupportsIndex], feature_dim: SupportsIndex) -> None:
+        if isinstance(class_counts, Tensor):
+            _checks.has_numbers("class_counts", class_counts)
         if isinstance(class_counts, np.ndarray | Tensor):
             class_counts = class_counts.tolist()
         if isinstance(class_counts, str) or not isinstance(class_counts, Sequence):
