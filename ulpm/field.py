@@ -159,10 +159,10 @@ class LogLossField:
         H_change: Float[Tensor, "*batch d N"],
         loss: Loss,
     ) -> Float[Tensor, "*batch"]:
-        """(Σ Q (dQ/Q)²)^½, the relative change of Q = p/L to first order in a change of (W, H), where ``loss`` is known.
+        """(Σ Q (dQ/Q)²)^½, the relative change of Q = p/L to first order in a change of (W, H), where ``loss`` holds.
 
-        It is what certificates, KKT residuals and the direction of F see of an error: late in a run the standard
-        deviation, weighted by Q, of the errors of the margins. A common error of all of them is none of the residual.
+        Certificates, KKT residuals and the direction of F see an error of the state through this. Late in a run it is
+        the standard deviation of the errors of the margins, weighted by Q. An error that all margins share is not seen.
         """
         R = loss.residual
         rows = self.label_rows(R)

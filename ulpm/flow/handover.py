@@ -1,9 +1,9 @@
 """When a replica leaves the explicit method for the stiff one, and when it comes back.
 
-λ is the largest eigenvalue of −J. The explicit pair is stable to hλ = 3.5, but long before that it does not follow the
-stiff components, which then have whatever size the error test lets pass, where the flow takes them to a balance that
-falls with time and that certificates measure. So a replica is handed over early, and a unit of s is charged by explicit
-steps short enough for those components, h = 1/λ; the stiff method's cost is what its last steps took, over the size that
+λ is the largest eigenvalue of −J. The explicit pair is stable to hλ = 3.5. Near that limit it no longer follows the
+stiff components: they keep whatever size the error test lets pass. The flow would take them to a balance that falls
+with time, and certificates measure it. So a replica is handed over early. The explicit method is charged with steps
+that are short enough for those components, h = 1/λ; the stiff method with what its last steps took, over the size that
 they have reached.
 """
 

@@ -105,8 +105,8 @@ def test_the_largest_of_the_shares_counts():
 def test_the_state_may_err_by_rtol_of_its_norm_and_margins_by_no_more_than_1e5_rtol_while_the_loss_is_above_one():
     size = torch.tensor([2.0, 2000.0, 2000.0], dtype=torch.float64)
     log_loss = torch.tensor([3.0, 3.0, -1.0], dtype=torch.float64)
-    got = state_tolerance(size, log_loss, 1e-6)
-    torch.testing.assert_close(got, torch.tensor([2e-6, 1e5 * 1e-6 / 2000, 2e-3], dtype=torch.float64), rtol=1e-12, atol=0)
+    want = torch.tensor([2e-6, 1e5 * 1e-6 / 2000, 2e-3], dtype=torch.float64)
+    torch.testing.assert_close(state_tolerance(size, log_loss, 1e-6), want, rtol=1e-12, atol=0)
 
 
 def test_the_residual_may_err_in_proportion_to_rtol_and_more_where_the_state_is_far_from_a_kkt_point():
