@@ -27,6 +27,8 @@ _LANDING_ELEMENTS = 2**19
 # Error of a linear solve as a share of rtol·ρ. nc1_pinv at log t = 2e6 is 1e-20, a relative deviation of 1e-10, and is
 # right to 0.1% with it, to 4% with 1e-3; a decade costs about an iteration a stage.
 _KRYLOV_SHARE = 1e-5
+# e^−650 of a step is still a normal number, with room for powers of it in the interpolant.
+_EARLIEST = -650.0
 _COUNTS = ("attempts", "steps", "rejected_steps", "field_evaluations", "jacobian_products", "loss_evaluations")
 
 
@@ -288,10 +290,10 @@ class FlowLoop:
         m0, m1 = (length / (inside.step_size * speed) for speed in (first, last))
         theta = x * (m0 + x * ((3 - 2 * m0 - m1) + x * (m0 + m1 - 2)))
         theta = torch.where((theta >= 0) & (theta <= 1), theta, x)
-        theta = self._first_moments(theta, inside, mark, start_clock)
+        theta, at_start = self._first_moments(theta, inside, mark, start_clock)
         low, high = torch.zeros_like(mark), torch.ones_like(mark)
         tolerance = 64 * torch.finfo(c.y.dtype).eps * mark
-        done = torch.zeros_like(mark, dtype=torch.bool)
+        done = at_start.clone()
         for _ in range(_LANDING_ATTEMPTS):
             y = method.interpolate(step, theta.to(c.y), where)
             clock = clock_inside_step(start_clock, inside, theta)
@@ -310,6 +312,8 @@ class FlowLoop:
             # Towards 0 by orders of magnitude, since a mark may be at e^(−300) of the first step.
             between = torch.where(low < 1e-3 * high, (low.clamp(min=1e-290) * high).sqrt(), (low + high) / 2)
             theta = torch.where(done, theta, torch.where(bracketed, newton, between))
+        if bool(at_start.any()):
+            known["log_time"] = torch.where(at_start, self.milestones.log_time(mark), known["log_time"])
         self._record(replicas, records, y, known)
 
     def _first_moments(
@@ -318,14 +322,18 @@ class FlowLoop:
         inside: LossInside,
         mark: Float[Tensor, " S"],
         start_clock: Float[Tensor, " S"],
-    ) -> Float[Tensor, " S"]:
-        """``theta``, but t·L/h where the mark is a time t so early that the loss has not changed yet."""
-        if self.milestones.kind != "log_time" or not bool((start_clock == 0).any()):
-            return theta
-        log_t = torch.where(mark < 3, torch.log(torch.expm1(torch.expm1(mark))), torch.expm1(mark))
-        early = torch.exp(log_t + inside.log_loss[0]) / inside.step_size
+    ) -> tuple[Float[Tensor, " S"], Bool[Tensor, " S"]]:
+        """``theta``, but t·L/h where the mark is so early that the loss has not changed yet. And where even that number
+        is too small to be one, so that the state is the start, bit for bit.
+        """
+        at_start = start_clock == 0
+        if self.milestones.kind != "log_time" or not bool(at_start.any()):
+            return theta, torch.zeros_like(at_start)
+        log_clock = self.milestones.log_time(mark) + inside.log_loss[0]
+        early = torch.exp(log_clock) / inside.step_size
         unchanged = early * inside.step_size * inside.squared_gradient[0] < 0.1
-        return torch.where((start_clock == 0) & (early <= 1) & unchanged, early, theta)
+        theta = torch.where(at_start & (early <= 1) & unchanged, early, theta)
+        return theta, at_start & (log_clock - inside.step_size.log() < _EARLIEST)
 
     def _record(
         self,

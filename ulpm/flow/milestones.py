@@ -50,6 +50,12 @@ class Milestones:
             return elapsed(log_time(clock, log_loss))
         return torch.log1p((self.start_log_loss[replicas] - log_loss).clamp(min=0))
 
+    def log_time(self, marks: Float[Tensor, " S"]) -> Float[Tensor, " S"]:
+        """log t at marks of a log time, the inverse of log(1 + log(1 + t))."""
+        log_one_plus_t = torch.expm1(marks)
+        # Where t is large, log t is log(1 + t) to round-off, and where it is huge expm1 overflows.
+        return torch.where(marks < 3, torch.log(torch.expm1(log_one_plus_t)), log_one_plus_t)
+
     def speed(
         self,
         clock: Float[Tensor, " S"],

@@ -536,3 +536,22 @@ def test_records_and_the_end_are_hit_however_small_the_loss_is_at_the_start(log_
     torch.testing.assert_close(v, float(v[-1]) * torch.arange(9).double() / 8, rtol=1e-10, atol=1e-15)
     # 64 ε of log(1 + log(1 + t)), and rounding of log L on its way to log t and back.
     assert float(path.log_time[-1]) == pytest.approx(log_time, rel=1e-12, abs=1e-12)
+
+
+@pytest.mark.parametrize("log_time", [-300.0, 4.6, 1e3, 1e5])
+@pytest.mark.parametrize("scale", [20.0, 30.0, 60.0])
+def test_times_are_finite_however_small_the_loss_of_the_start_is(scale, log_time):
+    """With log L(0) near −3,600, t·L is e^−3600: no number at all, while log t is one."""
+    problem = Problem([1, 1, 1], 3)
+    state = State(scale * torch.eye(3, dtype=torch.float64), scale * torch.eye(3, dtype=torch.float64))
+    path = gradient_flow(problem, state, log_time=log_time, records=9)
+    assert path.status is Status.LOG_TIME_REACHED
+    assert bool(torch.isfinite(path.log_time[1:]).all())
+    assert float(path.log_time[-1]) == pytest.approx(log_time, rel=1e-12)
+    v = torch.log1p(torch.logaddexp(torch.zeros(1, dtype=torch.float64), path.log_time))
+    torch.testing.assert_close(v, float(v[-1]) * torch.arange(9).double() / 8, rtol=1e-11, atol=0)
+    # Nothing moves before t is about 1/(L ρ²).
+    still = path.log_time + path.log_loss[0] < -20
+    assert bool((path.log_loss[still] - path.log_loss[0]).abs().max() < 1e-5)
+    late = path.log_time + path.log_loss[0] > 20
+    assert bool((path.log_loss[late] + path.log_time[late] < 0).all())
