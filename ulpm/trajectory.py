@@ -39,7 +39,10 @@ class Status(enum.StrEnum):
     STEP_TOO_SMALL = (
         "The step size fell below the resolution of the number format: raise rtol, or use float64 instead of float32."
     )
-    UNRESOLVED = "The logits outgrew what the number format resolves: take fewer steps, or lower the learning rate."
+    UNRESOLVED = (
+        "The logits outgrew what the number format resolves: ask for an earlier end, or lower the scale of the start "
+        "or the learning rate."
+    )
     NOT_FINITE = "The state stopped being finite: lower the learning rate."
 
 

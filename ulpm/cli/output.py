@@ -7,7 +7,7 @@ import os
 import re
 import sys
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from rich.console import Console
 from rich.markdown import Markdown
@@ -114,7 +114,7 @@ def _print(what: str | Markdown) -> None:
             os.close(nowhere)
 
 
-def _speakable(text: str, stream: TextIO) -> str:
+def _speakable(text: str, stream: Any) -> str:
     """``text`` with a question mark for what the encoding of ``stream`` lacks."""
     encoding = getattr(stream, "encoding", None) or "utf-8"
     return text.encode(encoding, "replace").decode(encoding)

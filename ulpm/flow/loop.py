@@ -124,9 +124,12 @@ class FlowLoop:
         for rows, part, loss in zip(parts, slices, losses, strict=True):
             loop._record(rows, cohort.next_record[rows], y[part], _known(cohort.clock[rows], *loss))
         cohort.next_record += 1
+        unresolved = ~_resolved(size, y.dtype)
+        for replica in replicas[unresolved].tolist():
+            loop.status[replica] = Status.UNRESOLVED
         for replica in replicas[speed == 0].tolist():
             loop.status[replica] = Status.STATIONARY
-        cohort.keep(speed > 0)
+        cohort.keep((speed > 0) & ~unresolved)
         loop.refill()
         return loop
 
@@ -176,8 +179,10 @@ class FlowLoop:
                 self._attempt(part, stiff)
                 c.put(rows, part)
         reached = c.next_record == len(self.milestones.marks)
-        if bool((reached | c.failed).any()):
-            self._end({self._success: reached, Status.STEP_TOO_SMALL: c.failed & ~reached})
+        unresolved = ~(reached | c.failed | _resolved(c.size, c.y.dtype))
+        if bool((reached | c.failed | unresolved).any()):
+            failed = c.failed & ~reached
+            self._end({self._success: reached, Status.STEP_TOO_SMALL: failed, Status.UNRESOLVED: unresolved})
             self.refill()
 
     def _attempt(self, c: Cohort, stiff: bool) -> None:
@@ -356,6 +361,12 @@ class FlowLoop:
             for replica in c.replicas[rows].tolist():
                 self.status[replica] = status
         c.keep(~torch.stack(list(endings.values())).any(0))
+
+
+def _resolved(size: Float[Tensor, " B"], dtype: torch.dtype) -> Bool[Tensor, " B"]:
+    """Whether rounding of margins, at most ερ²/2, is small enough for the residual: 10⁻⁴ in float64, ¼ in float32."""
+    epsilon = torch.finfo(dtype).eps
+    return size.square() * epsilon < min(0.25, 6700 * epsilon**0.5)
 
 
 def _known(

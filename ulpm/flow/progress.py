@@ -7,7 +7,7 @@ import math
 import sys
 import time
 from collections.abc import Iterator
-from typing import TextIO, cast
+from typing import Any, TextIO, cast
 
 import torch
 from rich.console import Console
@@ -47,7 +47,7 @@ class ProgressBar:
 class _Unfailing(io.TextIOBase):
     """A stream in whose place a full disk or a closed pipe would end the run: what cannot be shown is not shown."""
 
-    def __init__(self, stream: TextIO | None) -> None:
+    def __init__(self, stream: Any) -> None:
         self._stream = stream
 
     def write(self, text: str) -> int:

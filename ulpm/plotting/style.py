@@ -79,9 +79,9 @@ def runs(paths: Sequence[Trajectory], labels: Sequence[str] | None = None) -> li
         ]
     if len(labels) != len(paths):
         raise ValueError(f"there must be a label for each of the {len(paths)} runs, but {len(labels)} were given.")
+    labels = [_as_text(label) for label in labels]
     if len({path.problem for path in paths}) > 1:
         labels = [f"{label}: {sizes(path.problem)}" for label, path in zip(labels, paths, strict=True)]
-    labels = [_as_text(label) for label in labels]
     return [
         Run(path, label, COLORS[i % len(COLORS)], _LINE_STYLES[i % len(_LINE_STYLES)])
         for i, (path, label) in enumerate(zip(paths, labels, strict=True))

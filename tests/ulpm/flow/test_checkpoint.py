@@ -185,7 +185,7 @@ def test_a_run_out_of_steps_can_be_given_more(tmp_path: Path) -> None:
     file = tmp_path / "c.safetensors"
     whole = prepared(2, log_time=40.0).finish(False, None, 1e9)
     short = prepared(2, log_time=40.0)
-    short.config = {**short.config, "max_steps": 20}
+    short.config = {**short.config, "max_steps": 10}
     assert short.finish(False, file, 1e9).status == (ulpm.Status.STEP_LIMIT,) * 2
     same_bits(whole, ulpm.resume_flow(file, max_steps=10_000))
 

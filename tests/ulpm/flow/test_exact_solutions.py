@@ -219,7 +219,7 @@ class FocalField(LogLossField):
 
     def _parts(self, Z: Tensor) -> tuple[Tensor, ...]:
         """The label rows, the gaps, the weights e^(a − x), log φ, d log φ/dx and the derivative of that."""
-        rows = self._label_rows(Z)
+        rows = self.label_rows(Z)
         gaps = (Z - Z.gather(-2, rows)).scatter(-2, rows, -torch.inf)
         x = gaps.logsumexp(-2, keepdim=True)
         total = torch.nn.functional.softplus(x)
