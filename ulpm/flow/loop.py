@@ -1,6 +1,7 @@
 """The loop over steps: every replica has its own step size, accepts, records, ends and fails on its own."""
 
 import dataclasses
+import math
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -366,7 +367,7 @@ class FlowLoop:
 def _resolved(size: Float[Tensor, " B"], dtype: torch.dtype) -> Bool[Tensor, " B"]:
     """Whether rounding of margins, at most ερ²/2, is small enough for the residual: 10⁻⁴ in float64, ¼ in float32."""
     epsilon = torch.finfo(dtype).eps
-    return size.square() * epsilon < min(0.25, 6700 * epsilon**0.5)
+    return (size.square() * epsilon).lt(min(0.25, 6700 * math.sqrt(epsilon)))
 
 
 def _known(
