@@ -45,7 +45,8 @@ def floor(key: str, path: Trajectory) -> torch.Tensor | float:
     """What a column must exceed to be held to 2%: fifty times the error that the tolerance and float64 leave in it.
 
     Certificates see the error of the residual, rtol·(3 + 100 sin), directly; complementarity divides it by the margin.
-    Metrics of the classes see some 0.06 rtol, and within-class ones, which are squares, the square of 10⁻³ of it.
+    Metrics of the classes see some 0.08 rtol. Within-class ones are squares of deviations, which see 0.004 rtol, and a
+    floor of rtol² leaves room for that. These constants were set after measuring 49 starts.
     """
     residual = RTOL * (3 + 100 * path.certificate.stationarity.clamp(max=1))
     if key in ("gap", "stationarity"):
@@ -53,10 +54,10 @@ def floor(key: str, path: Trajectory) -> torch.Tensor | float:
     if key == "complementarity":
         return 50 * residual / path.margin.clamp(min=1)
     if key in ("nc1_ratio", "nc1_pinv", "nc1_cdnv"):
-        return (0.1 * RTOL) ** 2
+        return RTOL**2
     if key in ("log_loss", "margin", "squared_norm"):
         return 0.0
-    return 0.1 * RTOL if key == "nc1_distance" else 3 * RTOL if key != "nc0" else 1e-12
+    return RTOL if key == "nc1_distance" else 5 * RTOL if key != "nc0" else 1e-12
 
 
 def worst(path: Trajectory, reference: Trajectory) -> tuple[float, str]:
