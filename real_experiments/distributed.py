@@ -13,7 +13,7 @@ import torch.distributed as dist
 from jaxtyping import Shaped
 from torch import Tensor
 
-from ulpm.support import checks
+from ulpm.support import Shard, checks
 
 __all__ = ["Workers", "torchrun_workers"]
 
@@ -54,42 +54,22 @@ class Workers:
         if self.count > 1:
             dist.barrier()
 
+    @property
+    def _shard(self) -> Shard:
+        """The same processes as the core has them, with its messages."""
+        return Shard(self.rank, self.count, device=self.device)
+
     def any(self, flag: bool) -> bool:
         """Whether the flag is set on any process."""
-        if self.count == 1:
-            return flag
-        total = torch.tensor([float(flag)], device=self.device)
-        dist.all_reduce(total)
-        return bool(total > 0)
+        return self._shard.any(flag)[0]
 
     def texts(self, text: str) -> list[str]:
         """What each process says."""
-        if self.count == 1:
-            return [text]
-        letters = torch.tensor(list(text.encode()), dtype=torch.uint8, device=self.device)
-        length = torch.tensor([len(letters)], device=self.device)
-        lengths = [torch.empty_like(length) for _ in range(self.count)]
-        dist.all_gather(lengths, length)
-        longest = max(int(each) for each in lengths)
-        said = [letters.new_zeros(longest) for _ in lengths]
-        dist.all_gather(said, torch.nn.functional.pad(letters, (0, longest - len(letters))))
-        return [bytes(row[: int(n)].tolist()).decode() for row, n in zip(said, lengths, strict=True)]
+        return self._shard.texts(text)
 
     def together(self, work: Callable[[], Result]) -> Result:
-        """What ``work`` gives here, if it succeeds on every process; it may not speak to the others itself.
-
-        Raises: on all of them, what was raised here or else a ValueError with the sentence of the first that failed.
-        """
-        done: list[Result] = []
-        refusal: Exception | None = None
-        try:
-            done.append(work())
-        except (ValueError, TypeError, OSError) as error:
-            refusal = error
-        sentences = [sentence for sentence in self.texts("" if refusal is None else str(refusal)) if sentence]
-        if sentences:
-            raise refusal or ValueError(sentences[0])
-        return done[0]
+        """What ``work`` gives here, if it succeeds on every process, see ``Shard.together``."""
+        return self._shard.together(work)
 
 
 @contextlib.contextmanager
@@ -112,6 +92,8 @@ def torchrun_workers(device: str) -> Iterator[tuple[Workers, torch.device]]:
     dist.init_process_group("nccl" if where.type == "cuda" else "gloo")
     try:
         yield Workers(dist.get_rank(), count, where), where
+    except ConnectionError as error:
+        raise _end() from error
     except RuntimeError as error:
         if not isinstance(error, dist.DistError) and not any(word in str(error) for word in _OF_CONNECTIONS):
             raise

@@ -1,4 +1,4 @@
-"""What programs built on the core share with it: guards, files replaced whole, versions, interrupts, laws.
+"""What programs built on the core share with it: guards, files replaced whole, versions, interrupts, processes, laws.
 
 ``checks`` and ``files`` are modules: guards that answer a mistake in one sentence, and files that are either the old
 version or the whole new one.
@@ -7,6 +7,7 @@ version or the whole new one.
 from ulpm import _checks as checks
 from ulpm import _files as files
 from ulpm._versions import versions
+from ulpm.distributed import Shard
 from ulpm.flow.interrupt import Interrupted, deferred_interrupt, signals_as_interrupts
 from ulpm.laws import law_exponent, law_exponents
 from ulpm.metrics import METRICS
@@ -15,6 +16,7 @@ from ulpm.starts import parse_class_counts
 __all__ = [
     "METRICS",
     "Interrupted",
+    "Shard",
     "checks",
     "deferred_interrupt",
     "files",

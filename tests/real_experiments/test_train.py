@@ -257,7 +257,7 @@ def test_two_processes_do_not_train_into_one_folder(tmp_path: Path, capsys: pyte
     with sole_writer(out):
         assert main([*TINY, "--epochs", "1", "--out", str(out)]) == 1
     error = capsys.readouterr().err
-    assert f"another process writes into {out}: wait until it has ended, or give another --out" in error
+    assert f"another process is writing to {out}: wait until it has ended, or give another directory" in error
     assert error.count("\n") == 1
     assert not out.exists()
 

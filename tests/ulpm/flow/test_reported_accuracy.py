@@ -126,8 +126,15 @@ def test_the_loss_of_a_large_start_is_that_of_a_stiff_solver_with_the_analytic_j
 
 
 def test_the_certificate_from_a_zero_classifier_falls_as_an_explicit_solver_of_high_order_has_it():
-    """At log t = 196.5 the gap is 4.010e-6, at 10^1000 2.0e-8. Noise of stiff components made it 2e-4."""
+    """At log t = 196.5 the gap is 4.010e-6, at 10^1000 2.03e-8. Noise of stiff components made 2.3e-4 of the former at
+    rtol 1e-6, and a factor of three of the latter even at 1e-10.
+    """
     start = Start((5,) * 4, 20, "zero")
-    gap, end = (float(start.flow(RTOL, 2, t).certificate.gap[-1]) for t in (196.5 / math.log(10), 1000.0))
-    assert gap == pytest.approx(4.01e-6, abs=0.2 * RTOL)
-    assert end < 2.03e-8 + 0.1 * RTOL
+
+    def gap(rtol: float, log10_time: float) -> float:
+        return float(start.flow(rtol, 2, log10_time).certificate.gap[-1])
+
+    early = 196.5 / math.log(10)
+    assert gap(RTOL, early) == pytest.approx(4.010e-6, abs=0.2 * RTOL)
+    assert gap(1e-9, early) == pytest.approx(4.010e-6, rel=1e-3)
+    assert gap(1e-9, 1000.0) == pytest.approx(2.03e-8, rel=0.01)
