@@ -25,10 +25,12 @@ _Array = numpy.typing.NDArray[Any]
 # e^{−40} is below any rounding error; 24 points integrate e^{−40x} on [0, 1] to 2e-14.
 _LAYERS = 40.0
 _GAUSS = np.polynomial.legendre.leggauss(24)
+# e^±650 is a normal number, with room for what it is multiplied by.
+_LARGEST_EXPONENT = 650.0
 # 0 stands for the end itself.
 _NODES, _WEIGHTS = np.append(0.0, (_GAUSS[0] + 1) / 2)[:, None], _GAUSS[1] / 2
 
-__all__ = ["LossInside", "clock_inside_step", "clock_through_step", "elapsed", "log_time"]
+__all__ = ["LossInside", "clock_at", "clock_inside_step", "clock_through_step", "elapsed", "log_time"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,6 +96,20 @@ def _clocks(clock: Tensor, loss: LossInside, theta: _Array | float, degrees: tup
         integrals = np.einsum("pnb,n->pb", factors[:, 1:], _WEIGHTS)
         result: _Array = T * factors[:, 0] + integrals * reach
     return result
+
+
+def clock_at(log_t: Float[Tensor, "*any"], log_loss: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
+    """T = t·L of a start at log t; 0 at t = 0.
+
+    Raises: ValueError where T is so small or large that no normal number holds it.
+    """
+    exponent = log_t + log_loss
+    if not bool(((log_t == -torch.inf) | (exponent.abs() <= _LARGEST_EXPONENT)).all()):
+        raise ValueError(
+            f"start_log_time plus the log loss of the start must lie within ±{_LARGEST_EXPONENT:g}, but is "
+            f"{float(exponent.abs().max()):.4g} in size: leave start_log_time out for a start at t = 0."
+        )
+    return torch.exp(exponent)
 
 
 def log_time(clock: Float[Tensor, "*any"], log_loss: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:

@@ -88,9 +88,15 @@ class FlowLoop:
 
     @classmethod
     def from_start(
-        cls, system: FlowSystem, milestones: Milestones, recorder: Recorder, y: Float[Tensor, "B D"], rtol: float
+        cls,
+        system: FlowSystem,
+        milestones: Milestones,
+        recorder: Recorder,
+        y: Float[Tensor, "B D"],
+        rtol: float,
+        clock: Float[Tensor, " B"],
     ) -> "FlowLoop":
-        """A loop whose replicas all stand at their start ``y``, recorded as record 0."""
+        """A loop whose replicas all stand at their start ``y``, where T = t·L is ``clock``, recorded as record 0."""
         rate = torch.empty_like(y)
         # A cohort at a time, which is as much as memory was asked for.
         parts = torch.split(torch.arange(len(y), device="cpu"), largest_cohort(len(y), system.numbers, y.device))
@@ -108,8 +114,8 @@ class FlowLoop:
             size=size,
             speed=speed,
             log_loss=log_loss,
-            clock=torch.zeros_like(size),
-            position=torch.zeros_like(size),
+            clock=clock.clone(),
+            position=milestones.marks[0].clone(),
             step_size=first,
             previous_step_size=first,
             previous_ratio=torch.ones_like(size),
@@ -147,8 +153,9 @@ class FlowLoop:
     @property
     def fraction_done(self) -> float:
         """The share of its way to the last milestone that a replica has gone, on average."""
-        c = self.cohort
-        gone = (c.position / self.milestones.marks[-1, c.replicas]).sum()
+        c, marks = self.cohort, self.milestones.marks
+        first, last = marks[0, c.replicas], marks[-1, c.replicas]
+        gone = ((c.position - first) / (last - first)).sum()
         return 1 - (len(c.replicas) + len(self.waiting.replicas) - float(gone)) / len(self.status)
 
     def refill(self) -> None:

@@ -28,19 +28,34 @@ class Milestones:
 
     @classmethod
     def until(
-        cls, kind: Literal["log_time", "log_loss"], end: float, records: int, start_log_loss: Float[Tensor, " B"]
+        cls,
+        kind: Literal["log_time", "log_loss"],
+        end: float,
+        records: int,
+        start_log_loss: Float[Tensor, " B"],
+        start_log_time: Float[Tensor, " B"] | None = None,
     ) -> "Milestones":
-        """``records`` marks up to log time or log loss ``end``.
+        """``records`` marks up to log time or log loss ``end``, of time from ``start_log_time`` on (t = 0 if None).
 
-        Raises: ValueError if the prescribed log loss is not below that of every start.
+        Raises: ValueError if the end is not below the loss, or above the time, of every start.
         """
         highest = float(start_log_loss.min())
         if kind == "log_loss" and not end < highest:
             raise ValueError(f"log_loss must lie below that of the start, {highest:.6g}, but {end:g} was given.")
         start = start_log_loss.double().cpu()
+        first = torch.zeros_like(start)
+        if kind == "log_time" and start_log_time is not None:
+            latest = float(start_log_time.max())
+            if not end > latest:
+                raise ValueError(
+                    f"the end must lie after the start, log t = {latest:.6g}, but log t = {end:g} is given."
+                )
+            first = elapsed(start_log_time)
         last = elapsed(start.new_full(start.shape, end)) if kind == "log_time" else torch.log1p(start - end)
         fractions = torch.linspace(0, 1, records, dtype=last.dtype, device=last.device)
-        return cls(kind, fractions[:, None] * last, start)
+        marks = first + fractions[:, None] * (last - first)
+        marks[-1] = last
+        return cls(kind, marks, start)
 
     def position(
         self, clock: Float[Tensor, " S"], log_loss: Float[Tensor, " S"], replicas: Int[Tensor, " S"]

@@ -10,12 +10,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from ulpm import _checks
 from ulpm._modes import plain_arithmetic
 from ulpm._threads import suitable_threads
 from ulpm.distributed import ALONE, Shard
 from ulpm.flow.checkpoint import read_checkpoint, write_checkpoint
+from ulpm.flow.clock import clock_at
 from ulpm.flow.cohort import largest_cohort
 from ulpm.flow.interrupt import deferred_interrupt
 from ulpm.flow.loop import FlowLoop
@@ -46,6 +49,7 @@ def gradient_flow(
     log_time: float | None = None,
     log10_time: float | None = None,
     log_loss: float | None = None,
+    start_log_time: float | Tensor | None = None,
     rtol: float = 1e-6,
     records: int = 200,
     snapshots: int = 0,
@@ -69,6 +73,9 @@ def gradient_flow(
     log(1 + log(1 + t)), or in log(1 + log L(0) − log L) if a loss is given. ``snapshots`` whole states are kept, evenly
     spread over the records. A state with a replica axis [B, …] is B independent runs, each with its own steps and
     status.
+
+    ``start_log_time`` is log t at the start, one number or one a replica, where ``state`` is the end of another run:
+    the clock then goes on from there. Without it, the start is at t = 0.
 
     With ``checkpoint`` the whole run is written there every ``checkpoint_seconds`` and can be continued from by
     ``resume_flow``. ``config`` holds JSON-able facts to keep with the result, such as the seed. With the ``shard`` of
@@ -95,6 +102,7 @@ def gradient_flow(
         log_time=log_time,
         log10_time=log10_time,
         log_loss=log_loss,
+        start_log_time=start_log_time,
         rtol=rtol,
         records=records,
         snapshots=snapshots,
@@ -163,11 +171,12 @@ class FlowRun:
         snapshots: int,
         max_steps: int,
         config: Mapping[str, Any] | None,
+        start_log_time: float | Tensor | None = None,
         shard: Shard = ALONE,
     ) -> "FlowRun":
         """Check the arguments of ``gradient_flow`` and record the start. Nothing is written anywhere."""
 
-        def accepted() -> tuple[dict[str, Any], Literal["log_time", "log_loss"], float]:
+        def accepted() -> tuple[dict[str, Any], Literal["log_time", "log_loss"], float, Tensor]:
             facts = describe_run(problem, state, records, snapshots, config)
             kind, end = _end(log_time, log10_time, log_loss)
             least = problem.smallest_loss
@@ -183,16 +192,20 @@ class FlowRun:
             limit = _checks.integer("max_steps", max_steps, minimum=1)
             check_memory(problem, state, facts["records"], facts["snapshots"], shard)
             facts |= {"method": "gradient flow", kind: end, "rtol": tolerance, "max_steps": limit}
-            return facts, kind, end
+            start_time = _start_time(start_log_time, state)
+            if start_log_time is not None:
+                facts["start_log_time"] = start_time.tolist() if state.batch_shape else float(start_time)
+            return facts, kind, end, start_time
 
         # Memory that is free is not the same number everywhere.
-        facts, kind, end = shard.together(accepted)
+        facts, kind, end, start_time = shard.together(accepted)
         replicas = facts["replicas"] or 1
         sweep, columns = shared_out(shard, replicas, problem.num_samples)
         own = sweep.part(replicas)
         start = State(state.W[own], state.H[own]) if sweep.count > 1 else state
         # Of a sweep each process sees the starts of its own replicas only.
-        loop = sweep.together(lambda: _started(problem, start, kind, end, facts, columns))
+        times = start_time[own] if sweep.count > 1 else start_time
+        loop = sweep.together(lambda: _started(problem, start, kind, end, facts, columns, times))
         return cls(loop, facts, sweep)
 
     def finish(
@@ -269,6 +282,7 @@ def _started(
     end: float,
     facts: Mapping[str, Any],
     shard: Shard,
+    start_time: Float[Tensor, "*batch"],
 ) -> FlowLoop:
     """A loop at its start, which is recorded."""
     records = facts["records"]
@@ -284,9 +298,27 @@ def _started(
             nonzero = state.W.abs().amax((-2, -1)) + state.H.abs().amax((-2, -1)) > 0
             if bool((nonzero & (state.squared_norm < _SMALLEST_SQUARED_NORM)).any()):
                 raise ValueError("the start is so small that its norm underflows: scale it up.")
-        milestones = Milestones.until(kind, end, records, log_loss)
+        start_time = start_time.reshape(-1)
+        clock = clock_at(start_time, log_loss.double().cpu())
+        milestones = Milestones.until(kind, end, records, log_loss, start_time)
         recorder = Recorder.for_start(problem, W, H, records, facts["snapshots"], shard)
-        return FlowLoop.from_start(system, milestones, recorder, y, facts["rtol"])
+        return FlowLoop.from_start(system, milestones, recorder, y, facts["rtol"], clock)
+
+
+def _start_time(given: float | Tensor | None, state: State) -> Float[Tensor, "*batch"]:
+    """log t of each start, in float64 on the host: −inf, which is t = 0, if none is given."""
+    if given is None:
+        return torch.full(state.batch_shape, -torch.inf, dtype=torch.float64, device="cpu")
+    if not isinstance(given, Tensor):
+        number = _checks.real("start_log_time", given)
+        return torch.full(state.batch_shape, number, dtype=torch.float64, device="cpu")
+    _checks.floating("start_log_time", given)
+    if given.ndim and given.shape != state.batch_shape:
+        raise ValueError(
+            f"start_log_time must be one number or have the shape {list(state.batch_shape)} of the replicas, but its "
+            f"shape is {list(given.shape)}."
+        )
+    return given.detach().double().cpu().expand(state.batch_shape).clone()
 
 
 def _end(

@@ -50,7 +50,8 @@ def scripted(ratio, replicas=3, log_time=3.0, records=5):
     y = system.pack(PROBLEM.random_state(seed=0, replicas=replicas))
     W, H = system.unpack(y)
     milestones = Milestones.until("log_time", log_time, records, system.loss(y).log_loss)
-    loop = FlowLoop.from_start(system, milestones, Recorder.for_start(PROBLEM, W, H, records, 0), y, RTOL)
+    recorder, clock = Recorder.for_start(PROBLEM, W, H, records, 0), torch.zeros(replicas, dtype=torch.float64)
+    loop = FlowLoop.from_start(system, milestones, recorder, y, RTOL, clock)
     loop.stepper = ScriptedStepper(loop, ratio)
     loop.cohort.step_size *= 0.2  # so short that the end is many steps away
     return loop
