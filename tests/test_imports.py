@@ -17,6 +17,7 @@ LAYERS = (
     {"geometry", "laws"},
     {"field"},
     {"metrics", "optimality"},
+    {"floors"},
     {"trajectory"},
     {"recorder"},
     {"flow", "descent"},

@@ -13,12 +13,15 @@ from ulpm import _checks
 from ulpm._versions import versions
 from ulpm.distributed import ALONE, Shard
 from ulpm.field import LogLossField
-from ulpm.metrics.collapse import collapse_at
+from ulpm.metrics.collapse import metrics_at, statistics_of
+from ulpm.metrics.floors import feature_size
 from ulpm.optimality.certificate import Certificate, certificate_at
 from ulpm.problem import Problem, State, checked
 from ulpm.trajectory import Snapshots, Status, Trajectory
 
 __all__ = ["Recorder", "describe_run"]
+
+_TRAJECTORY_COLUMNS = ("log_time", "log_loss", "squared_norm", "margin", "feature_size")
 
 
 class Recorder:
@@ -97,12 +100,12 @@ class Recorder:
         rho = squared_norm.sqrt().clamp(min=1e-150)
         change = _balancedness(W64, H64, self._shard) - self.invariants["balancedness"][replicas]
         classifier_sum = vector_norm(W64.sum(-2) - self.invariants["classifier_sum"][replicas], dim=1)
+        statistics, distance_ratio = statistics_of(H64, self._field.labels, W64.shape[-2], self._shard)
+        metrics = metrics_at(statistics, distance_ratio, W64, H64, shard=self._shard)
         return {
             "squared_norm": squared_norm,
-            **{
-                f"metrics.{key}": value
-                for key, value in collapse_at(W64, H64, self._field.labels, shard=self._shard).items()
-            },
+            "feature_size": feature_size(statistics),
+            **{f"metrics.{key}": value for key, value in metrics.items()},
             "invariant_drift.balancedness": vector_norm(change.flatten(1), dim=1) / rho.square(),
             "invariant_drift.classifier_sum": classifier_sum / rho,
             **{f"certificate.{key}": value for key, value in certificate_at(self._field, W64, H64).columns().items()},
@@ -130,10 +133,11 @@ class Recorder:
     ) -> Trajectory:
         """The finished table as a Trajectory; without its replica axis if ``config["replicas"]`` is None."""
         single = config["replicas"] is None
-        reached = ~self.table["log_time"].isnan().all(1)
+        # Records are made in order. No copy: tables of many replicas are most of what a run takes.
+        reached = int((~self.table["log_time"].isnan().all(1)).sum())
 
         def shown(table: Mapping[str, Tensor]) -> dict[str, Tensor]:
-            return {name: column[reached][:, 0] if single else column[reached] for name, column in table.items()}
+            return {name: column[:reached, 0] if single else column[:reached] for name, column in table.items()}
 
         N = problem.num_samples
         H = self._shard.join(H, N)
@@ -142,7 +146,7 @@ class Recorder:
             kept = Snapshots(kept.records, kept.W[:, 0], kept.H[:, 0])
         return Trajectory(
             problem=problem,
-            **shown({name: self.table[name] for name in ("log_time", "log_loss", "squared_norm", "margin")}),
+            **shown({name: self.table[name] for name in _TRAJECTORY_COLUMNS}),
             metrics=shown(self.group("metrics.")),
             invariant_drift=shown(self.group("invariant_drift.")),
             certificate=Certificate.of(problem, **shown(self.group("certificate."))),

@@ -20,7 +20,8 @@ def summarise(path: Trajectory) -> dict[str, Any]:
     """The end of a trajectory: status, time, loss, the constants of late time over their limits, drifts and metrics.
 
     With replicas every number is a list. Numbers that are not finite are None, so that the result is valid JSON.
-    Limits, if the flow ends at the optimum v*: ρ²/log t → 2v*, L·t·log t → v*/2, γ → 1/(2v*).
+    Limits, if the flow ends at the optimum v*: ρ²/log t → 2v*, L·t·log t → v*/2, γ → 1/(2v*). ``floors`` are those of
+    the metrics at the end (``Trajectory.floors``).
     """
     v = path.problem.minimum_norm_value
     last = last_rows(path)
@@ -40,18 +41,31 @@ def summarise(path: Trajectory) -> dict[str, Any]:
         "largest_drift": {name: _plain(_nanmax(drift)) for name, drift in path.invariant_drift.items()},
         "metrics_at_start": {name: _plain(values[0]) for name, values in path.metrics.items()},
         "metrics": {name: _plain(last[name]) for name in path.metrics},
+        "floors": {name: _plain(floor) for name, floor in _last_floors(path).items() if name in path.metrics},
         "stats": dict(path.stats),
     }
 
 
 def last_rows(path: Trajectory) -> dict[str, torch.Tensor]:
     """Every column at the last record that each replica reached."""
+    return {name: _at_end(path, column) for name, column in path.columns().items()}
+
+
+def _last_floors(path: Trajectory) -> dict[str, torch.Tensor]:
+    """Every floor there."""
+    return {name: _at_end(path, floor) for name, floor in path.floors.items()}
+
+
+def _at_end(path: Trajectory, column: torch.Tensor) -> torch.Tensor:
     row = (~path.log_time.isnan()).sum(0, keepdim=True) - 1
-    return {name: column.gather(0, row)[0] for name, column in path.columns().items()}
+    return column.gather(0, row)[0]
 
 
 def markdown_table(paths: Mapping[str, Trajectory]) -> str:
-    """A table in Markdown with a column a run; with replicas the median over them."""
+    """A table in Markdown with a column a run; with replicas the median over them.
+
+    What is below its floor is shown as "< floor".
+    """
     summaries = [summarise(path) for path in paths.values()]
     first = summaries[0]
     rows: list[tuple[str, list[str]]] = [
@@ -67,7 +81,10 @@ def markdown_table(paths: Mapping[str, Trajectory]) -> str:
         )
     # A run of an earlier version lacks some metrics: there is nothing to show for them.
     for key in sorted({key for s in summaries for key in s["metrics"]}, key=_place):
-        cells = [f"{_number(s['metrics_at_start'].get(key))} → {_number(s['metrics'].get(key))}" for s in summaries]
+        cells = [
+            f"{_number(s['metrics_at_start'].get(key))} → {_resolved(s['metrics'].get(key), s['floors'].get(key))}"
+            for s in summaries
+        ]
         rows.append((f"`{key}`, start → end", cells))
     for key in sorted({key for s in summaries for key in s["stats"]}):
         rows.append((key.replace("_", " "), [str(s["stats"].get(key, "")) for s in summaries]))
@@ -102,10 +119,12 @@ def certificate_summary(path: Trajectory) -> dict[str, Any]:
 def certificate_table(path: Trajectory) -> str:
     """A dozen records of the closing bounds in Markdown, with replicas the median over them, and what they prove.
 
+    What is below its floor is shown as "< floor".
+
     Raises: ValueError if the trajectory has no certificates.
     """
     certificate = _certificate(path)
-    columns = certificate.columns() | {"gap": certificate.gap}
+    columns, floors = certificate.columns() | {"gap": certificate.gap}, path.floors
     lines = ["| log10 t | " + " | ".join(name for name, _ in _CERTIFICATE.values()) + " |"]
     lines.append("|---" * (len(_CERTIFICATE) + 1) + "|")
     for i in (
@@ -114,7 +133,10 @@ def certificate_table(path: Trajectory) -> str:
         .long()
         .tolist()
     ):
-        cells = [_number(_plain(columns[key][i]), digits) for key, (_, digits) in _CERTIFICATE.items()]
+        cells = [
+            _resolved(_plain(columns[key][i]), _plain(floors[key][i]) if key in floors else None, digits)
+            for key, (_, digits) in _CERTIFICATE.items()
+        ]
         at_start = bool((path.log_time[i] == -math.inf).any())
         time = "t = 0" if at_start else _number(_plain(path.log_time[i] / math.log(10)))
         lines.append(f"| {time} | " + " | ".join(cells) + " |")
@@ -201,9 +223,27 @@ def _plain(values: torch.Tensor) -> Any:
     return numbers if math.isfinite(numbers) else None
 
 
-def _number(value: float | Sequence[float | None] | None, digits: int = 4) -> str:
-    if isinstance(value, Sequence):
-        finite = [x for x in value if x is not None]
-        # Not torch.median, which of an even number takes the lower middle.
-        value = statistics.median(finite) if finite else None
-    return "–" if value is None else f"{value:.{digits}g}"
+_Numbers = float | Sequence[float | None] | None
+
+
+def _resolved(value: _Numbers, floor: _Numbers, digits: int = 4) -> str:
+    """A number, or that it is less than its floor."""
+    number, least = _middle(value), _middle(floor)
+    # What is exactly zero, as in a class of one sample, is no matter of resolution.
+    if number is not None and least is not None and 0 < abs(number) < least:
+        return f"< {least:.2g}"
+    return _number(number, digits)
+
+
+def _number(value: _Numbers, digits: int = 4) -> str:
+    number = _middle(value)
+    return "–" if number is None else f"{number:.{digits}g}"
+
+
+def _middle(value: _Numbers) -> float | None:
+    """The median of replicas."""
+    if not isinstance(value, Sequence):
+        return value
+    finite = [x for x in value if x is not None]
+    # Not torch.median, which of an even number takes the lower middle.
+    return statistics.median(finite) if finite else None

@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ulpm import _checks, _files
+from ulpm.floors import certificate_floors, metric_floors
 from ulpm.optimality.certificate import Certificate, certify
 from ulpm.problem import Problem, State
 
@@ -71,9 +72,10 @@ class Trajectory:
     ``margin`` (q_min), each value of ``metrics`` (keys of ``neural_collapse``) and of ``invariant_drift``
     ("balancedness": ‖B − B(0)‖_F/ρ², B = WᵀW − HHᵀ; "classifier_sum": ‖Σ_k w_k − (Σ_k w_k)(0)‖/ρ) are float64
     tensors [records(, replicas)]. Records that a replica did not reach are nan; rows that none reached are left out.
-    ``certificate`` holds bounds of the margin problem's optimum and the KKT residuals of every record; it is None in
-    files of versions that had none. ``status`` is one Status, or one a replica. ``stats`` holds totals over the run and
-    its replicas.
+    ``certificate`` holds bounds of the margin problem's optimum and the KKT residuals of every record, and
+    ``feature_size`` is √(mean ‖h_i‖²) over √(mean ‖μ_k − μ_G‖²), by which the rounding of features shows in metrics;
+    both are None in files of versions that had none. ``status`` is one Status, or one a replica. ``stats`` holds totals
+    over the run and its replicas.
 
     >>> problem = ulpm.Problem([2] * 3, feature_dim=4)
     >>> path = ulpm.gradient_flow(problem, problem.random_state(), log_time=3, records=4)
@@ -96,6 +98,7 @@ class Trajectory:
     config: Mapping[str, Any]
     snapshots: Snapshots | None = None
     certificate: Certificate | None = None
+    feature_size: Float[Tensor, " R *batch"] | None = None
 
     @property
     def finished(self) -> bool:
@@ -107,6 +110,25 @@ class Trajectory:
     def margin_ratio(self) -> Float[Tensor, " R *batch"]:
         """γ/γ*, the normalised margin q_min/ρ² over its largest possible value 1/(2v*); nan where v* is unknown."""
         return 2 * self.problem.minimum_norm_value * self.margin / self.squared_norm
+
+    @property
+    def floors(self) -> dict[str, Float[Tensor, " R *batch"]]:
+        """Of each metric, the gap and the two KKT residuals, the value below which a record may be more than 2% off.
+
+        By the tolerance of the run and by its number format: formulas in ``ulpm.floors``. Figures and tables mark what
+        is below, and no exponent is measured there. Empty in files of versions that did not record ``feature_size``.
+        """
+        if self.feature_size is None:
+            return {}
+        rtol, epsilon = float(self.config.get("rtol", 0.0)), torch.finfo(self.final_state.W.dtype).eps
+        K, d = self.problem.num_classes, self.problem.feature_dim
+        nc0 = self.metrics.get("nc0", torch.zeros_like(self.feature_size))
+        of_metrics = metric_floors(self.feature_size, nc0, K, d, rtol, epsilon)
+        found = {name: floor for name, floor in of_metrics.items() if name in self.metrics}
+        if self.certificate is None:
+            return found
+        stationarity = self.certificate.stationarity
+        return found | certificate_floors(self.squared_norm, self.margin, stationarity, rtol, epsilon)
 
     def certified(self, device: str = "cpu") -> "Trajectory":
         """The records that have a certificate: all, or in a file of a version without, those of its snapshots.
@@ -129,6 +151,7 @@ class Trajectory:
         return dataclasses.replace(
             self,
             **{name: getattr(self, name)[records] for name in _SERIES},
+            feature_size=None if self.feature_size is None else self.feature_size[records],
             metrics={name: column[records] for name, column in self.metrics.items()},
             invariant_drift={name: column[records] for name, column in self.invariant_drift.items()},
             snapshots=None,
@@ -153,6 +176,7 @@ class Trajectory:
         Raises: OSError with one sentence if that is not possible.
         """
         tensors = {name: getattr(self, name) for name in _SERIES}
+        tensors |= {} if self.feature_size is None else {"feature_size": self.feature_size}
         tensors |= {f"metrics.{name}": values for name, values in self.metrics.items()}
         tensors |= {f"invariant_drift.{name}": values for name, values in self.invariant_drift.items()}
         if self.certificate is not None:
@@ -203,8 +227,9 @@ class Trajectory:
             config=dict(metadata["config"]),
             snapshots=Snapshots(**snapshots) if snapshots else None,
             certificate=Certificate.of(problem, **certificate) if certificate else None,
+            feature_size=tensors.get("feature_size"),
         )
-        for name, column in path.columns().items():
+        for name, column in (path.columns() | path.floors).items():
             if column.dtype != torch.float64 or column.shape != path.log_time.shape:
                 raise ValueError(f"{name} is {column.dtype} of shape {list(column.shape)}")
         return path

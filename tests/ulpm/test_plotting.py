@@ -39,7 +39,7 @@ def run(counts, d, log10_time=100.0, replicas=None, records=20, snapshots=0, rto
 
 @pytest.fixture(scope="module")
 def balanced():
-    return run([4] * 3, 6, log10_time=END, records=60, snapshots=6)
+    return run([4] * 3, 6, log10_time=END, records=60, snapshots=6, rtol=1e-7)
 
 
 @pytest.fixture(scope="module")
@@ -207,12 +207,36 @@ def test_the_measured_exponent_is_that_of_the_run_and_not_that_of_the_law(balanc
     assert notes(plot_metrics(with_metric(balanced, values))) == [f"$\\propto(\\log t)^{{-3}}$\nmeasured {shown}"]
 
 
-def test_no_exponent_is_measured_early_or_from_rounding(balanced):
+def test_no_exponent_is_measured_early_or_below_the_floor(balanced):
     early = dataclasses.replace(balanced, log_time=balanced.log_time * (10 / (END * LN10)))
-    rounding = balanced.log_time.clamp(min=1.0) ** -3.0
-    rounding[-30:] = 1e-30
-    for path in (early, with_metric(balanced, rounding)):
+    below = balanced.log_time.clamp(min=1.0) ** -3.0
+    below[-30:] *= 0.9 * float(balanced.floors["nc1_pinv"][-1]) / float(below[-30])
+    for path in (early, with_metric(balanced, below)):
         assert not any("measured" in text for text in words(plot_metrics(path)))
+    resolved = words(plot_metrics(with_metric(balanced, 1e6 * below)))
+    assert any("measured" in text for text in resolved)
+
+
+def test_what_is_below_its_floor_is_shaded_and_the_legend_says_so(balanced):
+    floor = float(balanced.floors["nc1_pinv"][-1])
+    sinking = balanced.log_time.clamp(min=1.0) ** -3.0
+    sinking[-5:] = 0.1 * floor
+    figure = plot_metrics(with_metric(balanced, sinking))
+    (axes,) = panels(figure).values()
+    (shade,) = axes.collections
+    assert shade.get_paths()[0].vertices[:, 1].max() == pytest.approx(floor, rel=1e-6)
+    assert any(text.startswith("below the floor") for text in words(figure))
+    assert not any(text.startswith("below the floor") for text in words(plot_metrics(balanced)))
+    assert all(not axes.collections for axes in panels(plot_metrics(balanced)).values())
+
+
+def test_the_gap_of_bounds_is_shaded_below_its_floor(balanced):
+    closed = dataclasses.replace(
+        balanced.certificate, nuclear_upper_bound=balanced.certificate.lower_bound * (1 + 1e-9)
+    )
+    figure = plot_certificate(dataclasses.replace(balanced, certificate=closed))
+    assert any(text.startswith("below the floor") for text in words(figure))
+    assert not any("measured" in text for text in words(figure))
 
 
 def test_a_metric_that_vanishes_in_the_first_run_alone_has_neither_law_nor_exponent_there(balanced):
@@ -314,7 +338,7 @@ def test_both_drifts_are_drawn_beside_the_tolerance_of_the_run(balanced, descent
     for axes, name in zip(plot_invariants(balanced).axes, ("balancedness", "classifier_sum"), strict=True):
         assert_drawn(data(axes)[0], balanced, balanced.invariant_drift[name])
         assert axes.get_yscale() == "log"
-        assert list(theory(axes)[0].get_ydata()) == [1e-4, 1e-4]
+        assert list(theory(axes)[0].get_ydata()) == [1e-7, 1e-7]
     assert not any(theory(axes) for axes in plot_invariants(descent).axes)
 
 
@@ -410,7 +434,7 @@ def test_runs_of_one_problem_share_one_grey_line(balanced, descent):
 def test_tolerances_that_differ_are_drawn_in_the_colours_of_their_runs(balanced, descent):
     looser = dataclasses.replace(balanced, config={**balanced.config, "rtol": 0.25})
     for axes in plot_invariants(descent, balanced, looser).axes:
-        assert [line.get_ydata()[0] for line in theory(axes)] == [1e-4, 0.25]
+        assert [line.get_ydata()[0] for line in theory(axes)] == [1e-7, 0.25]
         assert [line.get_color() for line in theory(axes)] == [line.get_color() for line in data(axes)[1:]]
 
 

@@ -23,8 +23,9 @@ from ulpm.trajectory import Status
 __all__ = ["FlowLoop"]
 
 _LANDING_ATTEMPTS = 60
-# Records inside one step are found side by side, as many as fit into this many numbers.
-_LANDING_ELEMENTS = 2**19
+# Records inside one step are found side by side, as many as fit into this many numbers, beside those of their states
+# some 60 that are recorded or on the way to it.
+_LANDING_ELEMENTS, _RECORD_ELEMENTS = 2**19, 60
 # Error of a linear solve as a share of rtol·ρ. nc1_pinv at log t = 2e6 is 1e-20, a relative deviation of 1e-10, and is
 # right to 0.1% with it, to 4% with 1e-3; a decade costs about an iteration a stage.
 _KRYLOV_SHARE = 1e-5
@@ -274,7 +275,7 @@ class FlowLoop:
         records = c.next_record[rows] + nth
         # The end on its own, so that no bit of it depends on how many records came before.
         for group in ((records < last).nonzero()[:, 0], (records == last).nonzero()[:, 0]):
-            for part in torch.split(group, max(1, _LANDING_ELEMENTS // self.system.numbers)):
+            for part in torch.split(group, max(1, _LANDING_ELEMENTS // (self.system.numbers + _RECORD_ELEMENTS))):
                 if len(part):
                     self._record_inside(c, method, step, inside, rows[part], records[part], end)
         c.next_record = c.next_record + count

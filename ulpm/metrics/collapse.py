@@ -115,7 +115,20 @@ def collapse_at(
 
     With a ``shard``, H and labels are those of this process, the metrics those of all samples.
     """
-    statistics, distance_ratio = _statistics(H, labels, W.shape[-2], shard)
+    statistics, distance_ratio = statistics_of(H, labels, W.shape[-2], shard)
+    return metrics_at(statistics, distance_ratio, W, H, bias, center, shard)
+
+
+def metrics_at(
+    statistics: ClassStatistics,
+    distance_ratio: Float[Tensor, "*batch"],
+    W: Float[Tensor, "*batch K d"],
+    H: Float[Tensor, "*batch d N"],
+    bias: Float[Tensor, "*#batch K"] | None = None,
+    center: Center = "classes",
+    shard: Shard = ALONE,
+) -> dict[str, Float[Tensor, "*batch"]]:
+    """``collapse_at`` from what ``statistics_of`` the samples H has found."""
     metrics, plain = _metrics(statistics, W, center)
     mismatch = shard.sum(_mismatches(statistics, W, H, bias, not plain)) / statistics.counts.sum()
     of_samples = {"nc1_distance": distance_ratio, "nc4_mismatch": mismatch}
@@ -169,7 +182,9 @@ def in_order(metrics: dict[str, Tensor]) -> dict[str, Tensor]:
     return {key: metrics[key] for key in METRICS}
 
 
-def _statistics(H: Tensor, labels: Tensor, num_classes: int, shard: Shard) -> tuple[ClassStatistics, Tensor]:
+def statistics_of(
+    H: Float[Tensor, "*batch d N"], labels: Int[Tensor, " N"], num_classes: int, shard: Shard = ALONE
+) -> tuple[ClassStatistics, Float[Tensor, "*batch"]]:
     """Class statistics of samples that are all there, and nc1_distance, a mean over the samples themselves.
 
     Deviations are centred twice, about a sample, then the mean.

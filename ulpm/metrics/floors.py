@@ -4,8 +4,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from ulpm.metrics.collapse import statistics_of
+from ulpm.metrics.moments import ClassStatistics
 from ulpm.metrics.precision import EPSILON
-from ulpm.metrics.tiles import Membership
 
 # A rounding error is at most ε/2 of an entry, ε/√12 in the mean square. Floors are a few times that, so that the error
 # of the mean of few entries stays below.
@@ -39,21 +40,36 @@ def precision_floors(
 
     Shapes: as ``collapse_at``, float64; the results have shape [...].
     """
-    epsilon = torch.finfo(dtype).eps
-    K = W.shape[-2]
-    membership = Membership(labels, K)
-    means = membership.sums(H) / membership.counts
-    size = H.square().sum(-2).mean(-1).sqrt()
-    spread = (means - means.mean(-1, keepdim=True)).square().sum(-2).mean(-1).sqrt()
-    far_H = size / spread
+    statistics, _ = statistics_of(H.double(), labels, W.shape[-2])
+    W = W.double()
+    q, q_W = _participation(statistics.means + statistics.origin), _participation(W.mT)
     far_W = _frobenius(W) / _frobenius(W - W.mean(-2, keepdim=True))
+    return rounding_floors(feature_size(statistics), far_W, W.shape[-2], torch.finfo(dtype).eps, q, q_W)
+
+
+def feature_size(statistics: ClassStatistics) -> Float[Tensor, "*batch"]:
+    """η/m, the size of the features over that of the differences of their class means."""
+    shares = statistics.counts / statistics.counts.sum()
+    squares = (statistics.means + statistics.origin).square().sum(-2) + statistics.within_traces
+    centred = statistics.means - statistics.means.mean(-1, keepdim=True)
+    return ((squares @ shares) / centred.square().sum(-2).mean(-1)).sqrt()
+
+
+def rounding_floors(
+    far_H: Float[Tensor, "*batch"],
+    far_W: Float[Tensor, "*batch"],
+    num_classes: int,
+    epsilon: float,
+    q: Float[Tensor, "*batch"] | float = 1.0,
+    q_W: Float[Tensor, "*batch"] | float = 1.0,
+) -> dict[str, Float[Tensor, "*batch"]]:
+    """``precision_floors`` from η/m, ‖W‖/‖W̄‖ and the shares q and q_W, which are at most 1."""
     e_H, e_W = _SAFETY * epsilon * far_H, _SAFETY * epsilon * far_W
-    a_H, a_W = (16 * float(K**0.5) * EPSILON * far for far in (far_H, far_W))
-    q, q_W = _participation(means), _participation(W.mT)
+    a_H, a_W = (16 * float(num_classes**0.5) * EPSILON * far for far in (far_H, far_W))
     of_means, of_classifier = e_H * q + a_H, e_W * q_W + a_W
     floors = {
         "nc0": e_W + a_W,
-        "nc1_pinv": e_H.square() * q.square(),
+        "nc1_pinv": (e_H * q).square(),
         "nc1_ratio": e_H.square(),
         "nc1_cdnv": e_H.square(),
         "nc1_distance": e_H,

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -59,12 +60,13 @@ def plot_certificate(path: Trajectory, *others: Trajectory, labels: Sequence[str
     for axes in (left, right):
         style.time_axis(axes, drawn)
         style.finish(axes)
-    law, measured = _law(right, curves, drawn[0], certificates[0])
+    law, measured, below = _law(right, curves, drawn, certificates)
     words = ["$v^*$"] * bool(known) + [r"gap $\propto 1/\log t$"] * law
-    handles = [run.proxy() for run in drawn] if others else []
+    handles: list[Artist] = [run.proxy() for run in drawn] if others else []
     handles += [Line2D([], [], color="0.25", label=_WORDS[name], **look) for name, look in _LOOKS.items()]
     handles += [Line2D([], [], **THEORY, label=", and ".join(words))] if words else []
     handles += [laws.measured_proxy(f"\nof {drawn[0].label}" if others else "")] if measured else []
+    handles += [style.floor_proxy()] if below else []
     legend_below(figure, handles, fontsize=10)
     return figure
 
@@ -95,15 +97,24 @@ def _frame(axes: Axes, certificates: Sequence[Certificate]) -> None:
     style.linear_ticks(axes)
 
 
-def _law(axes: Axes, curves: Sequence[Line2D], run: Run, certificate: Certificate) -> tuple[bool, bool]:
-    """Law and exponent of the first run's gap, or why there is no law; which of the two are drawn."""
+def _law(
+    axes: Axes, curves: Sequence[Line2D], drawn: Sequence[Run], certificates: Sequence[Certificate]
+) -> tuple[bool, bool, bool]:
+    """Law and exponent of the first run's gap, or why there is no law, and the floors; which of the three are drawn."""
     if not style.value_axis(axes, curves):
-        return False, False
-    if certificate.relaxation_tight:
-        return laws.compare(axes, run, _finite(certificate.gap), laws.law_of(run, "gap"))
-    reason = "$d < K-1$: the relaxation is not tight,\nand the gap stays open"
-    style.note(axes, reason, 0.97, 0.97, ha="right", va="top")
-    return False, False
+        return False, False, False
+    run, law, measured = drawn[0], False, False
+    if certificates[0].relaxation_tight:
+        exponent, floor = laws.law_of(run, "gap"), run.path.floors.get("gap")
+        law, measured = laws.compare(axes, run, _finite(certificates[0].gap), exponent, floor)
+    else:
+        reason = "$d < K-1$: the relaxation is not tight,\nand the gap stays open"
+        style.note(axes, reason, 0.97, 0.97, ha="right", va="top")
+    below = [
+        style.mark_floor(axes, each, _finite(certificate.gap), each.path.floors.get("gap"))
+        for each, certificate in zip(drawn, certificates, strict=True)
+    ]
+    return law, measured, any(below)
 
 
 def _finite(values: Float[Tensor, " R *batch"]) -> Float[Tensor, " R *batch"]:

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from torch import Tensor
 
+from ulpm.floors import above_floor
 from ulpm.laws import law_exponent
 from ulpm.plotting import style
 from ulpm.plotting.style import THEORY, Run
@@ -16,7 +17,6 @@ _EXPONENT_TEXT = {-3.0: r"$\propto(\log t)^{-3}$", -2.0: r"$\propto(\log t)^{-2}
 _EXPONENT_TEXT |= {-0.5: r"$\propto(\log t)^{-1/2}$", 0.0: r"$\to$ constant $>0$"}
 
 _LATE = 10.0
-_NOISE = 1e-28  # nc1_* are ratios of squares, whose rounding errors are of the order of that of 1, squared
 _FEWEST = 5  # records that a slope is measured from
 
 
@@ -27,16 +27,18 @@ def law_of(run: Run, name: str) -> float | None:
     return law_exponent(run.path.problem, name, centred=centred)
 
 
-def measured_exponent(run: Run, values: Float[Tensor, " R *batch"]) -> float | None:
+def measured_exponent(
+    run: Run, values: Float[Tensor, " R *batch"], floor: Float[Tensor, " R *batch"] | None = None
+) -> float | None:
     """d log value / d log log t by least squares over the last third of the records with log t > 10.
 
-    Of replicas the median; values that are zero, or would be but for rounding, are left out. None if fewer than five
-    records remain.
+    Of replicas the median; values that are zero or below their floor are left out. None if fewer than five records
+    remain.
     """
-    log_time, value = run.log10_time * math.log(10), style.summary(values)[1]
+    log_time, value = run.log10_time * math.log(10), style.summary(above_floor(values, floor))[1]
     late = np.flatnonzero(log_time > _LATE)
     late = late[len(late) - len(late) // 3 :]
-    late = late[(value[late] > _NOISE) & np.isfinite(value[late])]
+    late = late[(value[late] > 0) & np.isfinite(value[late])]
     if len(late) < _FEWEST:
         return None
     x, y = np.log(log_time[late]), np.log(value[late])
@@ -44,15 +46,23 @@ def measured_exponent(run: Run, values: Float[Tensor, " R *batch"]) -> float | N
     return float(x @ y / (x @ x)) if np.ptp(x) > 0 else None
 
 
-def compare(axes: Axes, run: Run, values: Float[Tensor, " R *batch"], exponent: float | None) -> tuple[bool, bool]:
+def compare(
+    axes: Axes,
+    run: Run,
+    values: Float[Tensor, " R *batch"],
+    exponent: float | None,
+    floor: Float[Tensor, " R *batch"] | None = None,
+) -> tuple[bool, bool]:
     """Draw the law through the last record, and note its exponent and that of the run; which of the two there are.
 
-    The line agrees with its last record by construction: what can disagree is the measured exponent.
+    The line agrees with its last record by construction: what can disagree is the measured exponent. Laws are of late
+    time, so that there is neither if the run ends below its floor.
     """
-    if np.fmax.reduce(style.summary(values)[1], initial=0.0) <= style.ROUNDING:
+    known = style.summary(above_floor(values, floor))[1]
+    if np.fmax.reduce(known, initial=0.0) <= style.ROUNDING or not np.isfinite(known[-1]):
         return False, False
     law = None if exponent is None else draw_law(axes, exponent, run, values)
-    measured = measured_exponent(run, values)
+    measured = measured_exponent(run, values, floor)
     words = [] if law is None or exponent is None else [_EXPONENT_TEXT[exponent]]
     if measured is not None:
         words.append(f"measured {_signed(measured)}")

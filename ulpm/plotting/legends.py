@@ -5,12 +5,12 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec
-from matplotlib.lines import Line2D
 
 
-def legend_below(figure: Figure, handles: Sequence[Line2D], fontsize: float, **looks: Any) -> None:
+def legend_below(figure: Figure, handles: Sequence[Artist], fontsize: float, **looks: Any) -> None:
     """A legend below all panels, in as few rows as fit the width of the figure.
 
     Widths are estimates, as measuring text is nothing that threads may do side by side.
@@ -25,7 +25,7 @@ def legend_below(figure: Figure, handles: Sequence[Line2D], fontsize: float, **l
     figure.legend(handles=handles, loc="outside lower center", **looks)
 
 
-def legend_in_free_cells(figure: Figure, grid: GridSpec, used: int, handles: list[Line2D]) -> None:
+def legend_in_free_cells(figure: Figure, grid: GridSpec, used: int, handles: list[Artist]) -> None:
     """The legend where the last row of panels leaves room, else below all panels."""
     if used == grid.nrows * grid.ncols:
         legend_below(figure, handles, fontsize=9)

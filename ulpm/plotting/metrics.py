@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec
@@ -53,7 +54,7 @@ def plot_metrics(
     constants. d = K − 1: no law of nc1_*; d < K − 1: nc0 only. Two classes, and starts with Σ_k w_k = 0, have laws of
     their own. All laws are in ``ulpm.laws``. As every law passes through a record, each panel also states the exponent
     measured: the least-squares slope of log metric against log log t over the last third of the records with
-    log t > 10.
+    log t > 10. What lies below the floor of a run (``Trajectory.floors``) is shaded, and nothing is measured there.
 
     ``others`` are laid over ``path``, told apart by ``labels``; laws and measured exponents are those of ``path``.
     Dashed lines are theory, all others are data. ``names`` picks metrics.
@@ -71,12 +72,14 @@ def plot_metrics(
     grid = GridSpec(rows, columns, figure=figure)
     panels = [figure.add_subplot(grid[i // columns, i % columns]) for i in range(len(chosen))]
     compared = [_metric_panel(axes, drawn, name) for axes, name in zip(panels, chosen, strict=True)]
-    handles = [run.proxy() for run in drawn]
+    handles: list[Artist] = [run.proxy() for run in drawn]
     of_first = f"\nof {drawn[0].label}" if others else ""
-    if any(law for law, _ in compared):
+    if any(law for law, _, _ in compared):
         handles.append(Line2D([], [], **THEORY, label=f"late-time law, through the last record{of_first}"))
-    if any(measured for _, measured in compared):
+    if any(measured for _, measured, _ in compared):
         handles.append(laws.measured_proxy(of_first))
+    if any(below for _, _, below in compared):
+        handles.append(style.floor_proxy())
     legend_in_free_cells(figure, grid, len(chosen), handles)
     return figure
 
@@ -92,8 +95,8 @@ def _recorded(path: Trajectory, others: Sequence[Trajectory], names: Sequence[st
     return list(names)
 
 
-def _metric_panel(axes: Axes, drawn: Sequence[Run], name: str) -> tuple[bool, bool]:
-    """One metric of all runs; whether the first has a law, and a measured exponent."""
+def _metric_panel(axes: Axes, drawn: Sequence[Run], name: str) -> tuple[bool, bool, bool]:
+    """One metric of all runs; are there a law, a measured exponent (of the first), and records below a floor."""
     first = drawn[0].path
     curves = [style.draw(axes, run, run.path.metrics[name]) for run in drawn]
     axes.set_title(name, fontsize=10.5 if len(name) < 26 else 9.2, family="monospace")
@@ -103,7 +106,11 @@ def _metric_panel(axes: Axes, drawn: Sequence[Run], name: str) -> tuple[bool, bo
     if name == "nc4_mismatch":  # a share that becomes exactly 0 has no logarithm
         axes.set_ylim(bottom=-0.05 * max(axes.get_ylim()[1], 0.1))
         style.linear_ticks(axes)
-        return False, False
+        return False, False, False
     if not style.value_axis(axes, curves):
-        return False, False
-    return laws.compare(axes, drawn[0], first.metrics[name], laws.law_of(drawn[0], name))
+        return False, False, False
+    law, measured = laws.compare(
+        axes, drawn[0], first.metrics[name], laws.law_of(drawn[0], name), first.floors.get(name)
+    )
+    below = [style.mark_floor(axes, run, run.path.metrics[name], run.path.floors.get(name)) for run in drawn]
+    return law, measured, any(below)

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from matplotlib.ticker import (
     FixedFormatter,
     FixedLocator,
@@ -27,6 +28,7 @@ from ulpm.trajectory import Trajectory
 # Okabe and Ito, "Color Universal Design", 2008: told apart in every common form of colour blindness.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
 THEORY: dict[str, Any] = {"color": "0.25", "linestyle": (0, (5, 3)), "linewidth": 1.1, "zorder": 2.5}
+FLOOR: dict[str, Any] = {"facecolor": "0.88", "edgecolor": "0.6", "linewidth": 0.6, "linestyle": ":", "zorder": 0.5}
 TIME_LABEL = "$\\log_{10}\\, t$"
 
 # No dashes among these: a dashed line is always the theory.
@@ -163,6 +165,26 @@ def draw(axes: Axes, run: Run, values: Float[Tensor, " R *batch"], **looks: obje
         x = np.where(np.isneginf(x), min(_EARLIEST, x[np.isfinite(x)].min(initial=0.0) - 1), x)
         axes.fill_between(x, low, high, color=line.get_color(), alpha=0.22, linewidth=0)
     return line
+
+
+def mark_floor(
+    axes: Axes, run: Run, values: Float[Tensor, " R *batch"], floor: Float[Tensor, " R *batch"] | None
+) -> bool:
+    """Shade what lies below the floor of a run on a logarithmic axis, if any of its records does; whether one does.
+
+    The view stays as it is, on the data.
+    """
+    if floor is None or not bool((values.abs() < floor).any()):
+        return False
+    level, low = summary(floor)[1], axes.get_ylim()
+    axes.fill_between(run.log10_time, low[0], level, **FLOOR)
+    axes.set_ylim(low)
+    return True
+
+
+def floor_proxy() -> Patch:
+    """The entry of a legend that says what is shaded."""
+    return Patch(**FLOOR, label="below the floor: may be off by more than 2%")
 
 
 def time_axis(axes: Axes, figure_runs: Sequence[Run]) -> None:

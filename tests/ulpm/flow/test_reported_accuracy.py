@@ -41,27 +41,8 @@ def columns(path: Trajectory) -> dict[str, torch.Tensor]:
     return found | {"gap": c.gap, "stationarity": c.stationarity, "complementarity": c.complementarity}
 
 
-def floor(key: str, path: Trajectory) -> torch.Tensor | float:
-    """What a column must exceed to be held to 2%: fifty times the error that the tolerance and float64 leave in it.
-
-    Certificates see the error of the residual, rtol·(3 + 100 sin), directly; complementarity divides it by the margin.
-    Metrics of the classes see some 0.08 rtol. Within-class ones are squares of deviations, which see 0.004 rtol, and a
-    floor of rtol² leaves room for that. These constants were set after measuring 49 starts.
-    """
-    residual = RTOL * (3 + 100 * path.certificate.stationarity.clamp(max=1))
-    if key in ("gap", "stationarity"):
-        return 50 * residual
-    if key == "complementarity":
-        return 50 * residual / path.margin.clamp(min=1)
-    if key in ("nc1_ratio", "nc1_pinv", "nc1_cdnv"):
-        return RTOL**2
-    if key in ("log_loss", "margin", "squared_norm"):
-        return 0.0
-    return RTOL if key == "nc1_distance" else 5 * RTOL if key != "nc0" else 1e-12
-
-
 def worst(path: Trajectory, reference: Trajectory) -> tuple[float, str]:
-    """The largest relative error of a column at a record where the reference is above its floor."""
+    """The largest relative error of a column at a record where the reference is above the floor of the run."""
     found, right = columns(path), columns(reference)
     errors = [(0.0, "")]
     for key, want in right.items():
@@ -70,7 +51,7 @@ def worst(path: Trajectory, reference: Trajectory) -> tuple[float, str]:
             continue
         size = want.abs().clamp(min=1) if key in ("log_loss", "margin") else want.abs()
         error = torch.where(got == want, 0.0, (got - want).abs() / size)
-        above = torch.isfinite(want) & (want.abs() > floor(key, reference))
+        above = torch.isfinite(want) & (want.abs() > path.floors.get(key, 0.0))
         if bool(above.any()):
             errors.append((float(error[above].max()), key))
     return max(errors)
