@@ -12,6 +12,7 @@ from real_experiments.coverage import Coverage
 from real_experiments.measure import Measure
 from real_experiments.reproduce import Reproduce
 from real_experiments.train import Train
+from ulpm.support import accept_any_encoding
 
 __all__ = ["main"]
 
@@ -26,6 +27,7 @@ Command = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command. Returns: the exit status, 0 if all went well, 1 with one sentence on standard error otherwise."""
+    accept_any_encoding()
     command = tyro.cli(
         Command,
         prog="python -m real_experiments",

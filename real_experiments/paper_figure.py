@@ -9,7 +9,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import NullFormatter
 
 from real_experiments.pair_result import PairResult
-from ulpm.plotting import legend_below, style
+from ulpm.plotting import house_style, legend_below, style
 
 __all__ = ["PANELS", "plot_paper_figure"]
 
@@ -23,6 +23,7 @@ PANELS: Mapping[str, tuple[str, ...]] = {
 _DASHES = ("-", (0, (5, 2)))
 
 
+@house_style()
 def plot_paper_figure(results: Sequence[PairResult]) -> Figure:
     """A row a data set, with every seed: the paper's four panels against the epoch, for one network and width.
 

@@ -10,7 +10,7 @@ import ulpm
 PACKAGE = Path(ulpm.__file__).parent
 # A part is a module or a subpackage of ulpm. It may import parts of earlier layers, and of its own layer only itself.
 LAYERS = (
-    {"_special_files", "_memory"},
+    {"_special_files", "_memory", "_streams"},
     {"_files", "_versions", "_threads", "_modes", "_checks", "logdomain", "sample"},
     {"distributed"},  # sums over samples, wherever they are taken
     {"problem"},

@@ -17,6 +17,7 @@ from theory_experiments.results import CLAIMS
 from theory_experiments.runner import run
 from theory_experiments.theorems_page import rewrite
 from ulpm.distributed import torchrun_place, torchrun_shard
+from ulpm.support import accept_any_encoding
 
 __all__ = ["main"]
 
@@ -74,6 +75,7 @@ class Verify:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command. Returns: the exit status, 0 if all went well, 1 otherwise, with one sentence after an error."""
+    accept_any_encoding()
     given = sys.argv[1:] if arguments is None else list(arguments)
     verify = tyro.cli(Verify, prog="python -m theory_experiments", args=given)
     torch.set_num_threads(1)  # the problems are small, and the results then the same however many cores there are

@@ -20,7 +20,7 @@ from theory_experiments.report import REPORT, write_report
 from theory_experiments.results import CLAIMS, Outcome
 from theory_experiments.work import Work
 from ulpm.distributed import ALONE, Shard
-from ulpm.plotting import save_figure
+from ulpm.plotting import house_style, save_figure
 from ulpm.support import checks, versions
 
 __all__ = ["run", "run_experiment"]
@@ -95,7 +95,8 @@ def run_experiment(
     claims = tuple(experiment.check(config, data))
     if shard.leads:
         work.tell("drawing")
-        figure = experiment.plot(config, data)
+        with house_style():
+            figure = experiment.plot(config, data)
         for ending in ("png", "svg"):
             save_figure(figure, out / f"{name}.{ending}", ending)
     configs = {variant: _adapted(wrong, None, device) for variant, wrong in experiment.FALSIFIED.items()}

@@ -1,4 +1,4 @@
-"""What programs built on the core share with it: guards, files replaced whole, versions, interrupts, processes, laws.
+"""What programs built on the core share with it: guards, whole files, versions, interrupts, processes and laws.
 
 ``checks`` and ``files`` are modules: guards that answer a mistake in one sentence, and files that are either the old
 version or the whole new one.
@@ -6,6 +6,7 @@ version or the whole new one.
 
 from ulpm import _checks as checks
 from ulpm import _files as files
+from ulpm._streams import accept_any_encoding
 from ulpm._versions import versions
 from ulpm.distributed import Shard
 from ulpm.flow.interrupt import Interrupted, deferred_interrupt, signals_as_interrupts
@@ -17,6 +18,7 @@ __all__ = [
     "METRICS",
     "Interrupted",
     "Shard",
+    "accept_any_encoding",
     "checks",
     "deferred_interrupt",
     "files",

@@ -9,11 +9,12 @@ from matplotlib.figure import Figure
 from real_experiments.comparison.figure import CONTROL, NETWORK
 from real_experiments.comparison.network_run import NetworkRun
 from real_experiments.comparison.pairing import Comparison
-from ulpm.plotting import style
+from ulpm.plotting import house_style, style
 
 __all__ = ["plot_conservation"]
 
 
+@house_style()
 def plot_conservation(comparison: Comparison) -> Figure:
     """Against the epoch: ‖Σ_k w_k‖/‖W‖ with its law, and the distance from the law ‖Σ_k w_k − f_t Σ_k w_k(0)‖/‖W‖.
 

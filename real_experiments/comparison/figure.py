@@ -12,7 +12,7 @@ from matplotlib.ticker import NullFormatter
 
 from real_experiments.comparison.curves import Clock, Curve, network_curve
 from real_experiments.comparison.pairing import OWN, OWN_MOBILE, RANDOM, RANDOM_MOBILE, Comparison
-from ulpm.plotting import FORMULAS, legend_below, style
+from ulpm.plotting import FORMULAS, house_style, legend_below, style
 
 __all__ = ["LOOKS", "plot_comparison"]
 
@@ -33,6 +33,7 @@ _ROOM = 6.0
 _COLUMNS = 6
 
 
+@house_style()
 def plot_comparison(comparison: Comparison, clock: Clock) -> Figure:
     """Each compared metric against the mean training loss, which falls to the right, or against the flow time.
 

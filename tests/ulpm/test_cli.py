@@ -71,6 +71,17 @@ def test_flow_starts_from_images_files_and_replicas(tmp_path: Path) -> None:
     assert load(tmp_path / "batch" / "trajectory.safetensors").log_time.shape == (3, 4)
 
 
+@pytest.mark.parametrize(
+    ("factor", "options", "hinted"), [(100, [], True), (1, [], False), (100, ["--scale", "3"], False)]
+)
+def test_features_as_large_as_raw_ones_come_with_a_hint_at_scale(tmp_path, capsys, factor, options, hinted):
+    features = factor * np.random.default_rng(0).normal(size=(8, 3))
+    np.savez(tmp_path / "f.npz", features=features, labels=np.array([0, 1] * 4))
+    arguments = ["flow", "--features", str(tmp_path / "f.npz"), "--log-time", "-20", "--records", "2", "--no-figures"]
+    assert main([*arguments, *options, "--out", str(tmp_path / "run")]) == 0
+    assert ("--scale 1 would bring them" in capsys.readouterr().out) == hinted
+
+
 def test_figures_of_several_runs_do_not_replace_those_of_one(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

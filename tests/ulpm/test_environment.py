@@ -3,13 +3,17 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import matplotlib
 import pytest
 
+import real_experiments
 import ulpm
+from real_experiments.pair_result import read_results
+from real_experiments.paper_figure import plot_paper_figure
 from ulpm.cli.output import in_options
-from ulpm.plotting import house_style, save_figures
+from ulpm.plotting import house_style, save_figure, save_figures
 
 FLOW = ("flow", "--class-counts", "2,1", "--feature-dim", "2", "--log-time", "1", "--records", "3", "--rtol", "1e-3")
 HOSTILE = """
@@ -31,10 +35,10 @@ path.simplify: False
 """
 
 
-def command(*arguments, **environment):
+def command(*arguments, module="ulpm", **environment):
     whole = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")} | environment
     whole["PYTHONPATH"] = os.pathsep.join(sys.path)
-    return subprocess.run([sys.executable, "-m", "ulpm", *arguments], capture_output=True, env=whole, check=False)
+    return subprocess.run([sys.executable, "-m", module, *arguments], capture_output=True, env=whole, check=False)
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +59,34 @@ def test_a_backend_that_is_not_here_stops_no_command(name):
     found = command("flow", "--help", MPLBACKEND=name, PYTHONIOENCODING="ascii")
     assert found.returncode == 0, found.stderr
     assert b"--class-counts" in found.stdout
+
+
+@pytest.mark.parametrize("module", ["theory_experiments", "real_experiments"])
+def test_nor_does_it_stop_an_experiment_in_a_terminal_of_any_encoding(module):
+    found = command("--help", module=module, MPLBACKEND="module://nowhere.at.all", PYTHONIOENCODING="ascii")
+    assert found.returncode == 0, found.stderr
+    assert b"usage: python -m " + module.encode() in found.stdout
+
+
+@pytest.mark.slow
+def test_the_figures_of_experiments_are_the_same_files_in_a_hostile_environment(tmp_path):
+    rc = tmp_path / "matplotlibrc"
+    rc.write_text(HOSTILE)
+    for out, environment in (("plain", {}), ("hostile", {"MATPLOTLIBRC": str(rc), "MPLBACKEND": "nonsense"})):
+        name = ("conserved_quantities", "--quick", "--out", str(tmp_path / out))
+        found = command(*name, module="theory_experiments", **environment)
+        assert found.returncode == 0, found.stderr
+    for ending in ("png", "svg"):
+        first, second = (tmp_path / out / f"conserved_quantities.{ending}" for out in ("plain", "hostile"))
+        assert first.read_bytes() == second.read_bytes()
+
+
+def test_figures_of_trained_networks_do_not_depend_on_the_style_in_use(tmp_path):
+    results = read_results(Path(real_experiments.__file__).parent / "results")[:2]
+    save_figure(plot_paper_figure(results), tmp_path / "plain.svg", "svg")
+    with matplotlib.rc_context({"font.size": 40, "lines.linewidth": 9, "axes.facecolor": "black"}):
+        save_figure(plot_paper_figure(results), tmp_path / "hostile.svg", "svg")
+    assert (tmp_path / "plain.svg").read_bytes() == (tmp_path / "hostile.svg").read_bytes()
 
 
 @pytest.mark.slow

@@ -5,9 +5,10 @@ from typing import Annotated
 
 import tyro
 
+from ulpm._streams import accept_any_encoding
 from ulpm.cli.demo import Demo
 from ulpm.cli.flow import Flow, Resume
-from ulpm.cli.output import accept_any_encoding, complain, in_options, leads, unsaid
+from ulpm.cli.output import complain, in_options, leads, unsaid
 from ulpm.cli.results import Certify, Plot, Table
 from ulpm.flow.interrupt import signals_as_interrupts
 

@@ -27,6 +27,10 @@ from ulpm.trajectory import Trajectory
 __all__ = ["Flow", "Resume"]
 
 
+# The embedded images at length 1, 10 and 100 take 229, 2,579 and 8,252 evaluations and products to t = 10^4.
+_LARGE = 10.0
+
+
 @dataclasses.dataclass(frozen=True)
 class Flow:
     """Simulate the gradient flow, and save and plot it.
@@ -112,6 +116,12 @@ class Flow:
     def _finish(self, run: FlowRun, directory: RunDirectory, shard: Shard, began: float) -> int:
         if not run.loop.system.problem.separable:
             say(in_options(NOT_SEPARABLE))
+        length = float(run.loop.system.unpack(run.loop.final)[1].square().sum(-2).mean().sqrt())
+        if self.features is not None and self.scale is None and length > _LARGE:
+            say(
+                f"The features have a root mean square length of {length:.3g}. From there the flow needs many more "
+                "steps than from length 1, to which --scale 1 would bring them."
+            )
         # First of all the start itself, in place of a checkpoint of other arguments: by it the run can be resumed.
         run.save(directory.checkpoint)
         shard.together(lambda: directory.describe(self._arguments()) if shard.leads else None)

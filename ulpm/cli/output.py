@@ -1,7 +1,6 @@
 """What commands say: on the terminal, by the leading process alone, and in files for machines."""
 
 import contextlib
-import io
 import json
 import os
 import re
@@ -15,7 +14,7 @@ from rich.markdown import Markdown
 from ulpm import _files
 from ulpm.distributed import torchrun_place
 
-__all__ = ["accept_any_encoding", "complain", "in_options", "leads", "say", "show", "unsaid", "write_json"]
+__all__ = ["complain", "in_options", "leads", "say", "show", "unsaid", "write_json"]
 
 _failures: list[OSError] = []
 
@@ -34,13 +33,6 @@ _OPTION = re.compile(
     rf"(?<![\w/.-])({'|'.join(_UNMISTAKABLE)})(?![\w/]|\.\w)"  # wherever it is not part of a file name
     rf"|(?:(?<=^)|(?<=raise )|(?<=lower ))({'|'.join(_ALSO_WORDS)})(?= must|,|:)"
 )
-
-
-def accept_any_encoding() -> None:
-    """Characters that standard output or standard error cannot encode are replaced instead of ending the command."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
 
 
 def in_options(sentence: str) -> str:
