@@ -68,13 +68,11 @@ def test_the_collapsed_ray_is_followed_to_ten_to_the_million(
             errors = {
                 "q from ρ²": relative(from_norm, q),
                 "mean margin": relative(margins.mean(), q),
+                "smallest margin": relative(path.margin[i, b], q),
                 "log L": relative(path.log_loss[i, b], log_loss),
             }
             allowed = final if i == 27 else bound
             assert max(errors.values()) <= allowed, (i, q0, errors)
-            # Explicit steps at their limit of stability raise rounding errors to the tolerance: margins then part by
-            # a few times rtol, and their mean does not notice.
-            assert relative(path.margin[i, b], q) <= (final if i == 27 else 10 * rtol), (i, q0)
 
 
 def test_the_oracle_of_the_ray_gives_known_digits() -> None:
