@@ -24,18 +24,20 @@ class HandOver:
 
     To the stiff method after a step of hλ > ``limited``, once such attempts, accepted or not, are ahead of other steps
     by ``patience``, counted from when they were last behind: sizes may go round in circles at the limit of stability,
-    some short and some rejected. Back when more than ``trial_steps`` stiff ones in a row would each have cost more than
-    explicit steps of hλ = ``followed`` over the same s, even with the size of the next; it is not tried
-    again before J is twice as stiff, or after some 70 explicit steps of hλ > ``limited``: each lowers what is
-    asked by a share ``forgetting``, as what made stiff steps dear may be a passage, such as the escape from a saddle,
-    after which λ takes as long to double as all the time before. A product with J counts as ``product_cost``
-    evaluations.
+    some short and some rejected. A step of hλ > ``followed`` only counts as 1/``nearly`` of one that is limited: the
+    errors of driven stiff components may hold the size anywhere between. Back when more than ``trial_steps`` stiff ones
+    in a row would each have cost more than explicit steps of hλ = ``followed`` over the same s, even with the size of
+    the next; it is not tried again before J is twice as stiff, or after some 70 explicit steps of hλ > ``followed``:
+    each lowers what is asked by a share ``forgetting``, as what made stiff steps dear may be a passage, such as the
+    escape from a saddle, after which λ takes as long to double as all the time before. A product with J counts as
+    ``product_cost`` evaluations.
     """
 
     explicit_evaluations: int
     stiff_evaluations: int
-    limited: float = 2.0
+    limited: float = 1.5
     patience: int = 2
+    nearly: int = 10
     trial_steps: int = 3
     followed: float = 1.0
     product_cost: float = 1.5
@@ -54,13 +56,17 @@ class HandOver:
         ``products`` are those of a stiff step, None for an explicit one.
         """
         if products is None:
-            limited = (step_size * stiffness > self.limited) & torch.isfinite(stiffness)
+            # An estimate that is not finite says nothing.
+            reach = torch.where(torch.isfinite(stiffness), step_size * stiffness, 0.0)
+            limited, nearly = reach > self.limited, reach > min(self.limited, self.followed)
             c.stiffness_floor = torch.where(
-                accepted & limited, (1 - self.forgetting) * c.stiffness_floor, c.stiffness_floor
+                accepted & nearly, (1 - self.forgetting) * c.stiffness_floor, c.stiffness_floor
             )
-            limited = limited & (stiffness > c.stiffness_floor)
-            c.limited_steps = (c.limited_steps + torch.where(limited, 1, torch.where(accepted, -1, 0))).clamp(min=0)
-            moves = accepted & limited & (c.limited_steps >= self.patience)
+            asked = stiffness > c.stiffness_floor
+            others = torch.where(accepted, -self.nearly, 0)
+            steps = torch.where(limited & asked, self.nearly, torch.where(nearly & asked, 1, others))
+            c.limited_steps = (c.limited_steps + steps).clamp(min=0)
+            moves = accepted & nearly & asked & (c.limited_steps >= self.patience * self.nearly)
         else:
             explicit = self.explicit_evaluations * stiffness / self.followed
             # The first steps are as short as explicit ones; c.step_size is by now that of the next.

@@ -41,7 +41,7 @@ def look(c, step_size, stiffness, products=None, accepted=(True, True), next_siz
     RULE(c, torch.tensor(accepted), h, lam, None if products is None else torch.tensor(products).double())
 
 
-RULE = HandOver(explicit_evaluations=6, stiff_evaluations=6, limited=2.5, patience=8, followed=3.0)
+RULE = HandOver(explicit_evaluations=6, stiff_evaluations=6, limited=2.5, patience=8, nearly=1, followed=3.0)
 
 
 def test_steps_at_the_limit_of_stability_hand_over_once_they_outnumber_the_others():
@@ -55,6 +55,17 @@ def test_steps_at_the_limit_of_stability_hand_over_once_they_outnumber_the_other
     # The controller starts afresh with a method, as if a step like the next one had been just right.
     assert c.previous_ratio.tolist() == [1.0, 0.5]
     assert c.previous_step_size.tolist() == [0.1, 0.25]
+
+
+def test_many_steps_in_a_row_that_are_nearly_limited_hand_over_too():
+    rule = HandOver(explicit_evaluations=6, stiff_evaluations=6, limited=2.0, patience=2, nearly=10, followed=1.0)
+    one = torch.ones(2, dtype=torch.float64)
+    c = cohort(2)
+    for i in range(20):
+        assert not bool(c.stiff.any())
+        # hλ = 1.5 in the first replica; in the second one step of the row is shorter than the stiff components.
+        rule(c, torch.tensor([True, True]), one, torch.tensor([1.5, 0.5 if i == 10 else 1.5]).double(), None)
+    assert c.stiff.tolist() == [True, False]
 
 
 def test_every_other_step_at_the_limit_of_stability_hands_nothing_over():

@@ -106,6 +106,26 @@ def test_the_loss_of_a_large_start_is_that_of_a_stiff_solver_with_the_analytic_j
         assert float(path.margin[-1]) == pytest.approx(margin, abs=1e-4 if rtol < 1e-5 else 1e-3)
 
 
+LARGE_AND_STIFF = [
+    (Start((3, 2, 2), 4, scale=1000.0), 2.0 / math.log(10), 400),
+    pytest.param(Start((5,) * 3, 4, scale=300.0), 1000.0, 1500, marks=pytest.mark.slow),
+    pytest.param(Start((3, 2, 2), 4, scale=300.0), 1000.0, 1500, marks=pytest.mark.slow),
+]
+
+
+@pytest.mark.parametrize(("start", "log10_time", "most"), LARGE_AND_STIFF, ids=repr)
+def test_a_large_start_takes_few_steps_and_never_fewer_products_at_a_tighter_tolerance(start, log10_time, most):
+    """Between hλ = 1 and 2 driven stiff components can hold explicit steps for ever: 20,000 were taken at 1e-5."""
+    costs = []
+    for rtol in (1e-5, 1e-6, 1e-7):
+        path = start.flow(rtol, 2, log10_time)
+        assert path.finished
+        if rtol > 1e-7:
+            assert path.stats["steps"] <= most
+        costs.append(path.stats["field_evaluations"] + path.stats["jacobian_products"])
+    assert costs[0] <= 1.2 * costs[1] <= 1.2 * 1.2 * costs[2]
+
+
 def test_the_certificate_from_a_zero_classifier_falls_as_an_explicit_solver_of_high_order_has_it():
     """At log t = 196.5 the gap is 4.010e-6, at 10^1000 2.03e-8. Noise of stiff components made 2.3e-4 of the former at
     rtol 1e-6, and a factor of three of the latter even at 1e-10.
