@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -30,22 +31,22 @@ _LONGEST_REASON = 200
 
 
 def replace_file(path: Path, write: Callable[[Path], object]) -> None:
-    """Call ``write`` on a temporary file in the folder of ``path`` and move the result over ``path``.
+    """Call ``write`` on a file in a temporary folder beside ``path`` and move the result over ``path``.
 
-    A link is followed. What is no regular file, such as /dev/stdout, a device or a pipe, is written to instead.
+    A folder, since what writes may make temporary files of its own, which a killed process leaves behind. A link is
+    followed. What is no regular file, such as /dev/stdout, a device or a pipe, is written to instead.
 
     Raises: OSError with one sentence if it cannot be written; an earlier file at ``path`` is then untouched.
     """
-    temporary = None
+    folder = None
     try:
         if is_special(path):
             write_through(path, write)
             return
         path.parent.mkdir(parents=True, exist_ok=True)
         target = Path(os.path.realpath(path))
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=target.parent)
-        temporary = Path(name)
-        os.close(handle)
+        folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=target.parent))
+        temporary = folder / f"new{path.suffix}"
         write(temporary)
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
@@ -56,9 +57,8 @@ def replace_file(path: Path, write: Callable[[Path], object]) -> None:
         kept = "; the earlier version of it is untouched" if path.is_file() and not is_special(path) else ""
         raise OSError(f"{path} could not be written ({_words(error)}){kept}.") from error
     finally:
-        if temporary is not None:
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -179,10 +179,13 @@ def text_digest(text: str) -> str:
 
 
 def remove_leftovers(path: Path) -> None:
-    """Remove temporary files that a process killed while writing ``path`` left behind."""
+    """Remove what a process killed while writing ``path`` left behind."""
     for leftover in path.parent.glob(f".{path.name}.*"):
-        with contextlib.suppress(OSError):
-            leftover.unlink()
+        if leftover.is_dir():
+            shutil.rmtree(leftover, ignore_errors=True)
+        else:
+            with contextlib.suppress(OSError):
+                leftover.unlink()
 
 
 def _separate(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

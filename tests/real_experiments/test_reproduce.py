@@ -61,7 +61,7 @@ def fast(patch: pytest.MonkeyPatch) -> None:
     recipe = reproduce.Reproduce._recipe
 
     def quick(*arguments: Any) -> Recipe:
-        return dataclasses.replace(recipe(*arguments), batch_size=8, learning_rate=0.05)
+        return dataclasses.replace(recipe(*arguments), batch_size=8, learning_rate=0.02)
 
     patch.setattr(reproduce.Reproduce, "_recipe", quick)
 

@@ -2,6 +2,7 @@
 
 import functools
 
+import pytest
 import torch
 
 import ulpm
@@ -140,6 +141,7 @@ def test_a_long_row_of_steps_at_the_limit_of_stability_has_the_stiff_method_trie
     assert float(c.stiffness_floor[1]) == 100.0
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_a_flow_that_escapes_from_a_saddle_is_stiff_again_soon_afterwards(monkeypatch):
     """Steps are short around the exit, log t ≈ 1.2e4; λ takes until twice that time to double."""
     problem = ulpm.Problem([1] * 4, 4)

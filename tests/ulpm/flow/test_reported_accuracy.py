@@ -12,6 +12,8 @@ import torch
 
 from ulpm import Problem, State, Trajectory, gradient_flow
 
+pytestmark = pytest.mark.usefixtures("unchecked")  # checks cost several times what the flows themselves do
+
 RTOL = 1e-6
 
 

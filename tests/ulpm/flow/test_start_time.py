@@ -7,6 +7,8 @@ import torch
 
 import ulpm
 
+pytestmark = pytest.mark.usefixtures("unchecked")  # checks cost several times what the flows themselves do
+
 PROBLEM = ulpm.Problem([5] * 4, feature_dim=20)
 
 
