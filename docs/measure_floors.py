@@ -9,7 +9,7 @@ import mpmath
 import torch
 
 import ulpm
-from ulpm.field import LogLossField
+from ulpm.objective import Objective
 
 DTYPES = (torch.float32, torch.float64)
 PAGE = Path(__file__).parent / "floors.md"
@@ -44,7 +44,7 @@ def field_error(dtype: torch.dtype, gap: float) -> float:
         size = math.sqrt(gap)
         W = (size * simplex.T + noise.W / size).to(dtype)
         H = (size * simplex[:, problem.labels] + noise.H / size).to(dtype)
-        _, dW, dH = LogLossField(problem)(W, H)
+        _, (dW, dH, _) = Objective(problem)(ulpm.State(W, H).factors)
         exact_W, exact_H = exact_field(problem, W, H)
         error = torch.sqrt((dW.double() - exact_W).square().sum() + (dH.double() - exact_H).square().sum())
         worst = max(worst, float(error / torch.sqrt(exact_W.square().sum() + exact_H.square().sum())))

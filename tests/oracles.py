@@ -125,6 +125,24 @@ def autograd_field(W, H, labels):
     return -W_grad, -H_grad
 
 
+def plain_objective(problem, W, H, b=None):
+    """What a problem minimises as its definition reads, by torch's own softmax: right where no probability is tiny."""
+    Z = W @ H if b is None else W @ H + b[:, None]
+    K, N = Z.shape
+    log_p = torch.log_softmax(Z, 0)
+    wrong = -log_p[problem.labels, torch.arange(N)]
+    loss = problem.loss
+    if loss.name == "cross-entropy":
+        each = (1 - loss.label_smoothing) * wrong - loss.label_smoothing / K * log_p.sum(0)
+    elif loss.name == "focal":
+        each = (1 - torch.exp(-wrong)) ** loss.gamma * wrong
+    else:
+        each = 0.5 * (Z - torch.nn.functional.one_hot(problem.labels, K).T).square().sum(0)
+    total = each.sum() if problem.reduction == "sum" else each.mean()
+    decay_W, decay_H = problem.weight_decay
+    return total + decay_W / 2 * W.square().sum() + decay_H / 2 * H.square().sum()
+
+
 def enumerated_margin(W, H, labels):
     """The smallest margin, one pair of sample and class at a time."""
     pairs = itertools.product(range(len(labels)), range(len(W)))

@@ -12,10 +12,10 @@ PACKAGE = Path(ulpm.__file__).parent
 LAYERS = (
     {"_special_files", "_memory", "_streams"},
     {"_files", "_versions", "_threads", "_modes", "_checks", "logdomain", "sample"},
-    {"distributed"},  # sums over samples, wherever they are taken
+    {"distributed", "losses", "state"},  # sums over samples, wherever they are taken
     {"problem"},
-    {"geometry", "laws"},
-    {"field"},
+    {"geometry", "laws", "invariants"},
+    {"objective"},
     {"metrics", "optimality"},
     {"floors"},
     {"trajectory"},
@@ -30,7 +30,17 @@ ENTRY = {"__init__", "__main__"}  # may import everything
 KNOWN_ONLY_TO = {"sample": {"starts", "demo", "cli"}}
 # Inside flow: a step, its size and the tableaus know nothing but arithmetic.
 FLOW_FREE_OF_PROBLEMS = {"methods", "runge_kutta", "controller", "clock"}
-PROBLEM_PARTS = {"problem", "field", "metrics", "trajectory", "recorder", "flow.system", "flow.loop"}
+PROBLEM_PARTS = {
+    "problem",
+    "state",
+    "losses",
+    "objective",
+    "metrics",
+    "trajectory",
+    "recorder",
+    "flow.system",
+    "flow.loop",
+}
 OUTSIDE = {
     "matplotlib": {"plotting"},
     "cvxpy": {"optimality.relaxation"},
@@ -114,22 +124,22 @@ def test_a_module_imports_only_what_lies_below_it(name):
 
 
 def test_the_package_was_read():
-    assert {"__init__", "field", "problem", "flow.loop", "flow.__init__", "metrics.collapse"} <= set(MODULES)
-    assert "ulpm.problem.Problem" in set(imported("field", MODULES["field"]))
+    assert {"__init__", "objective", "problem", "flow.loop", "flow.__init__", "metrics.collapse"} <= set(MODULES)
+    assert "ulpm.problem.Problem" in set(imported("objective", MODULES["objective"]))
 
 
 @pytest.mark.parametrize(
     ("name", "source", "complaint"),
     [
-        ("problem", "from ulpm.field import LogLossField", "not below it"),
-        ("field", "import ulpm.flow.run", "not below it"),
+        ("problem", "from ulpm.objective import Objective", "not below it"),
+        ("objective", "import ulpm.flow.run", "not below it"),
         ("flow.run", "from ulpm.descent import gradient_descent", "not below it"),
         ("descent", "def f():\n    from ulpm.flow import clock", "not below it"),
         ("_files", "from ulpm import _checks", "not below it"),
         ("metrics.probe", "from ..trajectory import Trajectory", "not below it"),
         ("metrics.probe", "from .. import flow", "not below it"),
-        ("field", "import ulpm", "the package itself"),
-        ("field", "from ulpm import State", "the package itself"),
+        ("objective", "import ulpm", "the package itself"),
+        ("objective", "from ulpm import State", "the package itself"),
         ("trajectory", "from ulpm.unheard_of import x", "in no layer"),
         ("unheard_of", "", "in no layer"),
         ("problem", "from ulpm.sample import fashion_mnist_sample", "imports ulpm.sample"),
@@ -159,9 +169,9 @@ def test_the_reader_of_imports_complains_about_a_wrong_one(name, source, complai
 @pytest.mark.parametrize(
     ("name", "source"),
     [
-        ("field", "import torch\nfrom ulpm.problem import Problem"),
+        ("objective", "import torch\nfrom ulpm.problem import Problem"),
         ("flow.loop", "from ulpm.flow.controller import StepSizeController\nfrom ulpm.recorder import Recorder"),
-        ("flow.loop", "from . import clock\nfrom ..field import Loss"),
+        ("flow.loop", "from . import clock\nfrom ..objective import Objective"),
         ("plotting", "import matplotlib.pyplot as plt\nfrom ulpm.trajectory import Trajectory"),
         ("optimality.relaxation", "import cvxpy"),
         ("cli", "from ulpm import sample, flow, plotting"),

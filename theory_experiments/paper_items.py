@@ -48,7 +48,7 @@ ITEMS = (
         "(2.3)",
         "The unconstrained layer-peeled model: summed cross-entropy of free W and H without bias or penalty, and its "
         "gradient flow.",
-        ("ulpm/problem.py", "ulpm/field.py", "theory_experiments/conserved_quantities.py"),
+        ("ulpm/problem.py", "ulpm/objective.py", "theory_experiments/conserved_quantities.py"),
         "conserved_quantities",
     ),
     Item(

@@ -1,33 +1,42 @@
 """Reference software for neural collapse theory: the unconstrained layer-peeled model (ULPM) and its gradient flow."""
 
 from ulpm.descent import gradient_descent
-from ulpm.field import log_loss, margin
-from ulpm.flow import gradient_flow, resume_flow
+from ulpm.flow import Solver, gradient_flow, resume_flow
 from ulpm.geometry import block_state, collapsed_state, seli_state, simplex_etf
+from ulpm.losses import CrossEntropy, Focal, SquaredError
 from ulpm.metrics import ClassMoments, measure, neural_collapse, neural_collapse_from_moments, probe
+from ulpm.objective import log_loss, margin
 from ulpm.optimality import (
     Certificate,
     CriticalPoint,
     LayerPeeledOptimum,
+    Optimum,
     Separation,
     certify,
     minimum_norm_separation,
     norm_constrained_optimum,
+    optimum,
     regularised_optimum,
     sphere_critical_point,
 )
-from ulpm.problem import Problem, State, from_features
+from ulpm.problem import Problem, from_features
 from ulpm.sample import fashion_mnist_sample
+from ulpm.state import State
 from ulpm.trajectory import Snapshots, Status, Trajectory
 
 __all__ = [
     "Certificate",
     "ClassMoments",
     "CriticalPoint",
+    "CrossEntropy",
+    "Focal",
     "LayerPeeledOptimum",
+    "Optimum",
     "Problem",
     "Separation",
     "Snapshots",
+    "Solver",
+    "SquaredError",
     "State",
     "Status",
     "Trajectory",
@@ -45,6 +54,7 @@ __all__ = [
     "neural_collapse",
     "neural_collapse_from_moments",
     "norm_constrained_optimum",
+    "optimum",
     "probe",
     "regularised_optimum",
     "resume_flow",

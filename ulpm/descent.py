@@ -1,7 +1,7 @@
-"""Gradient descent on the summed cross-entropy: discrete time, recorded like the flow so that both compare."""
+"""Gradient descent on what a problem minimises: discrete time, recorded like the flow so that both compare."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -11,9 +11,10 @@ from torch import Tensor
 from ulpm import _checks, _memory
 from ulpm._modes import plain_arithmetic
 from ulpm._threads import suitable_threads
-from ulpm.field import LogLossField
-from ulpm.problem import Problem, State
-from ulpm.recorder import Recorder, describe_run
+from ulpm.objective import Objective
+from ulpm.problem import Problem
+from ulpm.recorder import Recorder, Records, describe_run
+from ulpm.state import Factors, State
 from ulpm.trajectory import Status, Trajectory
 
 __all__ = ["gradient_descent"]
@@ -31,9 +32,9 @@ def gradient_descent(
     snapshots: int = 0,
     config: Mapping[str, Any] | None = None,
 ) -> Trajectory:
-    """Gradient descent with heavy-ball momentum β: V ← βV − η_k ∇L(Θ), Θ ← Θ + V, from V = 0 (Polyak, 1964).
+    """Gradient descent with heavy-ball momentum β: V ← βV − η_k ∇Φ(Θ), Θ ← Θ + V, from V = 0 (Polyak, 1964).
 
-    The rate η_k is ``learning_rate``, or with ``loss_scaled`` learning_rate/L(Θ_k): steps that the vanishing gradient
+    The rate η_k is ``learning_rate``, or with ``loss_scaled`` learning_rate/Φ(Θ_k): steps that the vanishing gradient
     does not shorten (Lyu and Li, "Gradient Descent Maximizes the Margin of Homogeneous Neural Networks", 2020). They
     are computed as multiples of ∇ log L, so that they do not underflow however small the loss is.
 
@@ -73,17 +74,17 @@ def gradient_descent(
         "record_steps": rows,
     }
     with plain_arithmetic(state.H.device), suitable_threads(state.H):
-        single = not state.batch_shape
-        W, H = (state.W[None], state.H[None]) if single else (state.W, state.H)
-        recorder = Recorder.for_start(problem, W, H, len(rows), common["snapshots"])
-        walk = _Descent(problem, W.clone(), H.clone(), rate, momentum, loss_scaled)
+        at = state.factors if state.batch_shape else _map(lambda part: part[None], state.factors)
+        recorder = Recorder(problem, at.W.device)
+        records_made = recorder.begin(at, len(rows), common["snapshots"])
+        walk = _Descent(problem, at, rate, momentum, loss_scaled)
         for row, step in enumerate(rows):
             walk.go_to(step)
-            walk.record(recorder, row)
+            records_made = walk.record(recorder, records_made, row)
             if Status.STEPS_TAKEN not in walk.status:
                 break
-        counts = {"steps": walk.step, "field_evaluations": walk.step * len(W), "jacobian_products": 0}
-        return recorder.trajectory(problem, walk.last_W, walk.last_H, walk.status, counts, facts)
+        counts = {"steps": walk.step, "field_evaluations": walk.step * len(at.W), "jacobian_products": 0}
+        return recorder.trajectory(records_made, walk.last, walk.status, counts, facts)
 
 
 def _record_steps(steps: int, records: int, time_per_step: float | None) -> list[int]:
@@ -97,45 +98,44 @@ def _record_steps(steps: int, records: int, time_per_step: float | None) -> list
 
 
 class _Descent:
-    """The moving state (W, H), its last displacement, and log t; and the last state that was fit to be recorded."""
+    """The moving tensors, their last displacements, and log t; and the last state that was fit to be recorded."""
 
-    def __init__(
-        self,
-        problem: Problem,
-        W: Float[Tensor, "B K d"],
-        H: Float[Tensor, "B d N"],
-        rate: float,
-        momentum: float,
-        loss_scaled: bool,
-    ) -> None:
-        self._field = LogLossField(problem, W.device)
+    def __init__(self, problem: Problem, at: Factors, rate: float, momentum: float, loss_scaled: bool) -> None:
+        self._objective = Objective(problem, at.W.device)
         self._rate, self._momentum, self._loss_scaled = rate, momentum, loss_scaled
-        self._W, self._H = W, H
-        self._W_step, self._H_step = torch.zeros_like(W), torch.zeros_like(H)
-        self._log_time = W.new_full(W.shape[:1], -torch.inf, dtype=torch.float64)
+        self._at = _map(torch.clone, at)
+        self._steps = _map(torch.zeros_like, at)
+        self._log_time = at.W.new_full(at.W.shape[:1], -torch.inf, dtype=torch.float64)
         self.step = 0
-        self.last_W, self.last_H = W.clone(), H.clone()
-        self.status = [Status.STEPS_TAKEN] * len(W)
+        self.last = _map(torch.clone, at)
+        self.status = [Status.STEPS_TAKEN] * len(at.W)
 
     def go_to(self, step: int) -> None:
         """Take steps until ``step``."""
         log_time_per_rate = math.log(self._rate / (1 - self._momentum))
         while self.step < step:
-            loss, W_rate, H_rate = self._field(self._W, self._H)
-            size = self._rate * (torch.ones_like(loss.log_loss) if self._loss_scaled else torch.exp(loss.log_loss))
-            self._W_step.mul_(self._momentum).addcmul_(size[:, None, None], W_rate)
-            self._H_step.mul_(self._momentum).addcmul_(size[:, None, None], H_rate)
-            self._W += self._W_step
-            self._H += self._H_step
+            loss, rates = self._objective(self._at)
+            size = self._rate * self._scale(loss.log_loss)
+            for part, moved, rate in zip(self._at, self._steps, rates, strict=True):
+                if part is not None and moved is not None and rate is not None:
+                    moved.mul_(self._momentum).addcmul_(size.view(-1, *[1] * (rate.ndim - 1)), rate)
+                    part += moved
             log_advance = log_time_per_rate - loss.log_loss.double() * self._loss_scaled
             self._log_time = torch.logaddexp(self._log_time, log_advance)
             self.step += 1
 
-    def record(self, recorder: Recorder, row: int) -> None:
-        """Record the replicas whose numbers still mean something."""
-        squared_norm = self._W.square().sum((-2, -1)) + self._H.square().sum((-2, -1))
+    def _scale(self, log_loss: Float[Tensor, " B"]) -> Float[Tensor, " B"]:
+        """The gradient, or its ratio to the loss, over what ``Objective`` gives of it."""
+        if self._objective.logarithmic:
+            return torch.ones_like(log_loss) if self._loss_scaled else torch.exp(log_loss)
+        return torch.exp(-log_loss) if self._loss_scaled else torch.ones_like(log_loss)
+
+    def record(self, recorder: Recorder, records: Records, row: int) -> Records:
+        """``records`` with the replicas whose numbers still mean something."""
+        W, H = self._at.W, self._at.H
+        squared_norm = W.square().sum((-2, -1)) + H.square().sum((-2, -1))
         # |Z| ≤ ρ²/2: once that is 1% of 1/ε, softmax weights are off by per cents or more.
-        resolved = squared_norm * torch.finfo(self._W.dtype).eps < 0.02
+        resolved = squared_norm * torch.finfo(W.dtype).eps < 0.02
         for replica, (is_finite, is_resolved) in enumerate(
             zip(torch.isfinite(squared_norm).tolist(), resolved.tolist(), strict=True)
         ):
@@ -144,10 +144,17 @@ class _Descent:
         # The start is what was given, and recorded whatever it is worth: a trajectory has at least that.
         good = [replica for replica, status in enumerate(self.status) if status is Status.STEPS_TAKEN or row == 0]
         if not good:
-            return
-        rows = torch.tensor(good, dtype=torch.int64, device=self._W.device)
-        W, H = self._W[rows], self._H[rows]
-        loss = self._field.loss(W, H)
+            return records
+        rows = torch.tensor(good, dtype=torch.int64, device=W.device)
+        at = _map(lambda part: part[rows], self._at)
+        loss = self._objective.loss(at)
         known = {"log_time": self._log_time[rows], "log_loss": loss.log_loss, "margin": loss.margin}
-        recorder.record(torch.full_like(rows, row), rows, W, H, known)
-        self.last_W[rows], self.last_H[rows] = W, H
+        records = recorder.record(records, torch.full_like(rows, row), rows, at, known)
+        for last, part in zip(self.last, at, strict=True):
+            if last is not None and part is not None:
+                last[rows] = part
+        return records
+
+
+def _map(change: Callable[[Tensor], Tensor], at: Factors) -> Factors:
+    return Factors(*(None if part is None else change(part) for part in at))  # type: ignore[arg-type]

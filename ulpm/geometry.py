@@ -11,7 +11,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ulpm import _checks, _memory
-from ulpm.problem import Problem, State, checked
+from ulpm.problem import Problem, checked
+from ulpm.state import State
 
 __all__ = ["block_state", "collapsed_state", "seli_state", "simplex_etf"]
 
@@ -139,7 +140,8 @@ def _scaled(
     _memory.require(24 * (problem.num_samples + problem.num_classes) * problem.feature_dim, "a state of this size")
     state = State(classifier, class_features[problem.labels].T.contiguous())
     scale = rho / math.sqrt(float(state.squared_norm))
-    return State(state.W * scale, state.H * scale)
+    b = torch.zeros(problem.num_classes, dtype=torch.float64, device="cpu") if problem.bias else None
+    return State(state.W * scale, state.H * scale, b)
 
 
 def _require_dimension(name: str, K: int, d: int, rank: int) -> None:

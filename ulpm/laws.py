@@ -3,9 +3,11 @@
 This is the only table of laws. Figures draw these powers beside a run, experiments claim them.
 """
 
+import math
+
 from ulpm.problem import Problem
 
-__all__ = ["law_exponent", "law_exponents"]
+__all__ = ["late_limits", "law_exponent", "law_exponents"]
 
 _MEANS = ("nc2_norm_means", "nc2_angle_means", "nc2_etf_means")
 _RAW_ROWS = ("nc2_norm_classifier", "nc2_angle_classifier", "nc2_etf_classifier")
@@ -66,9 +68,12 @@ def law_exponents(problem: Problem, *, centred: bool = False) -> dict[str, float
     """a for each quantity ∝ (log t)^a late in a flow that ends at the optimum v*; 0 is a positive constant.
 
     Keys are those of ``ulpm.neural_collapse``, "stationarity" and "complementarity" (residuals of ``ulpm.certify``),
-    "margin deficit" (1 − γ/γ*) and "gap" (of the certificate's bounds). Quantities without a known law are left out.
+    "margin deficit" (1 − γ/γ*) and "gap" (of the certificate's bounds). Quantities without a known law are left out;
+    so are all where margins do not grow for ever, and with a bias, which grows like log log t.
     ``centred`` is for starts with Σ_k w_k = 0, other starts are generic ones.
     """
+    if not problem.has_margins or problem.bias:
+        return {}
     laws: _Laws = dict(_BALANCED)
     num_classes, dim = problem.num_classes, problem.feature_dim
     if not problem.balanced:
@@ -90,6 +95,15 @@ def law_exponents(problem: Problem, *, centred: bool = False) -> dict[str, float
     if dim < num_classes - 1:
         laws = {"nc0": laws["nc0"]}  # where such a flow ends depends on its start
     return {name: exponent for name, exponent in laws.items() if exponent is not None}
+
+
+def late_limits(problem: Problem) -> tuple[float, float]:
+    """(v*/(2κ), 2v*/κ): the limits of L·t·log t and of ρ²/log t in a flow that ends at the optimum v*.
+
+    The loss of a sample falls like e^{−κq} with the margin q, κ = ``problem.loss.tail``. nan where v* is not known.
+    """
+    v, κ = problem.minimum_norm_value, problem.loss.tail or math.nan
+    return v / (2 * κ), 2 * v / κ
 
 
 def law_exponent(problem: Problem, name: str, *, centred: bool = False) -> float | None:

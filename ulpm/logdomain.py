@@ -14,7 +14,7 @@ def clamped_exp_(x: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
     The floor keeps the result, and the product of two such results, out of the subnormal range, whose arithmetic is
     slow on a CPU. It lies far below the rounding error of anything added to 1: 1e-154 in float64, 1e-19 in float32.
     """
-    return x.clamp_(min=math.log(_root_of_tiny(x.dtype))).exp_()
+    return x.clamp_(min=math.log(root_of_tiny(x.dtype))).exp_()
 
 
 def softplus(x: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
@@ -36,11 +36,11 @@ def log_loss_and_shares(
     rise = raised - top
     x = log_odds + rise
     total = softplus(x).sum(-1, keepdim=True)
-    return total.log().sub_(rise), x.sigmoid_().div_(total).clamp_(min=1e4 * _root_of_tiny(x.dtype))
+    return total.log().sub_(rise), x.sigmoid_().div_(total).clamp_(min=1e4 * root_of_tiny(x.dtype))
 
 
 @functools.cache
-def _root_of_tiny(dtype: torch.dtype) -> float:
+def root_of_tiny(dtype: torch.dtype) -> float:
     return math.exp(0.5 * math.log(torch.finfo(dtype).tiny) + 1e-5)
 
 

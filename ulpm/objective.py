@@ -1,15 +1,13 @@
-"""The vector field of the flow in rescaled time, F = −∇ log L, in closed form from logit gaps.
+"""What a problem minimises, Φ(W, H, b), and the vector field of its flow: the only place that puts them together.
 
-With gaps a_{ij} = Z_{j,i} − Z_{y_i,i} (j ≠ y_i) and x_i = logsumexp_{j≠y_i} a_{ij} everything is a difference of
-moderate numbers, however small the loss L is:
+The head makes logits Z = W H + b 1ᵀ, the loss makes L and its residual R = −∂L/∂Z of them, and the penalty is P =
+½λ_W‖W‖² + ½λ_H‖H‖²; Φ = L + P. All is divided by the scale of time, ds = Φ dt, or ds = dt where the loss is not
+logarithmic (``ulpm.losses``): with R, λ_W and λ_H over that scale,
 
-    L = Σ_i log(1 + e^{x_i}),    R_{y_i,i}/L = σ(x_i)/L,    Q_{ji} = p_{ij}/L = e^{a_{ij} − x_i} σ(x_i)/L
-
-The scaled residual R/L has −Q off the label row and, to rounding, the column sum of Q on it: its columns sum to zero
-whatever the gap; 1 − softmax would return 0 there and destroy the conservation of Σ_k w_k.
+    F = (R Hᵀ − λ_W W, Wᵀ R − λ_H H, R 1) = −∇ log Φ, or −∇Φ
 """
 
-import dataclasses
+import math
 from typing import Any
 
 import torch
@@ -17,173 +15,190 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ulpm.distributed import ALONE, Shard
-from ulpm.logdomain import clamped_exp_, log_loss_and_shares
-from ulpm.problem import Problem, State, checked
+from ulpm.logdomain import clamped_exp_
+from ulpm.losses import LossAt
+from ulpm.problem import Problem, checked
+from ulpm.state import Factors, State
+
+__all__ = ["Objective", "log_loss", "margin"]
 
 
-@dataclasses.dataclass(frozen=True)
-class Loss:
-    """The loss at a point, split so that neither log L nor any ratio to L can overflow.
+class Objective:
+    """Φ and F of one Problem on one device, batched over leading axes.
 
-    ``log_loss`` [...] is log L; ``residual`` [..., K, N] is (Y − P)/L, whose columns sum to 0; ``largest_gaps``
-    [..., 1, N] has max_{j≠y_i} (Z_{j,i} − Z_{y_i,i}) of each sample; where samples are shared out over processes, the
-    largest of all.
-    """
-
-    log_loss: Float[Tensor, "*batch"]
-    residual: Float[Tensor, "*batch K N"]
-    largest_gaps: Float[Tensor, "*batch 1 N"]
-
-    @property
-    def margin(self) -> Float[Tensor, "*batch"]:
-        """The smallest margin q_min = min_{i, j≠y_i} (Z_{y_i,i} − Z_{j,i})."""
-        return -self.largest_gaps.amax((-2, -1))
-
-
-class LogLossField:
-    """F(W, H) = −∇ log L(W, H) = ((R/L) Hᵀ, Wᵀ (R/L)) for one Problem on one device, batched over leading axes.
-
-    With a ``shard`` H and R hold the samples of this process alone; L, the margin and the part of F that belongs to W
-    are those of all samples. That takes two messages, 2 numbers of each process and a sum of K·d, since parts of the
-    gradient have no common scale before log L is known; ``rate`` takes one.
+    With a ``shard`` H and R hold the samples of this process alone; Φ, the margin and the parts of F that belong to W
+    and b are those of all samples. That takes two messages, 2 numbers of each process and a sum of K·d, since parts of
+    the gradient have no common scale before log L is known; ``rate`` takes one.
     """
 
     def __init__(self, problem: Problem, device: torch.device | str = "cpu", shard: Shard = ALONE) -> None:
         self.problem = problem
         self.shard = shard
         self.labels = problem.labels[shard.part(problem.num_samples)].to(device)
+        self.logarithmic = problem.loss.logarithmic
+        self._log_count = math.log(problem.samples_per_unit)
+        # Whether one message can do for log L and F: ``rate``, and ``jacobian_product`` with W_dot.
+        self.fused = self.logarithmic and not (problem.decayed or problem.bias or self._log_count)
 
-    def loss(self, W: Float[Tensor, "*batch K d"], H: Float[Tensor, "*batch d N"]) -> Loss:
-        """log L, the scaled residual and the smallest margin at (W, H)."""
-        loss = self._own_loss(W, H)
-        return loss if self.shard.count == 1 else self._of_all(loss)
+    def loss(self, at: Factors) -> LossAt:
+        """log Φ, the scaled residual and the smallest margin at a point."""
+        loss = self._own_loss(at)
+        if self.shard.count > 1:
+            loss = self._of_all(loss)
+        if not (self.problem.decayed or self._log_count):
+            return loss
+        log_loss, log_scale = loss.log_loss - self._log_count, loss.log_scale
+        if not self.logarithmic:
+            loss.residual.mul_(math.exp(-self._log_count))
+            log_scale = log_scale + self._log_count
+        if self.problem.decayed:
+            total = torch.logaddexp(log_loss, self.log_penalty(at))
+            if self.logarithmic:
+                # R was over L, and is over Φ from here on.
+                loss.residual.mul_(clamped_exp_((log_loss - total)[..., None, None]))
+                log_scale = log_scale + (total - log_loss)
+            log_loss = total
+        return LossAt(log_loss, loss.residual, loss.largest_gaps, log_scale, loss.memory)
 
-    def _own_loss(self, W: Float[Tensor, "*batch K d"], H: Float[Tensor, "*batch d N"]) -> Loss:
-        """That of the samples that are here."""
-        Z = W @ H
-        rows = self.label_rows(Z)
-        label = Z.gather(-2, rows)
-        # From here on in place, Z → Z − top → e^(Z − top) → R/L: a small problem costs what its kernels cost.
-        top = Z.scatter_(-2, rows, -torch.inf).amax(-2, keepdim=True)
-        weights = clamped_exp_(Z.sub_(top))
-        total = weights.sum(-2, keepdim=True)
-        gaps = top.sub_(label)
-        log_loss, share = log_loss_and_shares(total.log().add_(gaps))
-        residual = weights.mul_((share / total).neg_()).scatter_(-2, rows, share)
-        return Loss(log_loss[..., 0, 0], residual, gaps)
+    def log_penalty(self, at: Factors) -> Float[Tensor, "*batch"]:
+        """log(½λ_W‖W‖² + ½λ_H‖H‖²)."""
+        λ_W, λ_H = self.problem.weight_decay
+        features = self.shard.sum(at.H.square().sum((-2, -1)))
+        return (λ_W / 2 * at.W.square().sum((-2, -1)) + λ_H / 2 * features).log()
 
-    def __call__(
-        self,
-        W: Float[Tensor, "*batch K d"],
-        H: Float[Tensor, "*batch d N"],
-        out: tuple[Tensor, Tensor] | None = None,
-    ) -> tuple[Loss, Float[Tensor, "*batch K d"], Float[Tensor, "*batch d N"]]:
-        """The loss at (W, H) and the two parts of F there, written into ``out`` if it is given."""
-        loss = self.loss(W, H)
-        W_out, H_out = out if out is not None else (None, None)
-        W_dot = _matmul(loss.residual, H.mT, W_out)
+    def _own_loss(self, at: Factors) -> LossAt:
+        """That of the samples that are here, summed."""
+        Z = at.logits
+        return self.problem.loss.at(Z, self.label_rows(Z))
+
+    def __call__(self, at: Factors, out: Factors | None = None) -> tuple[LossAt, Factors]:
+        """The loss at a point and F there, written into ``out`` if it is given."""
+        loss = self.loss(at)
+        W_out, H_out, b_out = out if out is not None else (None, None, None)
+        W_dot = _matmul(loss.residual, at.H.mT, W_out)
+        b_dot = None
+        if at.b is not None:
+            b_dot = loss.residual.sum(-1) if b_out is None else torch.sum(loss.residual, -1, out=b_out)
         if self.shard.count > 1:
             W_dot.copy_(self.shard.sum(W_dot))
-        H_dot = _matmul(W.mT, loss.residual, H_out)
-        return loss, W_dot, H_dot
+            if b_dot is not None:
+                b_dot.copy_(self.shard.sum(b_dot))
+        H_dot = _matmul(at.W.mT, loss.residual, H_out)
+        if self.problem.decayed:
+            λ_W, λ_H = self._decay(loss)
+            W_dot.sub_(λ_W * at.W)
+            H_dot.sub_(λ_H * at.H)
+        return loss, Factors(W_dot, H_dot, b_dot)
 
-    def rate(
-        self,
-        W: Float[Tensor, "*batch K d"],
-        H: Float[Tensor, "*batch d N"],
-        near: Float[Tensor, "*batch"],
-        out: tuple[Tensor, Tensor],
-    ) -> Float[Tensor, "*batch"]:
-        """Write F(W, H) into ``out`` and return log L, by one message of processes that know log L ``near`` (W, H).
+    def _decay(self, loss: LossAt) -> tuple[Tensor | float, Tensor | float]:
+        """λ_W and λ_H over the scale of time."""
+        λ_W, λ_H = self.problem.weight_decay
+        if not self.logarithmic:
+            return λ_W, λ_H
+        unit = torch.exp(-loss.log_loss)[..., None, None]
+        return λ_W * unit, λ_H * unit
+
+    def rate(self, at: Factors, near: Float[Tensor, "*batch"], out: Factors) -> Float[Tensor, "*batch"]:
+        """Write F into ``out`` and return log L, by one message of processes that know log L ``near`` the point.
 
         Each scales its part of ∂L/∂W by e^{−near}, so that the parts and those of L are summed at once. Where log L is
         too far from ``near`` for that, by 700 in float64 and 87 in float32, it and the first part of F are not finite.
+        Only where ``fused``.
         """
-        own = self._own_loss(W, H)
+        own = self._own_loss(at)
         weight = torch.exp(own.log_loss - near)
-        W_part = (own.residual @ H.mT).mul_(weight[..., None, None])
+        W_part = (own.residual @ at.H.mT).mul_(weight[..., None, None])
         total = self.shard.sum(torch.cat([W_part.flatten(-2), weight[..., None]], -1))
         L = total[..., -1]
         log_loss = L.log().add_(near)
-        W_out, H_out = out
-        torch.div(total[..., :-1].view_as(W_part), L[..., None, None], out=W_out)
+        torch.div(total[..., :-1].view_as(W_part), L[..., None, None], out=out.W)
         share = clamped_exp_((own.log_loss - log_loss)[..., None, None])
-        _matmul(W.mT, own.residual.mul_(share), H_out)
+        _matmul(at.W.mT, own.residual.mul_(share), out.H)
         return log_loss
 
     def jacobian_product(
         self,
-        W: Float[Tensor, "*batch K d"],
-        H: Float[Tensor, "*batch d N"],
-        W_tangent: Float[Tensor, "*batch K d"],
-        H_tangent: Float[Tensor, "*batch d N"],
-        loss: Loss | None = None,
-        out: tuple[Tensor, Tensor] | None = None,
+        at: Factors,
+        tangent: Factors,
+        loss: LossAt | None = None,
+        out: Factors | None = None,
         W_dot: Float[Tensor, "*batch K d"] | None = None,
-    ) -> tuple[Float[Tensor, "*batch K d"], Float[Tensor, "*batch d N"]]:
-        """J(W, H) · (tangent), J = −∇² log L, a symmetric operator, written into ``out`` if it is given.
+    ) -> Factors:
+        """J · tangent, J the derivative of F, a symmetric operator, written into ``out`` if it is given.
 
-        ``loss`` saves evaluating it at (W, H) again. Several processes need ``W_dot``, the first part of F there; one
-        alone has no use for it.
+        ``loss`` saves evaluating it again. Several processes save a message with ``W_dot``, R Hᵀ of all samples, where
+        ``fused``; one alone has no use for it.
 
-        With c = Q ∘ dA, where dA is the differential of the gaps: d log L = Σ c and
-        dQ = c − Q ∘ (L·colsum(c) + Σ c); then dF = (dR Hᵀ + R dHᵀ, dWᵀ R + Wᵀ dR), all divided by L.
+        With dR the differential of −∂L/∂Z over the scale of time, ς = −d log Φ, or 0 for ds = dt, and λ over the scale:
+        dF = ((dR + ς R) Hᵀ + R dHᵀ − λ_W (dW + ς W), dWᵀ R + Wᵀ (dR + ς R) − λ_H (dH + ς H), (dR + ς R) 1).
         """
-        loss = loss if loss is not None else self.loss(W, H)
+        loss = loss if loss is not None else self.loss(at)
         R = loss.residual
         rows = self.label_rows(R)
-        c = _add_matmul(W_tangent @ H, W, H_tangent)
-        # R is −Q off the label row, and dA vanishes on it: this is −c.
-        c = c.sub_(c.gather(-2, rows)).mul_(R)
-        per_sample = c.sum(-2, keepdim=True)
-        total = per_sample.sum(-1, keepdim=True)
-        factor = loss.log_loss.exp()[..., None, None] * per_sample
-        dR = c.addcmul_(R, factor.add_(total) if W_dot is None else factor).scatter_(-2, rows, 0.0)
-        dR.scatter_(-2, rows, dR.sum(-2, keepdim=True).neg_())
-        W_out, H_out = out if out is not None else (None, None)
-        W_image = _two_products((dR, H.mT), (R, H_tangent.mT), W_out)
-        if W_dot is not None:
+        dZ = self._logits_change(at, tangent)
+        weighted, per_sample = self.problem.loss.differential(loss, dZ, rows)
+        shift = total = self._minus_differential(per_sample, at, tangent, loss, W_dot is None)
+        dR = self.problem.loss.tangent(loss, weighted, per_sample, rows, shift if W_dot is None else None)
+        W_out, H_out, b_out = out if out is not None else (None, None, None)
+        W_image = _two_products((dR, at.H.mT), (R, tangent.H.mT), W_out)
+        b_image = None
+        if at.b is not None:
+            b_image = dR.sum(-1) if b_out is None else torch.sum(dR, -1, out=b_out)
+        if W_dot is not None and total is not None:
             # dR still lacks R Σ c, and its product with Hᵀ, summed over processes, W_dot Σ c: one message will do.
             sums = self.shard.sum(torch.cat([W_image.flatten(-2), total[..., 0]], -1))
             total = sums[..., -1:, None]
             torch.addcmul(sums[..., :-1].view_as(W_image), W_dot, total, out=W_image)
             dR.addcmul_(R, total)
-        H_image = _two_products((W_tangent.mT, R), (W.mT, dR), H_out)
-        return W_image, H_image
+        elif self.shard.count > 1:
+            W_image.copy_(self.shard.sum(W_image))
+            if b_image is not None:
+                b_image.copy_(self.shard.sum(b_image))
+        H_image = _two_products((tangent.W.mT, R), (at.W.mT, dR), H_out)
+        if self.problem.decayed:
+            λ_W, λ_H = self._decay(loss)
+            for image, λ, moved, here in ((W_image, λ_W, tangent.W, at.W), (H_image, λ_H, tangent.H, at.H)):
+                image.sub_(λ * (moved if shift is None else torch.addcmul(moved, shift, here)))
+        return Factors(W_image, H_image, b_image)
 
-    def residual_change(
-        self,
-        W: Float[Tensor, "*batch K d"],
-        H: Float[Tensor, "*batch d N"],
-        W_change: Float[Tensor, "*batch K d"],
-        H_change: Float[Tensor, "*batch d N"],
-        loss: Loss,
-    ) -> Float[Tensor, "*batch"]:
-        """(Σ Q (dQ/Q)²)^½, the relative change of Q = p/L to first order in a change of (W, H), where ``loss`` holds.
+    def _minus_differential(
+        self, per_sample: Tensor, at: Factors, tangent: Factors, loss: LossAt, complete: bool
+    ) -> Tensor | None:
+        """ς [..., 1, 1], of all samples if ``complete``, else of those here; None for ds = dt."""
+        if not self.logarithmic:
+            return None
+        total = per_sample.sum(-1, keepdim=True)
+        if not complete:
+            return total
+        if self.shard.count > 1:
+            total = self.shard.sum(total)
+        if self.problem.decayed:
+            λ_W, λ_H = self._decay(loss)
+            along = λ_H * self.shard.sum((at.H * tangent.H).sum((-2, -1), keepdim=True))
+            total = total - along - λ_W * (at.W * tangent.W).sum((-2, -1), keepdim=True)
+        return total
 
-        Certificates, KKT residuals and the direction of F see an error of the state through this. Late in a run it is
-        the standard deviation of the errors of the margins, weighted by Q. An error that all margins share is not seen.
+    def residual_change(self, at: Factors, change: Factors, loss: LossAt) -> Float[Tensor, "*batch"]:
+        """The relative change of the residual to first order in a ``change`` of the point, where ``loss`` holds.
+
+        Certificates, KKT residuals and the direction of F see an error of the state through this.
         """
-        R = loss.residual
-        rows = self.label_rows(R)
-        change = _add_matmul(W_change @ H, W, H_change)
-        change = change.sub_(change.gather(-2, rows))
-        # R is −Q off the label row, and dA vanishes on it.
-        c = change * R
-        per_sample = c.sum(-2, keepdim=True)
-        total = self.shard.sum(per_sample.sum(-1, keepdim=True))
-        # dQ/Q = dA − L·colsum(Q dA) − Σ Q dA; these are minus the two sums.
-        change.add_(loss.log_loss.exp()[..., None, None] * per_sample + total)
-        weighted = change.square_().mul_(R).scatter_(-2, rows, 0.0)
-        return self.shard.sum(-weighted.sum((-2, -1))).clamp(min=0).sqrt()
+        dZ = self._logits_change(at, change)
+        return self.problem.loss.residual_change(loss, dZ, self.label_rows(dZ), self.shard.sum)
 
-    def _of_all(self, loss: Loss) -> Loss:
+    def _logits_change(self, at: Factors, change: Factors) -> Float[Tensor, "*batch K N"]:
+        dZ = _add_matmul(change.W @ at.H, at.W, change.H)
+        return dZ if change.b is None else dZ.add_(change.b[..., None])
+
+    def _of_all(self, loss: LossAt) -> LossAt:
         """The loss of all samples from those L_p of each process: log L = logsumexp_p log L_p, R/L = (L_p/L) R/L_p."""
         largest = -loss.margin
         log_losses, gaps = self.shard.gather(torch.stack([loss.log_loss, largest])).unbind(1)
-        log_loss = log_losses.logsumexp(0)
-        residual = loss.residual.mul_(clamped_exp_((loss.log_loss - log_loss)[..., None, None]))
-        return Loss(log_loss, residual, gaps.amax(0)[..., None, None].expand_as(loss.largest_gaps))
+        log_loss, log_scale, residual = log_losses.logsumexp(0), loss.log_scale, loss.residual
+        if self.logarithmic:
+            residual, log_scale = residual.mul_(clamped_exp_((loss.log_loss - log_loss)[..., None, None])), log_loss
+        largest = gaps.amax(0)[..., None, None].expand_as(loss.largest_gaps)
+        return LossAt(log_loss, residual, largest, log_scale, loss.memory)
 
     def label_rows(self, Z: Tensor) -> Tensor:
         """y as an index [..., 1, N] along the classes of Z [..., K, N]."""
@@ -191,9 +206,10 @@ class LogLossField:
 
 
 def log_loss(problem: Problem, state: State) -> Float[Tensor, "*batch"]:
-    """log L(W, H), the natural logarithm of the summed cross-entropy: finite whenever the logits are.
+    """log Φ, the natural logarithm of what the problem minimises; by default the summed cross-entropy.
 
-    It has a gradient in W and H if they ask for one: −F of the closed form, right however small the loss is.
+    Finite whenever the logits are, and Φ is not 0. It has a gradient in the state's tensors if they ask for one: that
+    of the closed form, right however small the loss is.
 
     Shape: the replica axes of ``state``. Raises: TypeError or ValueError if the state does not fit the problem.
 
@@ -204,14 +220,15 @@ def log_loss(problem: Problem, state: State) -> Float[Tensor, "*batch"]:
     """
     checked(problem).check(state)
     with torch.autocast(state.W.device.type, enabled=False):
-        value: Tensor = _LogLoss.apply(LogLossField(problem, state.W.device), state.W, state.H)  # type: ignore[no-untyped-call]
+        value: Tensor = _LogLoss.apply(Objective(problem, state.W.device), *state.factors)  # type: ignore[no-untyped-call]
     return value
 
 
 def margin(problem: Problem, state: State) -> Float[Tensor, "*batch"]:
     """q_min = min_{i, j≠y_i} (Z_{y_i,i} − Z_{j,i}): positive exactly when the state classifies every sample strictly.
 
-    It has a gradient in W and H if they ask for one; where several gaps are the smallest one, the mean of theirs.
+    It has a gradient in the state's tensors if they ask for one; where several gaps are the smallest one, the mean of
+    theirs.
 
     Shape: the replica axes of ``state``. Raises: TypeError or ValueError if the state does not fit the problem.
 
@@ -222,48 +239,56 @@ def margin(problem: Problem, state: State) -> Float[Tensor, "*batch"]:
     """
     checked(problem).check(state)
     with torch.autocast(state.W.device.type, enabled=False):
-        Z = state.W @ state.H
-        rows = LogLossField(problem, Z.device).label_rows(Z)
+        Z = state.W @ state.H if state.b is None else state.W @ state.H + state.b[..., None]
+        rows = Objective(problem, Z.device).label_rows(Z)
         top = Z.scatter(-2, rows, -torch.inf).amax(-2, keepdim=True)
         return -(top - Z.gather(-2, rows)).amax((-2, -1))
 
 
 class _LogLoss(torch.autograd.Function):
-    """log L with the gradient −F; that of F are Jacobian products, since J is symmetric."""
+    """log Φ with its gradient, −F or −F/Φ; that of F are Jacobian products, since J is symmetric."""
 
     @staticmethod
-    def forward(field: LogLossField, W: Tensor, H: Tensor) -> Tensor:
-        return field.loss(W, H).log_loss
+    def forward(objective: Objective, W: Tensor, H: Tensor, b: Tensor | None) -> Tensor:
+        return objective.loss(Factors(W, H, b)).log_loss
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[LogLossField, Tensor, Tensor], output: Tensor) -> None:
-        ctx.field, W, H = inputs
-        ctx.save_for_backward(W, H)
+    def setup_context(ctx: Any, inputs: tuple[Objective, Tensor, Tensor, Tensor | None], output: Tensor) -> None:
+        ctx.objective, W, H, b = inputs
+        ctx.save_for_backward(W, H, *([] if b is None else [b]))
 
     @staticmethod
-    def backward(ctx: Any, slope: Tensor) -> tuple[None, Tensor, Tensor]:
-        W_dot, H_dot = _Force.apply(ctx.field, *ctx.saved_tensors)  # type: ignore[no-untyped-call]
+    def backward(ctx: Any, slope: Tensor) -> tuple[None, Tensor, Tensor, Tensor | None]:
+        W, H, *rest = ctx.saved_tensors
+        b = rest[0] if rest else None
+        force = _Force.apply(ctx.objective, W, H, b)  # type: ignore[no-untyped-call]
+        if not ctx.objective.logarithmic:
+            value = _LogLoss.apply(ctx.objective, W, H, b)  # type: ignore[no-untyped-call]
+            slope = slope * torch.exp(-value)
+        b_slope = -slope[..., None] * force[2] if rest else None
         slope = -slope[..., None, None]
-        return None, slope * W_dot, slope * H_dot
+        return None, slope * force[0], slope * force[1], b_slope
 
 
 class _Force(torch.autograd.Function):
-    """F = −∇ log L."""
+    """F."""
 
     @staticmethod
-    def forward(field: LogLossField, W: Tensor, H: Tensor) -> tuple[Tensor, Tensor]:
-        _, W_dot, H_dot = field(W, H)
-        return W_dot, H_dot
+    def forward(objective: Objective, W: Tensor, H: Tensor, b: Tensor | None) -> tuple[Tensor, ...]:
+        _, F = objective(Factors(W, H, b))
+        return tuple(part for part in F if part is not None)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[LogLossField, Tensor, Tensor], output: tuple[Tensor, Tensor]) -> None:
-        ctx.field, W, H = inputs
-        ctx.save_for_backward(W, H)
+    def setup_context(
+        ctx: Any, inputs: tuple[Objective, Tensor, Tensor, Tensor | None], output: tuple[Tensor, ...]
+    ) -> None:
+        ctx.objective, W, H, b = inputs
+        ctx.save_for_backward(W, H, *([] if b is None else [b]))
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, W_slope: Tensor, H_slope: Tensor) -> tuple[None, Tensor, Tensor]:
-        return None, *ctx.field.jacobian_product(*ctx.saved_tensors, W_slope, H_slope)
+    def backward(ctx: Any, *slopes: Tensor) -> tuple[None, Tensor, Tensor, Tensor | None]:
+        return None, *ctx.objective.jacobian_product(Factors(*ctx.saved_tensors), Factors(*slopes))
 
 
 def _matmul(a: Tensor, b: Tensor, out: Tensor | None) -> Tensor:

@@ -1,10 +1,10 @@
-"""What is solved: the sizes of an unconstrained layer-peeled model, its free variables, and where they may start."""
+"""What is solved: the sizes of a model, its loss, what is paid for norms, and where its free variables may start."""
 
 import dataclasses
 import functools
 import math
-from collections.abc import Sequence
-from typing import SupportsIndex
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, SupportsIndex
 
 import numpy as np
 import torch
@@ -12,70 +12,54 @@ from jaxtyping import Float, Int, Integer
 from torch import Tensor
 
 from ulpm import _checks, _memory
+from ulpm.losses import CrossEntropy, LogitLoss, loss_from_record
+from ulpm.state import State
 
-__all__ = ["Problem", "State", "checked", "from_features"]
+__all__ = ["Problem", "checked", "from_features"]
 
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class State:
-    """The free variables of the model: logits are Z = W H.
-
-    Shapes: classifier ``W`` [..., K, d] (row k is w_k), features ``H`` [..., d, N] with columns sorted by class (labels
-    0…0 1…1 …). Leading axes are replicas. float64 or float32, the same for both.
-
-    Raises: TypeError for anything but floating-point tensors, ValueError for NaN, infinity or shapes that do not fit.
-
-    >>> ulpm.State(W=torch.ones(2, 3), H=torch.zeros(3, 4)).squared_norm
-    tensor(6.)
-    """
-
-    W: Float[Tensor, "*batch K d"]
-    H: Float[Tensor, "*batch d N"]
-
-    def __post_init__(self) -> None:
-        _checks.shape("W", _checks.floating("W", self.W), None, None)
-        _checks.shape("H", _checks.floating("H", self.H), self.W.shape[-1], None)
-        if self.W.shape[:-2] != self.H.shape[:-2]:
-            raise ValueError(
-                f"W and H must have the same leading (replica) axes, "
-                f"but these are {list(self.W.shape[:-2])} and {list(self.H.shape[:-2])}."
-            )
-        if self.W.dtype != self.H.dtype or self.W.device != self.H.device:
-            raise ValueError(
-                f"W and H must share dtype and device, but W is {self.W.dtype} on {self.W.device} "
-                f"and H is {self.H.dtype} on {self.H.device}: convert one with .to(...)."
-            )
-
-    @property
-    def batch_shape(self) -> torch.Size:
-        """The shape of the replica axes; empty for a single state."""
-        return self.W.shape[:-2]
-
-    @property
-    def squared_norm(self) -> Float[Tensor, "*batch"]:
-        """ρ² = ‖W‖_F² + ‖H‖_F²."""
-        return self.W.square().sum((-2, -1)) + self.H.square().sum((-2, -1))
+Reduction = Literal["sum", "mean"]
 
 
 @dataclasses.dataclass(frozen=True)
 class Problem:
-    """An unconstrained layer-peeled model (Ji, Lu, Zhang, Deng, Su, 2022): K classes of n_k free features in R^d.
+    """A model with K classes of n_k free features in R^d: what is minimised over W, H and, with a ``bias``, b.
 
-        L(W, H) = Σ_i [ logsumexp(Z_{:,i}) − Z_{y_i,i} ],   Z = W H   (a sum over the N = Σ n_k samples, not a mean)
+        Φ(W, H, b) = L(Z) + ½λ_W‖W‖² + ½λ_H‖H‖²,   Z = W H + b 1ᵀ,   L = Σ_i ℓ(z_i, y_i) or, as "mean", (1/N) Σ_i ℓ
 
-    Raises: TypeError if a size is no integer, ValueError for fewer than two classes, an empty class or d < 1.
+    By default it is the unconstrained layer-peeled model (Ji, Lu, Zhang, Deng, Su, 2022), the sum over the N = Σ n_k
+    samples of logsumexp(Z_{:,i}) − Z_{y_i,i}, with neither decay nor bias. ``loss`` is ``ulpm.CrossEntropy``,
+    ``ulpm.Focal`` or ``ulpm.SquaredError``; ``weight_decay`` is (λ_W, λ_H). As the literature with decay has it,
+    ``reduction="mean"`` divides the loss by N, and the decay by nothing. The bias is not decayed.
+
+    Raises: TypeError if a size is no integer or the loss is none, ValueError for fewer than two classes, an empty
+    class, d < 1, a negative decay or another reduction.
 
     >>> problem = ulpm.Problem([50] * 10, feature_dim=64)
     >>> problem.num_samples, problem.balanced
     (500, True)
     >>> round(problem.minimum_norm_value, 6)  # (K − 1)√n
     63.63961
+    >>> decayed = ulpm.Problem([50] * 10, feature_dim=64, weight_decay=(5e-4, 1e-5), reduction="mean")
+    >>> decayed.attained
+    True
     """
 
     class_counts: tuple[int, ...]
     feature_dim: int
+    loss: LogitLoss
+    weight_decay: tuple[float, float]
+    bias: bool
+    reduction: Reduction
 
-    def __init__(self, class_counts: Sequence[SupportsIndex], feature_dim: SupportsIndex) -> None:
+    def __init__(
+        self,
+        class_counts: Sequence[SupportsIndex],
+        feature_dim: SupportsIndex,
+        loss: LogitLoss | None = None,
+        weight_decay: Sequence[float] = (0.0, 0.0),
+        bias: bool = False,
+        reduction: Reduction = "sum",
+    ) -> None:
         if isinstance(class_counts, Tensor):
             _checks.has_numbers("class_counts", class_counts)
         if isinstance(class_counts, np.ndarray | Tensor):
@@ -89,6 +73,65 @@ class Problem:
         counts = tuple(_checks.integer(f"class_counts[{k}]", n, minimum=1) for k, n in enumerate(class_counts))
         object.__setattr__(self, "class_counts", counts)
         object.__setattr__(self, "feature_dim", _checks.integer("feature_dim", feature_dim, minimum=1))
+        loss = CrossEntropy() if loss is None else loss
+        if not isinstance(loss, LogitLoss):
+            raise TypeError(
+                f"loss must be a loss such as ulpm.CrossEntropy() or ulpm.SquaredError(), but {_checks.shown(loss)} "
+                "was given."
+            )
+        object.__setattr__(self, "loss", loss)
+        object.__setattr__(self, "weight_decay", _decay(weight_decay))
+        if not isinstance(bias, bool | np.bool_):
+            raise TypeError(f"bias must be True or False, but {_checks.shown(bias)} was given.")
+        object.__setattr__(self, "bias", bool(bias))
+        if reduction not in ("sum", "mean"):
+            raise ValueError(f"reduction must be 'sum' or 'mean', but {_checks.shown(reduction)} was given.")
+        object.__setattr__(self, "reduction", reduction)
+
+    @property
+    def decayed(self) -> bool:
+        """Whether anything is paid for norms."""
+        return max(self.weight_decay) > 0
+
+    @property
+    def attained(self) -> bool:
+        """Whether some finite state minimises Φ, so that a flow comes to rest.
+
+        With both decays positive, or a loss that finite logits minimise. Else, as for plain cross-entropy, Φ tends to
+        its infimum while norms grow without bound. (With one decay alone they grow, too: what one factor loses the
+        other gains.)
+        """
+        return min(self.weight_decay) > 0 or (self.loss.attained and not self.decayed)
+
+    @property
+    def has_margins(self) -> bool:
+        """Whether the flow is one of margins that grow for ever: its limit direction is that of the margin problem."""
+        return not self.decayed and self.loss.tail is not None
+
+    @property
+    def samples_per_unit(self) -> float:
+        """What the summed loss is divided by: 1, or N for the mean."""
+        return 1.0 if self.reduction == "sum" else float(self.num_samples)
+
+    def record(self) -> dict[str, Any]:
+        """The problem as JSON can hold it; what is as by default is left out."""
+        record: dict[str, Any] = {"class_counts": self.class_counts, "feature_dim": self.feature_dim}
+        if self.loss != CrossEntropy():
+            record["loss"] = self.loss.record()
+        if self.decayed:
+            record["weight_decay"] = self.weight_decay
+        if self.bias:
+            record["bias"] = True
+        if self.reduction != "sum":
+            record["reduction"] = self.reduction
+        return record
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> "Problem":
+        """The problem that ``record`` wrote, among whatever else. Raises: KeyError, TypeError or ValueError if none."""
+        given = {name: record[name] for name in ("weight_decay", "bias", "reduction") if name in record}
+        loss = loss_from_record(record["loss"]) if "loss" in record else None
+        return cls(record["class_counts"], record["feature_dim"], loss, **given)
 
     @property
     def num_classes(self) -> int:
@@ -118,9 +161,13 @@ class Problem:
     def smallest_loss(self) -> float:
         """A bound that no loss is below: 0 if the classes are separable.
 
-        Else log 2 for each sample of the K − 2 smallest classes: a sample that another class ties or beats has that.
+        Else, for plain cross-entropy without bias, log 2 for each sample of the K − 2 smallest classes: a sample that
+        another class ties or beats has that. Where finite logits minimise the loss, what they have.
         """
-        return 0.0 if self.separable else math.log(2) * sum(sorted(self.class_counts)[:-2])
+        per_sample = self.loss.least(self.num_classes)
+        if per_sample == 0 and not (self.separable or self.bias) and self.loss == CrossEntropy():
+            return math.log(2) * sum(sorted(self.class_counts)[:-2]) / self.samples_per_unit
+        return per_sample * self.num_samples / self.samples_per_unit
 
     @functools.cached_property
     def labels(self) -> Int[Tensor, " N"]:
@@ -135,9 +182,10 @@ class Problem:
         """v* = min ½(‖W‖² + ‖H‖²) over margins ≥ 1: ‖(I − 11ᵀ/K) diag(√n_k)‖_*, which is (K−1)√n when balanced.
 
         Closed form for d ≥ K − 1 (Thrampoulidis, Kini, Vakilian, Behnia, 2022, for unequal counts). For d < K − 1 the
-        optimum cannot be realised in d dimensions and its value is not known in closed form: nan.
+        optimum cannot be realised in d dimensions and its value is not known in closed form: nan. So it is where
+        margins do not grow for ever, as with decay, and the margin problem says nothing.
         """
-        if self.feature_dim < self.num_classes - 1:
+        if self.feature_dim < self.num_classes - 1 or not self.has_margins:
             return math.nan
         k = self.num_classes
         logits = (np.eye(k) - np.full((k, k), 1 / k)) * np.sqrt(self.class_counts)
@@ -152,7 +200,13 @@ class Problem:
             raise TypeError(f"state must be an ulpm.State, but a {type(state).__name__} was given.")
         _checks.shape("W", state.W, self.num_classes, self.feature_dim)
         _checks.shape("H", state.H, self.feature_dim, self.num_samples)
-        # |Z| ≤ ρ²/2.
+        if (state.b is not None) != self.bias:
+            raise ValueError(
+                "the problem has a bias, but the state has no b: give State(W, H, b)."
+                if self.bias
+                else "the state has a bias b, but the problem has none: give Problem(..., bias=True)."
+            )
+        # |WH| ≤ ρ²/2.
         if not bool(torch.isfinite(state.squared_norm).all()):
             raise ValueError("the state is so large that its logits or its norm overflow: scale it down.")
         return state
@@ -165,7 +219,7 @@ class Problem:
         dtype: torch.dtype = torch.float64,
         device: str | torch.device = "cpu",
     ) -> State:
-        """Independent entries N(0, scale²/d), so that ‖w_k‖ ≈ ‖h_i‖ ≈ ``scale``.
+        """Independent entries N(0, scale²/d), so that ‖w_k‖ ≈ ‖h_i‖ ≈ ``scale``; a bias starts at 0.
 
         ``replicas=B`` adds a leading axis of B different starts. The numbers are drawn in float64 on the CPU and then
         converted, so that a seed means the same start on every device and, up to rounding, in every precision.
@@ -190,7 +244,17 @@ class Problem:
             drawn = torch.randn(*batch, *shape, generator=generator, dtype=torch.float64, device="cpu")
             return drawn.mul_(spread).to(where, dtype)
 
-        return State(draw(self.num_classes, self.feature_dim), draw(self.feature_dim, self.num_samples))
+        W, H = draw(self.num_classes, self.feature_dim), draw(self.feature_dim, self.num_samples)
+        return State(W, H, W.new_zeros(W.shape[:-1]) if self.bias else None)
+
+
+def _decay(given: object) -> tuple[float, float]:
+    if isinstance(given, Tensor | np.ndarray):
+        given = given.tolist()
+    if not isinstance(given, Sequence) or isinstance(given, str) or len(given) != 2:
+        raise TypeError(f"weight_decay must be two numbers, (λ_W, λ_H), but {_checks.shown(given)} was given.")
+    λ_W, λ_H = (_checks.real(f"weight_decay[{i}]", number, minimum=0) for i, number in enumerate(given))
+    return λ_W, λ_H
 
 
 def checked(problem: object) -> Problem:

@@ -1,5 +1,6 @@
 """What is measured at each record of a run, and the table it goes into."""
 
+import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,109 +8,46 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.linalg import vector_norm
 
 from ulpm import _checks
 from ulpm._versions import versions
 from ulpm.distributed import ALONE, Shard
-from ulpm.field import LogLossField
+from ulpm.invariants import invariants_of
 from ulpm.metrics.collapse import metrics_at, statistics_of
 from ulpm.metrics.floors import feature_size
-from ulpm.optimality.certificate import Certificate, certificate_at
-from ulpm.problem import Problem, State, checked
+from ulpm.objective import Objective
+from ulpm.optimality.certificate import Certificate, certificate_at, has_certificate
+from ulpm.problem import Problem, checked
+from ulpm.state import Factors, State
 from ulpm.trajectory import Snapshots, Status, Trajectory
 
-__all__ = ["Recorder", "describe_run"]
+__all__ = ["Recorder", "Records", "describe_run"]
 
-_TRAJECTORY_COLUMNS = ("log_time", "log_loss", "squared_norm", "margin", "feature_size")
+_TRAJECTORY_COLUMNS = ("log_time", "log_loss", "squared_norm", "margin", "feature_size", "log_penalty")
 
 
-class Recorder:
-    """Measures states and keeps the results, [records, replicas] in float64, nan where nothing was recorded.
+@dataclasses.dataclass(frozen=True)
+class Records:
+    """What has been recorded: columns [records, replicas] in float64 on the host, nan where nothing was, and snapshots.
 
-    Invariants are compared with those of the start: balancedness B = WᵀW − HHᵀ and the classifier sum Σ_k w_k.
+    ``invariants`` are those at the start. Columns are written once and shared by one value and the next.
     """
 
-    def __init__(
-        self,
-        problem: Problem,
-        invariants: dict[str, Tensor],
-        snapshots: Snapshots,
-        shape: tuple[int, int],
-        device: torch.device,
-        shard: Shard = ALONE,
-    ) -> None:
-        """``shape`` is [records, replicas]; see ``for_start`` for a new run."""
-        self.table: dict[str, Float[Tensor, "R B"]] = {}
-        self.invariants = invariants
-        self.snapshots = snapshots
-        self._shape = shape
-        self._field = LogLossField(problem, device, shard)
-        self._shard = shard
+    table: Mapping[str, Float[Tensor, "R B"]]
+    snapshots: Snapshots
+    invariants: Mapping[str, Tensor]
+    shape: tuple[int, int]
 
     @classmethod
-    def for_start(
+    def from_leaves(
         cls,
-        problem: Problem,
-        W: Float[Tensor, "B K d"],
-        H: Float[Tensor, "B d N"],
-        records: int,
-        snapshots: int,
-        shard: Shard = ALONE,
-    ) -> "Recorder":
-        """An empty table for a run from (W, H), with room for ``snapshots`` states evenly spread over its records."""
-        kept = Snapshots(
-            torch.linspace(0, records - 1, snapshots, dtype=torch.float32, device="cpu").round().long(),
-            W.new_full((snapshots, *W.shape), torch.nan),
-            H.new_full((snapshots, *H.shape), torch.nan),
-        )
-        invariants = {"balancedness": _balancedness(W, H, shard), "classifier_sum": W.double().sum(-2)}
-        return cls(problem, invariants, kept, (records, W.shape[0]), W.device, shard)
-
-    def record(
-        self,
-        rows: Int[Tensor, " S"],
-        replicas: Int[Tensor, " S"],
-        W: Float[Tensor, "S K d"],
-        H: Float[Tensor, "S d N"],
-        known: dict[str, Float[Tensor, " S"]],
-    ) -> None:
-        """Measure states of ``replicas`` as their records ``rows``; ``known`` holds log_time, log_loss and margin."""
-        rows, replicas = rows.cpu(), replicas.cpu()  # the table is on the host, and what is not takes such indices
-        # Inference mode saves a third of the time where a run begins, outside its own; what is kept is a copy.
-        with torch.inference_mode():
-            measured = self._measured(W.double(), H.double(), replicas)
-            names, values = list(measured), torch.stack(list(measured.values())).cpu()
-        cells = rows * self._shape[1] + replicas
-        for name, value in (known | dict(zip(names, values.clone(), strict=True))).items():
-            if name not in self.table:
-                self.table[name] = torch.full(self._shape, torch.nan, dtype=torch.float64, device="cpu")
-            self.table[name].view(-1)[cells] = value.double().cpu()
-        for i, row in enumerate(self.snapshots.records):
-            here = (rows == row).nonzero()[:, 0]
-            if len(here):
-                self.snapshots.W[i, replicas[here]] = W[here]
-                self.snapshots.H[i, replicas[here]] = H[here]
-
-    def _measured(
-        self, W64: Float[Tensor, "S K d"], H64: Float[Tensor, "S d N"], replicas: Int[Tensor, " S"]
-    ) -> dict[str, Float[Tensor, " S"]]:
-        """All columns but those that the flow knows anyway."""
-        squared_norm = W64.square().sum((-2, -1)) + self._shard.sum(H64.square().sum((-2, -1)))
-        # The origin, a critical point, has no scale to compare with; its drift is 0.
-        rho = squared_norm.sqrt().clamp(min=1e-150)
-        change = _balancedness(W64, H64, self._shard) - self.invariants["balancedness"][replicas]
-        classifier_sum = vector_norm(W64.sum(-2) - self.invariants["classifier_sum"][replicas], dim=1)
-        statistics, distance_ratio = statistics_of(H64, self._field.labels, W64.shape[-2], self._shard)
-        metrics = metrics_at(statistics, distance_ratio, W64, H64, shard=self._shard)
-        return {
-            "squared_norm": squared_norm,
-            "feature_size": feature_size(statistics),
-            **{f"metrics.{key}": value for key, value in metrics.items()},
-            "invariant_drift.balancedness": vector_norm(change.flatten(1), dim=1) / rho.square(),
-            "invariant_drift.classifier_sum": classifier_sum / rho,
-            **{f"certificate.{key}": value for key, value in certificate_at(self._field, W64, H64).columns().items()},
-        }
+        table: Mapping[str, Tensor],
+        snapshots: Mapping[str, Tensor],
+        invariants: Mapping[str, Tensor],
+        marks: Float[Tensor, "R B"],
+    ) -> "Records":
+        """From tensors by name."""
+        return cls(table, Snapshots(**snapshots), invariants, (len(marks), marks.shape[1]))
 
     def last(self, replicas: Int[Tensor, " A"]) -> dict[str, float]:
         """The last record of that one of ``replicas`` which is furthest behind."""
@@ -122,37 +60,125 @@ class Recorder:
         """The columns whose names start with ``prefix``, without it."""
         return {name.removeprefix(prefix): column for name, column in self.table.items() if name.startswith(prefix)}
 
+
+class Recorder:
+    """Measures states of a problem, and writes them into Records.
+
+    Invariants (``ulpm.invariants``) are compared with those of the start.
+    """
+
+    def __init__(self, problem: Problem, device: torch.device, shard: Shard = ALONE) -> None:
+        self._shard = shard
+        self._objective = Objective(problem, device, shard)
+        self._invariants = invariants_of(problem)
+        self._certified = has_certificate(problem)
+
+    def begin(self, at: Factors, records: int, snapshots: int) -> Records:
+        """An empty table for a run from ``at``, replicas first.
+
+        It has room for ``snapshots`` states evenly spread over its records.
+        """
+
+        def room(part: Tensor) -> Tensor:
+            return part.new_full((snapshots, *part.shape), torch.nan)
+
+        kept = Snapshots(
+            torch.linspace(0, records - 1, snapshots, dtype=torch.float32, device="cpu").round().long(),
+            room(at.W),
+            room(at.H),
+            None if at.b is None else room(at.b),
+        )
+        invariants = {invariant.key: invariant.of(at, self._shard) for invariant in self._invariants}
+        return Records({}, kept, invariants, (records, len(at.W)))
+
+    def record(
+        self,
+        records: Records,
+        rows: Int[Tensor, " S"],
+        replicas: Int[Tensor, " S"],
+        at: Factors,
+        known: dict[str, Float[Tensor, " S"]],
+    ) -> Records:
+        """``records`` with those of ``replicas`` in ``rows``; ``known`` holds log_time, log_loss and margin."""
+        rows, replicas = rows.cpu(), replicas.cpu()  # the table is on the host, and what is not takes such indices
+        # Inference mode saves a third of the time where a run begins, outside its own; what is kept is a copy.
+        with torch.inference_mode():
+            precise = Factors(at.W.double(), at.H.double(), None if at.b is None else at.b.double())
+            measured = self._measured(records, precise, replicas, known["log_time"])
+            names, values = list(measured), torch.stack(list(measured.values())).cpu()
+        cells = rows * records.shape[1] + replicas
+        table = dict(records.table)
+        for name, value in (known | dict(zip(names, values.clone(), strict=True))).items():
+            if name not in table:
+                table[name] = torch.full(records.shape, torch.nan, dtype=torch.float64, device="cpu")
+            table[name].view(-1)[cells] = value.double().cpu()
+        for i, row in enumerate(records.snapshots.records):
+            here = (rows == row).nonzero()[:, 0]
+            if len(here):
+                for name, part in at._asdict().items():
+                    if part is not None:
+                        getattr(records.snapshots, name)[i, replicas[here]] = part[here]
+        return dataclasses.replace(records, table=table)
+
+    def _measured(
+        self, records: Records, at: Factors, replicas: Int[Tensor, " S"], log_time: Float[Tensor, " S"]
+    ) -> dict[str, Float[Tensor, " S"]]:
+        """All columns but those that the flow knows anyway."""
+        W64, H64, b64 = at
+        squared_norm = W64.square().sum((-2, -1)) + self._shard.sum(H64.square().sum((-2, -1)))
+        # The origin, a critical point, has no scale to compare with; its drift is 0.
+        rho = squared_norm.sqrt().clamp(min=1e-150)
+        drifts = {
+            invariant.key: invariant.drift(
+                invariant.of(at, self._shard), records.invariants[invariant.key][replicas], log_time, rho
+            )
+            for invariant in self._invariants
+        }
+        statistics, distance_ratio = statistics_of(H64, self._objective.labels, W64.shape[-2], self._shard)
+        metrics = metrics_at(statistics, distance_ratio, W64, H64, b64, shard=self._shard)
+        certificate = certificate_at(self._objective, at).columns() if self._certified else {}
+        return {
+            "squared_norm": squared_norm,
+            "feature_size": feature_size(statistics),
+            **({"log_penalty": self._objective.log_penalty(at)} if self._objective.problem.decayed else {}),
+            **{f"metrics.{key}": value for key, value in metrics.items()},
+            **{f"invariant_drift.{key}": value for key, value in drifts.items()},
+            **{f"certificate.{key}": value for key, value in certificate.items()},
+        }
+
     def trajectory(
         self,
-        problem: Problem,
-        W: Float[Tensor, "B K d"],
-        H: Float[Tensor, "B d N"],
+        records: Records,
+        final: Factors,
         status: Sequence[Status],
         stats: Mapping[str, int],
         config: Mapping[str, Any],
     ) -> Trajectory:
-        """The finished table as a Trajectory; without its replica axis if ``config["replicas"]`` is None."""
+        """The finished records as a Trajectory; without its replica axis if ``config["replicas"]`` is None."""
         single = config["replicas"] is None
         # Records are made in order. No copy: tables of many replicas are most of what a run takes.
-        reached = int((~self.table["log_time"].isnan().all(1)).sum())
+        problem = self._objective.problem
+        reached = int((~records.table["log_time"].isnan().all(1)).sum())
 
         def shown(table: Mapping[str, Tensor]) -> dict[str, Tensor]:
             return {name: column[:reached, 0] if single else column[:reached] for name, column in table.items()}
 
-        N = problem.num_samples
-        H = self._shard.join(H, N)
-        kept = Snapshots(self.snapshots.records, self.snapshots.W, self._shard.join(self.snapshots.H, N))
+        N, kept = problem.num_samples, records.snapshots
+        kept = dataclasses.replace(kept, H=self._shard.join(kept.H, N))
+        end = State(final.W, self._shard.join(final.H, N), final.b)
         if single:
-            kept = Snapshots(kept.records, kept.W[:, 0], kept.H[:, 0])
+            end = end[0]
+            kept = Snapshots(kept.records, kept.W[:, 0], kept.H[:, 0], None if kept.b is None else kept.b[:, 0])
+        certificate = shown(records.group("certificate."))
         return Trajectory(
             problem=problem,
-            **shown({name: self.table[name] for name in _TRAJECTORY_COLUMNS}),
-            metrics=shown(self.group("metrics.")),
-            invariant_drift=shown(self.group("invariant_drift.")),
-            certificate=Certificate.of(problem, **shown(self.group("certificate."))),
+            **shown({name: records.table[name] for name in _TRAJECTORY_COLUMNS if name in records.table}),
+            metrics=shown(records.group("metrics.")),
+            invariant_drift=shown(records.group("invariant_drift.")),
+            certificate=Certificate.of(problem, **certificate) if certificate else None,
             status=status[0] if single else tuple(status),
             stats=dict(stats),
-            final_state=State(W[0], H[0]) if single else State(W, H),
+            final_state=end,
             config=dict(config),
             snapshots=kept if len(kept.records) else None,
         )
@@ -183,11 +209,3 @@ def describe_run(
         "device": str(state.W.device),
         "versions": versions(),
     }
-
-
-def _balancedness(
-    W: Float[Tensor, "*batch K d"], H: Float[Tensor, "*batch d N"], shard: Shard
-) -> Float[Tensor, "*batch d d"]:
-    """WᵀW − HHᵀ in float64."""
-    W, H = W.double(), H.double()
-    return W.mT @ W - shard.sum(H @ H.mT)

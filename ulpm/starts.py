@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from ulpm import _files
-from ulpm.problem import Problem, State, from_features
+from ulpm.problem import Problem, from_features
 from ulpm.sample import fashion_mnist_sample
+from ulpm.state import State
 
 __all__ = ["SAMPLE", "parse_class_counts", "read_features", "start_from_features"]
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from ulpm.laws import late_limits
 from ulpm.metrics import METRICS
 from ulpm.optimality.certificate import Certificate
 from ulpm.trajectory import Trajectory
@@ -20,23 +21,24 @@ def summarise(path: Trajectory) -> dict[str, Any]:
     """The end of a trajectory: status, time, loss, the constants of late time over their limits, drifts and metrics.
 
     With replicas every number is a list. Numbers that are not finite are None, so that the result is valid JSON.
-    Limits, if the flow ends at the optimum v*: ρ²/log t → 2v*, L·t·log t → v*/2, γ → 1/(2v*). ``floors`` are those of
-    the metrics at the end (``Trajectory.floors``).
+    Limits, if the flow ends at the optimum v*: ρ²/log t → 2v*/κ, L·t·log t → v*/(2κ), γ → 1/(2v*), with κ = 1 for
+    cross-entropy; None where norms stay finite. ``floors`` are those of the metrics at the end (``Trajectory.floors``).
     """
     v = path.problem.minimum_norm_value
+    loss_limit, norm_limit = late_limits(path.problem)
     last = last_rows(path)
     log_t, log_loss = last["log_time"], last["log_loss"]
     status = [path.status] if isinstance(path.status, str) else path.status
     return {
+        **path.problem.record(),
         "class_counts": list(path.problem.class_counts),
-        "feature_dim": path.problem.feature_dim,
         "method": path.config.get("method"),
         "status": [str(entry) for entry in status],
         "finished": path.finished,
         "log10_time": _plain(log_t / math.log(10)),
         "log10_loss": _plain(log_loss / math.log(10)),
-        "squared_norm_over_limit": _plain(last["squared_norm"] / log_t / (2 * v)),
-        "loss_time_over_limit": _plain(torch.exp(log_loss + log_t) * log_t / (v / 2)),
+        "squared_norm_over_limit": _plain(last["squared_norm"] / log_t / norm_limit),
+        "loss_time_over_limit": _plain(torch.exp(log_loss + log_t) * log_t / loss_limit),
         "margin_over_optimum": _plain(2 * v * last["margin"] / last["squared_norm"]),
         "largest_drift": {name: _plain(_nanmax(drift)) for name, drift in path.invariant_drift.items()},
         "metrics_at_start": {name: _plain(values[0]) for name, values in path.metrics.items()},
@@ -67,18 +69,19 @@ def markdown_table(paths: Mapping[str, Trajectory]) -> str:
     What is below its floor is shown as "< floor".
     """
     summaries = [summarise(path) for path in paths.values()]
-    first = summaries[0]
     rows: list[tuple[str, list[str]]] = [
         ("classes K, samples N, dimension d", [_sizes(path) for path in paths.values()]),
         ("method", [str(s["method"]) for s in summaries]),
         ("status", ["; ".join(sorted(set(s["status"]))) for s in summaries]),
     ]
-    for key, name in _ROWS.items():
+    if any(path.problem.record().keys() - {"class_counts", "feature_dim"} for path in paths.values()):
+        rows.insert(1, ("loss, decay, bias", [_model(path) for path in paths.values()]))
+    plain = all(path.problem.loss.tail in (1.0, None) for path in paths.values())
+    for key, name in (_ROWS if plain else _ROWS | _ROWS_OF_A_TAIL).items():
         rows.append((name, [_number(s[key]) for s in summaries]))
-    for key in first["largest_drift"]:
-        rows.append(
-            (f"largest drift of {key.replace('_', ' ')}", [_number(s["largest_drift"][key]) for s in summaries])
-        )
+    for key in dict.fromkeys(key for s in summaries for key in s["largest_drift"]):
+        drifts = [_number(s["largest_drift"].get(key)) for s in summaries]
+        rows.append((f"largest drift of {key.replace('_', ' ')}", drifts))
     # A run of an earlier version lacks some metrics: there is nothing to show for them.
     for key in sorted({key for s in summaries for key in s["metrics"]}, key=_place):
         cells = [
@@ -105,8 +108,8 @@ def certificate_summary(path: Trajectory) -> dict[str, Any]:
     lower, upper = _proven(certificate)
     columns = {"log_time": path.log_time, **certificate.columns(), "gap": certificate.gap}
     return {
+        **path.problem.record(),
         "class_counts": list(path.problem.class_counts),
-        "feature_dim": path.problem.feature_dim,
         "optimum": _plain(torch.tensor(path.problem.minimum_norm_value, dtype=torch.float64, device="cpu")),
         "lower_bound": _plain(lower),
         "upper_bound": _plain(upper),
@@ -125,8 +128,9 @@ def certificate_table(path: Trajectory) -> str:
     """
     certificate = _certificate(path)
     columns, floors = certificate.columns() | {"gap": certificate.gap}, path.floors
-    lines = ["| log10 t | " + " | ".join(name for name, _ in _CERTIFICATE.values()) + " |"]
-    lines.append("|---" * (len(_CERTIFICATE) + 1) + "|")
+    shown = _CERTIFICATE if path.problem.has_margins else _CERTIFICATE_OF_A_MINIMUM
+    lines = ["| log10 t | " + " | ".join(name for name, _ in shown.values()) + " |"]
+    lines.append("|---" * (len(shown) + 1) + "|")
     for i in (
         torch.linspace(0, len(path.log_time) - 1, min(12, len(path.log_time)), dtype=torch.float32, device="cpu")
         .round()
@@ -135,7 +139,7 @@ def certificate_table(path: Trajectory) -> str:
     ):
         cells = [
             _resolved(_plain(columns[key][i]), _plain(floors[key][i]) if key in floors else None, digits)
-            for key, (_, digits) in _CERTIFICATE.items()
+            for key, (_, digits) in shown.items()
         ]
         at_start = bool((path.log_time[i] == -math.inf).any())
         time = "t = 0" if at_start else _number(_plain(path.log_time[i] / math.log(10)))
@@ -143,6 +147,7 @@ def certificate_table(path: Trajectory) -> str:
     return "\n".join([*lines, *(f"\n{sentence}" for sentence in _verdict(path, certificate))]) + "\n"
 
 
+# Of the margin problem; and of what is minimised, where it has a minimum.
 _CERTIFICATE = {
     "lower_bound": ("Σ R_yi / ‖R‖_op ≤ v*", 8),
     "nuclear_upper_bound": ("‖WH‖_* / q_min ≥ v*", 8),
@@ -150,6 +155,11 @@ _CERTIFICATE = {
     "gap": ("relative gap", 3),
     "stationarity": ("stationarity", 3),
     "complementarity": ("complementarity", 3),
+}
+_CERTIFICATE_OF_A_MINIMUM = _CERTIFICATE | {
+    "lower_bound": ("lower bound ≤ Φ*", 8),
+    "nuclear_upper_bound": ("L + √(λ_W λ_H) ‖WH‖_* ≥ Φ*", 8),
+    "upper_bound": ("Φ ≥ Φ*", 8),
 }
 
 
@@ -170,9 +180,10 @@ def _verdict(path: Trajectory, certificate: Certificate) -> list[str]:
     lower, upper = (float(bound) for bound in _proven(certificate))
     at_least = decimal.Context(prec=9, rounding=decimal.ROUND_FLOOR).create_decimal(lower)
     at_most = decimal.Context(prec=9, rounding=decimal.ROUND_CEILING).create_decimal(upper)
+    what = "v*" if path.problem.has_margins else "Φ*"
     if upper < math.inf:
         sentences = [
-            f"All {len(path.log_time)} records together prove that the optimum v* lies in [{at_least}, {at_most}]."
+            f"All {len(path.log_time)} records together prove that the optimum {what} lies in [{at_least}, {at_most}]."
         ]
     else:
         sentences = [
@@ -181,7 +192,8 @@ def _verdict(path: Trajectory, certificate: Certificate) -> list[str]:
     if math.isfinite(path.problem.minimum_norm_value):
         sentences.append(f"In closed form, which no certificate uses, v* = {path.problem.minimum_norm_value:.9g}.")
     if not certificate.relaxation_tight:
-        sentences.append("With d < K − 1 the convex relaxation is not tight: the gap stays open at every state.")
+        few = "With d < K − 1" if path.problem.has_margins else "For so few features"
+        sentences.append(f"{few} the convex relaxation is not tight: the gap stays open at every state.")
     return sentences
 
 
@@ -191,6 +203,11 @@ _ROWS = {
     "squared_norm_over_limit": "(ρ²/log t) / 2v*  (→ 1)",
     "loss_time_over_limit": "L·t·log t / (v*/2)  (→ 1)",
     "margin_over_optimum": "margin γ/γ*  (→ 1)",
+}
+# Of a loss that falls like e^{−κq}.
+_ROWS_OF_A_TAIL = {
+    "squared_norm_over_limit": "(ρ²/log t) / (2v*/κ)  (→ 1)",
+    "loss_time_over_limit": "L·t·log t / (v*/2κ)  (→ 1)",
 }
 
 
@@ -209,6 +226,15 @@ def _as_markdown(name: str) -> str:
 def _sizes(path: Trajectory) -> str:
     p = path.problem
     return f"{p.num_classes}, {p.num_samples}, {p.feature_dim}"
+
+
+def _model(path: Trajectory) -> str:
+    """What is minimised, in words."""
+    p = path.problem
+    numbers = ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in vars(p.loss).items() if value)
+    words = [p.loss.name + (f" ({numbers})" if numbers else "")]
+    words += [f"decay {p.weight_decay[0]:g}, {p.weight_decay[1]:g}"] if p.decayed else []
+    return ", ".join(words + ["bias"] * p.bias + ["mean"] * (p.reduction == "mean"))
 
 
 def _nanmax(values: torch.Tensor) -> torch.Tensor:

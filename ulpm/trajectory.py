@@ -16,7 +16,8 @@ from torch import Tensor
 from ulpm import _checks, _files
 from ulpm.floors import certificate_floors, metric_floors
 from ulpm.optimality.certificate import Certificate, certify
-from ulpm.problem import Problem, State
+from ulpm.problem import Problem
+from ulpm.state import State
 
 if TYPE_CHECKING:
     import xarray
@@ -34,6 +35,7 @@ class Status(enum.StrEnum):
     RUNNING = "The run has not ended yet."
     LOG_TIME_REACHED = "The requested log time was reached."
     LOG_LOSS_REACHED = "The requested log loss was reached."
+    CONVERGED = "The flow has come to rest: what is left of its way to a minimum is below the tolerance."
     STEPS_TAKEN = "All requested steps of gradient descent were taken."
     STATIONARY = "The start is a critical point of the loss: the flow does not move."
     STEP_LIMIT = "The step limit was reached before the end: raise max_steps, or ask for an earlier end."
@@ -49,7 +51,8 @@ class Status(enum.StrEnum):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Snapshots:
-    """Whole states kept along a run: ``records`` [S] says at which records; W [S, ..., K, d] and H [S, ..., d, N].
+    """Whole states kept along a run: ``records`` [S] says at which records; W [S, ..., K, d], H [S, ..., d, N] and,
+    with a bias, b [S, ..., K].
 
     A snapshot that a replica did not reach is nan.
 
@@ -62,20 +65,23 @@ class Snapshots:
     records: Int[Tensor, " S"]
     W: Float[Tensor, "S *batch K d"]
     H: Float[Tensor, "S *batch d N"]
+    b: Float[Tensor, "S *batch K"] | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Trajectory:
     """Records along a gradient flow or descent.
 
-    ``log_time`` (log t in flow time; −inf at t = 0), ``log_loss`` (log L of the summed loss), ``squared_norm`` (ρ²),
-    ``margin`` (q_min), each value of ``metrics`` (keys of ``neural_collapse``) and of ``invariant_drift``
-    ("balancedness": ‖B − B(0)‖_F/ρ², B = WᵀW − HHᵀ; "classifier_sum": ‖Σ_k w_k − (Σ_k w_k)(0)‖/ρ) are float64
-    tensors [records(, replicas)]. Records that a replica did not reach are nan; rows that none reached are left out.
-    ``certificate`` holds bounds of the margin problem's optimum and the KKT residuals of every record, and
-    ``feature_size`` is √(mean ‖h_i‖²) over √(mean ‖μ_k − μ_G‖²), by which the rounding of features shows in metrics;
-    both are None in files of versions that had none. ``status`` is one Status, or one a replica. ``stats`` holds totals
-    over the run and its replicas.
+    ``log_time`` (log t in flow time; −inf at t = 0), ``log_loss`` (log Φ of what the problem minimises, by default
+    log L of the summed loss), ``squared_norm`` (ρ²), ``margin`` (q_min), each value of ``metrics`` (keys of
+    ``neural_collapse``) and of ``invariant_drift`` ("balancedness": ‖B − B(0)‖_F/ρ², B = WᵀW − HHᵀ; "classifier_sum":
+    ‖Σ_k w_k − (Σ_k w_k)(0)‖/ρ; with decay, from the start times e^{−2λt} and e^{−λ_W t}; ``ulpm.invariants``) are
+    float64 tensors [records(, replicas)]. Records that a replica did not reach are nan; rows that none reached are left
+    out. A replica that came to rest has its last record there, at its own time. ``certificate`` holds bounds of the
+    optimum and the KKT residuals of every record, None where nothing proves them; ``feature_size`` is √(mean ‖h_i‖²)
+    over √(mean ‖μ_k − μ_G‖²), by which the rounding of features shows in metrics, None in files of versions without;
+    ``log_penalty`` is log(½λ_W‖W‖² + ½λ_H‖H‖²), None without decay. ``status`` is one Status, or one a replica.
+    ``stats`` holds totals over the run and its replicas.
 
     >>> problem = ulpm.Problem([2] * 3, feature_dim=4)
     >>> path = ulpm.gradient_flow(problem, problem.random_state(), log_time=3, records=4)
@@ -99,11 +105,12 @@ class Trajectory:
     snapshots: Snapshots | None = None
     certificate: Certificate | None = None
     feature_size: Float[Tensor, " R *batch"] | None = None
+    log_penalty: Float[Tensor, " R *batch"] | None = None
 
     @property
     def finished(self) -> bool:
-        """Whether every replica reached the end that was asked for."""
-        good = {Status.LOG_TIME_REACHED, Status.LOG_LOSS_REACHED, Status.STEPS_TAKEN}
+        """Whether every replica reached the end that was asked for, or came to rest before."""
+        good = {Status.LOG_TIME_REACHED, Status.LOG_LOSS_REACHED, Status.CONVERGED, Status.STEPS_TAKEN}
         return good.issuperset([self.status] if isinstance(self.status, Status) else self.status)
 
     @property
@@ -116,7 +123,8 @@ class Trajectory:
         """Of each metric, the gap and the two KKT residuals, the value below which a record may be more than 2% off.
 
         By the tolerance of the run and by its number format: formulas in ``ulpm.floors``. Figures and tables mark what
-        is below, and no exponent is measured there. Empty in files of versions that did not record ``feature_size``.
+        is below, and no exponent is measured there. Those of the gap and the residuals are known for the margin problem
+        alone. Empty in files of versions that did not record ``feature_size``.
         """
         if self.feature_size is None:
             return {}
@@ -125,7 +133,7 @@ class Trajectory:
         nc0 = self.metrics.get("nc0", torch.zeros_like(self.feature_size))
         of_metrics = metric_floors(self.feature_size, nc0, K, d, rtol, epsilon)
         found = {name: floor for name, floor in of_metrics.items() if name in self.metrics}
-        if self.certificate is None:
+        if self.certificate is None or not self.problem.has_margins:
             return found
         stationarity = self.certificate.stationarity
         return found | certificate_floors(self.squared_norm, self.margin, stationarity, rtol, epsilon)
@@ -146,12 +154,14 @@ class Trajectory:
         # A snapshot that a replica did not reach is nan, no state: zeros stand in for it, and nan for their numbers.
         reached = ~self.log_time[records].isnan()
         where = _checks.device(device)
-        columns = certify(self.problem, State(W.nan_to_num().to(where), H.nan_to_num().to(where))).columns()
+        b = None if self.snapshots.b is None else self.snapshots.b[kept].nan_to_num().to(where)
+        columns = certify(self.problem, State(W.nan_to_num().to(where), H.nan_to_num().to(where), b)).columns()
         values = {name: torch.where(reached, column.cpu(), torch.nan) for name, column in columns.items()}
         return dataclasses.replace(
             self,
             **{name: getattr(self, name)[records] for name in _SERIES},
             feature_size=None if self.feature_size is None else self.feature_size[records],
+            log_penalty=None if self.log_penalty is None else self.log_penalty[records],
             metrics={name: column[records] for name, column in self.metrics.items()},
             invariant_drift={name: column[records] for name, column in self.invariant_drift.items()},
             snapshots=None,
@@ -165,6 +175,7 @@ class Trajectory:
             "log_loss": self.log_loss,
             "squared_norm": self.squared_norm,
             "margin": self.margin,
+            **({} if self.log_penalty is None else {"log_penalty": self.log_penalty}),
             **self.metrics,
             **{f"{name}_drift": values for name, values in self.invariant_drift.items()},
             **({} if self.certificate is None else self.certificate.columns()),
@@ -176,19 +187,18 @@ class Trajectory:
         Raises: OSError with one sentence if that is not possible.
         """
         tensors = {name: getattr(self, name) for name in _SERIES}
-        tensors |= {} if self.feature_size is None else {"feature_size": self.feature_size}
+        tensors |= {name: getattr(self, name) for name in _OPTIONAL if getattr(self, name) is not None}
         tensors |= {f"metrics.{name}": values for name, values in self.metrics.items()}
         tensors |= {f"invariant_drift.{name}": values for name, values in self.invariant_drift.items()}
         if self.certificate is not None:
             tensors |= {f"certificate.{name}": values for name, values in self.certificate.columns().items()}
-        tensors |= {"final_state.W": self.final_state.W, "final_state.H": self.final_state.H}
-        if self.snapshots is not None:
-            tensors |= {f"snapshots.{field}": getattr(self.snapshots, field) for field in ("records", "W", "H")}
+        for group, value in (("final_state", self.final_state), ("snapshots", self.snapshots)):
+            parts = {} if value is None else {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+            tensors |= {f"{group}.{name}": part for name, part in parts.items() if part is not None}
         status = [self.status] if isinstance(self.status, Status) else self.status
         metadata = {
             "kind": "trajectory",
-            "class_counts": self.problem.class_counts,
-            "feature_dim": self.problem.feature_dim,
+            **self.problem.record(),
             "metrics": list(self.metrics),
             "status": [entry.name for entry in status],
             "stats": dict(self.stats),
@@ -215,7 +225,7 @@ class Trajectory:
 
         status = tuple(Status[name] for name in metadata["status"])
         snapshots, certificate = group("snapshots."), group("certificate.")
-        problem = Problem(metadata["class_counts"], metadata["feature_dim"])
+        problem = Problem.from_record(metadata)
         path = cls(
             problem=problem,
             **{name: tensors[name] for name in _SERIES},
@@ -228,6 +238,7 @@ class Trajectory:
             snapshots=Snapshots(**snapshots) if snapshots else None,
             certificate=Certificate.of(problem, **certificate) if certificate else None,
             feature_size=tensors.get("feature_size"),
+            log_penalty=tensors.get("log_penalty"),
         )
         for name, column in (path.columns() | path.floors).items():
             if column.dtype != torch.float64 or column.shape != path.log_time.shape:
@@ -278,6 +289,7 @@ class Trajectory:
 
 
 _ROWS_AT_ONCE = 4096
+_OPTIONAL = ("feature_size", "log_penalty")
 _SERIES = ("log_time", "log_loss", "squared_norm", "margin")
 
 

@@ -57,9 +57,9 @@ def trajectory(file: Path) -> Contents:
 
 
 def checkpoint(file: Path) -> Contents:
-    loop, config, _ = read_checkpoint(file)
+    loop, state, config, _ = read_checkpoint(file)
     tensors, metadata = _files.read_tensors(file)
-    return contents(tensors, (config, metadata, loop.status, loop.counts, loop.rtol))
+    return contents(tensors, (config, metadata, state.status, dict(state.counts), loop.rtol))
 
 
 def start(file: Path) -> Contents:
@@ -92,8 +92,8 @@ def make(kind: str, run: Path, folder: Path) -> Path:
         flow = FlowRun.prepare(problem, problem.random_state(replicas=2), **ends, **sizes, config={"arguments": {}})
         with torch.no_grad():
             for _ in range(5):
-                flow.loop.advance()
-        write_checkpoint(folder / "checkpoint.safetensors", flow.loop, flow.config)
+                flow.step()
+        write_checkpoint(folder / "checkpoint.safetensors", flow.loop, flow.state, flow.config)
         return folder / "checkpoint.safetensors"
     g = np.random.default_rng(0)
     arrays = {"features": g.normal(size=(8, 3)), "labels": np.array([0, 1] * 4), "classifier": g.normal(size=(2, 3))}

@@ -24,7 +24,7 @@ def test_public_names_of_the_core_only(path: Path) -> None:
     [
         "from ulpm import _files",
         "from ulpm._checks import integer",
-        "import ulpm.field",
+        "import ulpm.objective",
         "import ulpm\nulpm.flow.FlowRun",
         "from ulpm.plotting.files import save_figure",
         "import pickle",

@@ -20,7 +20,8 @@ from oracles import (
 )
 
 from ulpm import Problem, State, log_loss, margin
-from ulpm.field import LogLossField
+from ulpm.objective import Objective
+from ulpm.state import Factors
 
 SHAPES = {
     "balanced": ([3] * 4, 6),
@@ -67,7 +68,7 @@ def test_the_field_is_minus_the_gradient_of_log_loss(counts, d, replicas, scale)
     generator = torch.Generator().manual_seed(0)
     W = scale * torch.randn(*replicas, len(counts), d, generator=generator, dtype=torch.float64)
     H = scale * torch.randn(*replicas, d, sum(counts), generator=generator, dtype=torch.float64)
-    loss, W_dot, H_dot = LogLossField(problem)(W, H)
+    loss, (W_dot, H_dot, _) = Objective(problem)(Factors(W, H))
     want_W, want_H = autograd_field(W, H, problem.labels)
     # Gaps of at most about 100, and 1 − softmax loses eps·e^gap of a residual only where it is small beside others.
     torch.testing.assert_close(loss.log_loss, autograd_log_loss(W, H, problem.labels), rtol=1e-12, atol=1e-12)
@@ -82,7 +83,7 @@ def test_the_field_is_minus_the_gradient_of_log_loss(counts, d, replicas, scale)
 @pytest.mark.usefixtures("unchecked")
 def test_the_field_agrees_with_fifty_digits_at_any_gap(counts, d, dtype, gap, start):
     W, H, labels = states(counts, d, start, gap, dtype)
-    loss, W_dot, H_dot = LogLossField(Problem(counts, d))(W, H)
+    loss, (W_dot, H_dot, _) = Objective(Problem(counts, d))(Factors(W, H))
     want_loss, want_W, want_H = in_digits(lambda: exact_loss_and_field(exact(W), exact(H), labels))()
     error = rounding(W, H)
     assert abs(error_against(loss.log_loss, want_loss)) <= error
@@ -97,7 +98,7 @@ def test_the_field_agrees_with_fifty_digits_at_any_gap(counts, d, dtype, gap, st
 @gaps
 def test_near_collapse_the_error_is_small_beside_the_field_itself(dtype, gap):
     W, H, labels = states([3] * 4, 6, collapsed_arrays, gap, dtype)
-    _, W_dot, H_dot = LogLossField(Problem([3] * 4, 6))(W, H)
+    _, (W_dot, H_dot, _) = Objective(Problem([3] * 4, 6))(Factors(W, H))
     _, want_W, want_H = in_digits(lambda: exact_loss_and_field(exact(W), exact(H), labels))()
     for got, want in ((W_dot, want_W), (H_dot, want_H)):
         # Gaps of float32 at 1e4 have an absolute error of 1e4·eps ≈ 1e-3; the factor 4 covers ‖R‖‖H‖/‖F‖ here.
@@ -110,7 +111,7 @@ def test_near_collapse_the_error_is_small_beside_the_field_itself(dtype, gap):
 @starts
 def test_columns_of_the_residual_sum_to_zero_at_any_gap(counts, d, dtype, gap, start):
     W, H, _ = states(counts, d, start, gap, dtype)
-    loss = LogLossField(Problem(counts, d)).loss(W, H)
+    loss = Objective(Problem(counts, d)).loss(Factors(W, H))
     # K numbers, each rounded once or twice, of which the true-class one is as large as all others together.
     bound = 2 * len(counts) * torch.finfo(dtype).eps * float(loss.residual.abs().max())
     assert float(loss.residual.sum(0).abs().max()) <= bound
@@ -122,7 +123,7 @@ def test_columns_of_the_residual_sum_to_zero_at_any_gap(counts, d, dtype, gap, s
 @starts
 def test_the_field_has_no_subnormal_entries_in_its_residual(dtype, gap, start):
     W, H, _ = states([3] * 4, 6, start, gap, dtype)
-    R = LogLossField(Problem([3] * 4, 6)).loss(W, H).residual.abs()
+    R = Objective(Problem([3] * 4, 6)).loss(Factors(W, H)).residual.abs()
     info = torch.finfo(dtype)
     # clamped_exp_ stops at the root of the smallest normal number; a product of two may round to just below it.
     assert float(R[R > 0].min()) >= info.tiny * (1 - 100 * info.eps)
@@ -184,25 +185,25 @@ def test_the_jacobian_product_is_minus_the_hessian_of_log_loss(counts, d, scale)
     problem = Problem(counts, d)
     state = problem.random_state(seed=4, scale=scale)
     tangent = tangents(state.W, state.H)
-    got = LogLossField(problem).jacobian_product(state.W, state.H, *tangent)
+    got = Objective(problem).jacobian_product(state.factors, Factors(*tangent))
     _, want = torch.autograd.functional.hvp(
         lambda W, H: autograd_log_loss(W, H, problem.labels), (state.W, state.H), tangent
     )
-    for have, minus in zip(got, want, strict=True):
+    for have, minus in zip(got[:2], want, strict=True):
         torch.testing.assert_close(have, -minus, rtol=1e-9, atol=1e-10 * float(minus.abs().max()))
 
 
 @small_shapes
 def test_the_jacobian_product_is_the_derivative_of_the_field(counts, d):
     problem = Problem(counts, d)
-    field = LogLossField(problem)
+    objective = Objective(problem)
     state = problem.random_state(seed=4)
     dW, dH = tangents(state.W, state.H)
-    got = field.jacobian_product(state.W, state.H, dW, dH)
+    got = objective.jacobian_product(state.factors, Factors(dW, dH))
     h = 1e-5  # error h² from the curve, eps/h = 1e-11 from rounding
-    _, *plus = field(state.W + h * dW, state.H + h * dH)
-    _, *minus = field(state.W - h * dW, state.H - h * dH)
-    for have, above, below in zip(got, plus, minus, strict=True):
+    _, plus = objective(Factors(state.W + h * dW, state.H + h * dH))
+    _, minus = objective(Factors(state.W - h * dW, state.H - h * dH))
+    for have, above, below in zip(got[:2], plus[:2], minus[:2], strict=True):
         torch.testing.assert_close(have, (above - below) / (2 * h), rtol=1e-6, atol=1e-7 * float(have.abs().max()))
 
 
@@ -213,14 +214,14 @@ def test_the_jacobian_product_is_the_derivative_of_the_field(counts, d):
 def test_the_jacobian_product_agrees_with_fifty_digits_at_any_gap(counts, d, dtype, gap):
     W, H, labels = states(counts, d, collapsed_arrays, gap, dtype)
     dW, dH = tangents(W, H)
-    field = LogLossField(Problem(counts, d))
-    got = field.jacobian_product(W, H, dW, dH)
+    objective = Objective(Problem(counts, d))
+    got = objective.jacobian_product(Factors(W, H), Factors(dW, dH))
     want = exact_jacobian_product(W, H, labels, dW, dH)
-    R = field.loss(W, H).residual
+    R = objective.loss(Factors(W, H)).residual
     # |dR| ≤ 2|R|(1 + Σ|R|)·max|dA| entrywise, and R enters it twice.
     change = 2 * float((dW.abs() @ H.abs() + W.abs() @ dH.abs()).max())
     dR = 2 * float(R.norm()) * (1 + float(R.abs().sum())) * change
-    for have, exactly, factor, tangent in zip(got, want, (H, W), (dH, dW), strict=True):
+    for have, exactly, factor, tangent in zip(got[:2], want, (H, W), (dH, dW), strict=True):
         size = dR * float(factor.norm()) + float(R.norm() * tangent.norm())
         assert distance(have, exactly) <= 3 * rounding(W, H) * size
 
@@ -229,9 +230,10 @@ def test_the_jacobian_product_agrees_with_fifty_digits_at_any_gap(counts, d, dty
 @pytest.mark.parametrize("gap", [1.0, 1e3])
 def test_the_jacobian_is_symmetric(counts, d, gap):
     W, H, _ = states(counts, d, collapsed_arrays, gap, torch.float64)
-    field = LogLossField(Problem(counts, d))
+    objective = Objective(Problem(counts, d))
     u, v = tangents(W, H, 1), tangents(W, H, 2)
-    Ju, Jv = field.jacobian_product(W, H, *u), field.jacobian_product(W, H, *v)
+    at = Factors(W, H)
+    Ju, Jv = (objective.jacobian_product(at, Factors(*tangent)) for tangent in (u, v))
 
     def inner(a, b):
         return float((a[0] * b[0]).sum() + (a[1] * b[1]).sum())
@@ -244,12 +246,12 @@ def test_jacobian_products_of_a_batch_are_those_of_its_replicas():
     problem = Problem([3, 1, 2], 4)
     state = problem.random_state(seed=1, replicas=3)
     dW, dH = tangents(state.W, state.H)
-    field = LogLossField(problem)
-    loss = field.loss(state.W, state.H)
-    got = field.jacobian_product(state.W, state.H, dW, dH, loss)
+    objective = Objective(problem)
+    loss = objective.loss(state.factors)
+    got = objective.jacobian_product(state.factors, Factors(dW, dH), loss)
     for b in range(3):
-        want = field.jacobian_product(state.W[b], state.H[b], dW[b], dH[b])
-        for have, alone in zip(got, want, strict=True):
+        want = objective.jacobian_product(Factors(state.W[b], state.H[b]), Factors(dW[b], dH[b]))
+        for have, alone in zip(got[:2], want[:2], strict=True):
             torch.testing.assert_close(have[b], alone, rtol=1e-12, atol=1e-12)
 
 
@@ -263,7 +265,7 @@ sizes = st.sampled_from([0.1, 1.0, 5.0, 30.0])
 
 
 def evaluate(counts, W, H):
-    loss, W_dot, H_dot = LogLossField(Problem(counts, W.shape[1]))(torch.tensor(W), torch.tensor(H))
+    loss, (W_dot, H_dot, _) = Objective(Problem(counts, W.shape[1]))(Factors(torch.tensor(W), torch.tensor(H)))
     return float(loss.log_loss), W_dot.numpy(), H_dot.numpy()
 
 
@@ -328,37 +330,37 @@ def test_a_vector_added_to_every_classifier_row_leaves_the_loss(seed, counts, d,
 @pytest.mark.parametrize("gap", [1.0, 1e3])
 def test_a_rate_scaled_by_a_nearby_loss_is_the_field(counts, d, gap):
     W, H, _ = states(counts, d, "random", gap, torch.float64)
-    field = LogLossField(Problem(counts, d))
-    loss, W_dot, H_dot = field(W, H)
+    objective = Objective(Problem(counts, d))
+    loss, (W_dot, H_dot, _) = objective(Factors(W, H))
     for shift in (0.0, -30.0, 300.0):
-        out = torch.empty_like(W), torch.empty_like(H)
-        log_loss = field.rate(W, H, loss.log_loss + shift, out)
+        out = Factors(torch.empty_like(W), torch.empty_like(H))
+        log_loss = objective.rate(Factors(W, H), loss.log_loss + shift, out)
         torch.testing.assert_close(log_loss, loss.log_loss, rtol=1e-13, atol=1e-13)
-        torch.testing.assert_close(out[0], W_dot, rtol=1e-12, atol=1e-12 * float(W_dot.abs().max()))
-        torch.testing.assert_close(out[1], H_dot, rtol=1e-12, atol=1e-12 * float(H_dot.abs().max()))
+        torch.testing.assert_close(out.W, W_dot, rtol=1e-12, atol=1e-12 * float(W_dot.abs().max()))
+        torch.testing.assert_close(out.H, H_dot, rtol=1e-12, atol=1e-12 * float(H_dot.abs().max()))
 
 
 @pytest.mark.parametrize("near", [1e3, -1e3])
 def test_a_rate_scaled_by_a_loss_too_far_away_is_no_number(near):
     W, H, _ = states([3, 2], 3, "random", 1.0, torch.float64)
-    out = torch.empty_like(W), torch.empty_like(H)
-    log_loss = LogLossField(Problem([3, 2], 3)).rate(W, H, torch.tensor(near, dtype=torch.float64), out)
+    out = Factors(torch.empty_like(W), torch.empty_like(H))
+    log_loss = Objective(Problem([3, 2], 3)).rate(Factors(W, H), torch.tensor(near, dtype=torch.float64), out)
     assert not log_loss.isfinite()
-    assert not out[0].isfinite().any()
+    assert not out.W.isfinite().any()
 
 
 @small_shapes
 @gaps
 def test_a_jacobian_product_that_is_given_the_field_is_the_one_that_is_not(counts, d, gap):
     W, H, _ = states(counts, d, "random", gap, torch.float64)
-    field = LogLossField(Problem(counts, d))
+    objective = Objective(Problem(counts, d))
     generator = torch.Generator().manual_seed(0)
     tangent = tuple(torch.randn(x.shape, dtype=torch.float64, generator=generator) for x in (W, H))
-    loss, W_dot, _ = field(W, H)
-    plain = field.jacobian_product(W, H, *tangent, loss=loss)
-    given = field.jacobian_product(W, H, *tangent, loss=loss, W_dot=W_dot)
-    size = max(float(part.abs().max()) for part in plain)
+    loss, (W_dot, _, _) = objective(Factors(W, H))
+    plain = objective.jacobian_product(Factors(W, H), Factors(*tangent), loss)
+    given = objective.jacobian_product(Factors(W, H), Factors(*tangent), loss, W_dot=W_dot)
+    size = max(float(part.abs().max()) for part in plain[:2])
     # Σ c and its counterpart nearly cancel where all logits grow alike.
     scale = size + float((W_dot.abs().max() + loss.residual.abs().max()) * (W.abs().max() + H.abs().max()))
-    for a, b in zip(given, plain, strict=True):
+    for a, b in zip(given[:2], plain[:2], strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-12 * scale)

@@ -6,13 +6,41 @@ import torch
 from ulpm import Problem, State, Status, Trajectory, neural_collapse
 from ulpm.optimality import certify
 from ulpm.recorder import Recorder, describe_run
+from ulpm.state import Factors
 
 PROBLEM = Problem([2, 3], 3)
 
 
 def recorder(records=4, snapshots=0, replicas=2, dtype=torch.float64):
     state = PROBLEM.random_state(seed=0, replicas=replicas, dtype=dtype)
-    return state, Recorder.for_start(PROBLEM, state.W, state.H, records, snapshots)
+    return state, Kept(Recorder(PROBLEM, torch.device("cpu")), state.factors, records, snapshots)
+
+
+class Kept:
+    """What a recorder has written so far."""
+
+    def __init__(self, recorder, start, records, snapshots):
+        self.recorder, self.records = recorder, recorder.begin(start, records, snapshots)
+
+    def record(self, *what):
+        self.records = self.recorder.record(self.records, *what)
+
+    def trajectory(self, *what):
+        return self.recorder.trajectory(self.records, *what)
+
+    @property
+    def table(self):
+        return self.records.table
+
+    @property
+    def snapshots(self):
+        return self.records.snapshots
+
+    def group(self, prefix):
+        return self.records.group(prefix)
+
+    def last(self, replicas):
+        return self.records.last(replicas)
 
 
 def known(*values):
@@ -29,7 +57,7 @@ def test_drifts_are_those_of_the_definition():
     generator = torch.Generator().manual_seed(1)
     W = state.W + torch.randn(state.W.shape, generator=generator, dtype=torch.float64)
     H = state.H + torch.randn(state.H.shape, generator=generator, dtype=torch.float64)
-    table.record(torch.tensor([1, 1]), torch.tensor([0, 1]), W, H, known(0.0, 1.0))
+    table.record(torch.tensor([1, 1]), torch.tensor([0, 1]), Factors(W, H), known(0.0, 1.0))
     for b in range(2):
         squared_norm = float((W[b] ** 2).sum() + (H[b] ** 2).sum())
         B = [w.T @ w - h @ h.T for w, h in ((state.W[b], state.H[b]), (W[b], H[b]))]
@@ -42,7 +70,7 @@ def test_drifts_are_those_of_the_definition():
 
 def test_metrics_are_those_of_the_state():
     state, table = recorder()
-    table.record(torch.tensor([2]), torch.tensor([1]), state.W[1:], state.H[1:], known(0.0))
+    table.record(torch.tensor([2]), torch.tensor([1]), state[1:].factors, known(0.0))
     want = neural_collapse(state.W[1], state.H[1], PROBLEM.labels)
     assert set(table.group("metrics.")) == set(want)
     for key, value in want.items():
@@ -51,7 +79,7 @@ def test_metrics_are_those_of_the_state():
 
 def test_certificates_are_those_of_the_state():
     state, table = recorder()
-    table.record(torch.tensor([2]), torch.tensor([1]), state.W[1:], state.H[1:], known(0.0))
+    table.record(torch.tensor([2]), torch.tensor([1]), state[1:].factors, known(0.0))
     want = certify(PROBLEM, State(state.W[1], state.H[1])).columns()
     assert set(table.group("certificate.")) == set(want)
     for key, value in want.items():
@@ -60,7 +88,7 @@ def test_certificates_are_those_of_the_state():
 
 def test_replicas_are_recorded_in_rows_of_their_own_and_the_rest_is_nan():
     state, table = recorder()
-    table.record(torch.tensor([0, 2]), torch.tensor([1, 0]), state.W, state.H, known(5.0, 7.0))
+    table.record(torch.tensor([0, 2]), torch.tensor([1, 0]), state.factors, known(5.0, 7.0))
     log_time = table.table["log_time"]
     assert log_time[0, 1] == 5
     assert log_time[2, 0] == 7
@@ -71,7 +99,7 @@ def test_replicas_are_recorded_in_rows_of_their_own_and_the_rest_is_nan():
 
 def test_float32_states_are_measured_in_float64():
     state, table = recorder(dtype=torch.float32)
-    table.record(torch.tensor([0, 0]), torch.tensor([0, 1]), state.W, state.H, known(0.0, 0.0))
+    table.record(torch.tensor([0, 0]), torch.tensor([0, 1]), state.factors, known(0.0, 0.0))
     assert {column.dtype for column in table.table.values()} == {torch.float64}
     exact = float(state.W[0].double().square().sum() + state.H[0].double().square().sum())
     assert float(table.table["squared_norm"][0, 0]) == pytest.approx(exact, rel=1e-14)
@@ -87,8 +115,8 @@ def test_snapshots_are_spread_evenly_over_the_records(snapshots, rows):
 
 def test_snapshots_keep_the_states_and_are_nan_where_none_was_reached():
     state, table = recorder(records=3, snapshots=2)
-    table.record(torch.tensor([0, 0]), torch.tensor([0, 1]), state.W, state.H, known(0.0, 0.0))
-    table.record(torch.tensor([2]), torch.tensor([1]), 2 * state.W[1:], 2 * state.H[1:], known(1.0))
+    table.record(torch.tensor([0, 0]), torch.tensor([0, 1]), state.factors, known(0.0, 0.0))
+    table.record(torch.tensor([2]), torch.tensor([1]), (2 * state[1:]).factors, known(1.0))
     kept = table.snapshots
     assert torch.equal(kept.W[0], state.W)
     assert torch.equal(kept.H[1, 1], 2 * state.H[1])
@@ -100,7 +128,7 @@ def test_the_last_record_is_that_of_the_replica_furthest_behind():
     for row, replicas in ((0, [0, 1]), (1, [0, 1]), (2, [0])):
         rows = torch.full((len(replicas),), row)
         table.record(
-            rows, torch.tensor(replicas), state.W[replicas], state.H[replicas], known(*([10.0 * row] * len(rows)))
+            rows, torch.tensor(replicas), state[torch.tensor(replicas)].factors, known(*([10.0 * row] * len(rows)))
         )
     assert table.last(torch.arange(2))["log_time"] == 10
 
@@ -111,9 +139,9 @@ def test_a_trajectory_has_the_replica_axis_of_its_start_and_no_row_that_none_rea
     count = replicas or 1
     for row in range(2):
         rows = torch.full((count,), row)
-        table.record(rows, torch.arange(count), state.W, state.H, known(*[float(row)] * count))
+        table.record(rows, torch.arange(count), state.factors, known(*[float(row)] * count))
     status = [Status.STEP_LIMIT] * count
-    path = table.trajectory(PROBLEM, state.W, state.H, status, {"steps": 3}, config(replicas))
+    path = table.trajectory(state.factors, status, {"steps": 3}, config(replicas))
     assert isinstance(path, Trajectory)
     assert path.log_time.shape == (2, *(() if replicas is None else (replicas,)))
     assert path.status == (Status.STEP_LIMIT if replicas is None else tuple(status))

@@ -17,10 +17,12 @@ from ulpm.cli.output import in_options, say, write_json
 from ulpm.distributed import Shard, torchrun_shard
 from ulpm.flow import FlowRun, resume_flow
 from ulpm.flow.memory import PlannedStart, check_memory
-from ulpm.flow.run import NOT_SEPARABLE
-from ulpm.problem import Problem, State
+from ulpm.flow.run import NOT_SEPARABLE, needs_dimensions
+from ulpm.losses import loss_from_record
+from ulpm.problem import Problem
 from ulpm.runs import Found, RunDirectory
 from ulpm.starts import SAMPLE, parse_class_counts, start_from_features
+from ulpm.state import State
 from ulpm.summary import summarise
 from ulpm.trajectory import Trajectory
 
@@ -48,12 +50,24 @@ class Flow:
     features: str | None = None
     """A .npz or .safetensors file with features [N, d], labels [N] and perhaps classifier [K, d]; or the word
     fashion-mnist-sample for 1,000 embedded images."""
+    loss: Literal["cross-entropy", "focal", "squared-error"] = "cross-entropy"
+    """What is minimised."""
+    label_smoothing: float = 0.0
+    """Of cross-entropy: the share of each label that is spread evenly over all classes."""
+    gamma: float = 2.0
+    """Exponent of the focal loss."""
+    weight_decay: tuple[float, float] = (0.0, 0.0)
+    """Decay of the classifier and of the features: half of each times the squared norm is added to the loss."""
+    bias: bool = False
+    """Give the classifier a bias, which starts at 0 and does not decay."""
+    reduction: Literal["sum", "mean"] = "sum"
+    """Whether the loss is the sum over samples, as in the paper, or their mean, as in the literature with decay."""
     log10_time: float | None = None
     """End at this log10 of flow time; 1000 means t = 10^1000."""
     log_time: float | None = None
     """End at this natural log of flow time."""
     log_loss: float | None = None
-    """End at this natural log of the summed cross-entropy."""
+    """End at this natural log of what is minimised: by default, the summed cross-entropy."""
     seed: int = 0
     """Seed of the random start, or of the random classifier beside given features."""
     scale: float | None = None
@@ -114,9 +128,9 @@ class Flow:
         )
 
     def _finish(self, run: FlowRun, directory: RunDirectory, shard: Shard, began: float) -> int:
-        if not run.loop.system.problem.separable:
+        if needs_dimensions(run.loop.system.problem):
             say(in_options(NOT_SEPARABLE))
-        length = float(run.loop.system.unpack(run.loop.final)[1].square().sum(-2).mean().sqrt())
+        length = float(run.loop.system.unpack(run.state.final).H.square().sum(-2).mean().sqrt())
         if self.features is not None and self.scale is None and length > _LARGE:
             say(
                 f"The features have a root mean square length of {length:.3g}. From there the flow needs many more "
@@ -150,14 +164,25 @@ class Flow:
                 raise ValueError(
                     "--features brings its own sizes: leave out --class-counts, --feature-dim, --replicas."
                 )
-            return start_from_features(self.features, self.scale, self.seed, dtype, device)
+            problem, state = start_from_features(self.features, self.scale, self.seed, dtype, device)
+            b = state.W.new_zeros(problem.num_classes) if self.bias else None
+            return dataclasses.replace(problem, **self._model()), State(state.W, state.H, b)
         if self.class_counts is None or self.feature_dim is None:
             raise ValueError("a start is needed: give --class-counts and --feature-dim, or --features.")
-        problem = Problem(parse_class_counts(self.class_counts), self.feature_dim)
+        problem = Problem(parse_class_counts(self.class_counts), self.feature_dim, **self._model())
         scale = 1.0 if self.scale is None else self.scale
         # Before the start itself, which may already be too much, takes what is there.
         check_memory(problem, PlannedStart(self.replicas, dtype, device), self.records, self.snapshots, shard)
         return problem, problem.random_state(self.seed, scale, self.replicas, dtype, device)
+
+    def _model(self) -> dict[str, Any]:
+        """What makes a problem, besides its sizes."""
+        if self.label_smoothing and self.loss != "cross-entropy":
+            raise ValueError("--label-smoothing belongs to --loss cross-entropy: leave one of both out.")
+        numbers = {"cross-entropy": {"label_smoothing": self.label_smoothing}, "focal": {"gamma": self.gamma}}
+        loss = loss_from_record({"name": self.loss, **numbers.get(self.loss, {})})
+        decay = tuple(self.weight_decay)
+        return {"loss": loss, "weight_decay": decay, "bias": self.bias, "reduction": self.reduction}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -232,8 +257,9 @@ class Resume:
 
 def _of_flow(arguments: Mapping[str, Any]) -> bool:
     """Whether these are options of ``ulpm flow``, with values of their types."""
-    hints = typing.get_type_hints(Flow) | {"dtype": str}
-    return all(
+    hints = typing.get_type_hints(Flow) | {"dtype": str, "loss": str, "reduction": str, "weight_decay": list}
+    decay = arguments.get("weight_decay", [])
+    return all(isinstance(part, int | float) for part in (decay if isinstance(decay, list) else ["none"])) and all(
         name in hints
         and (isinstance(value, hints[name]) or (isinstance(value, int) and isinstance(0.0, hints[name])))
         and (not isinstance(value, bool) or hints[name] is bool)

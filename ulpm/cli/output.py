@@ -26,11 +26,25 @@ _UNMISTAKABLE = (
     "log_time",
     "log_loss",
     "max_steps",
+    "label_smoothing",
+    "weight_decay",
     "checkpoint_seconds",
 )
-_ALSO_WORDS = ("seed", "scale", "replicas", "rtol", "records", "snapshots", "device", "dtype", "features")
+_ALSO_WORDS = (
+    "seed",
+    "scale",
+    "replicas",
+    "rtol",
+    "records",
+    "snapshots",
+    "device",
+    "dtype",
+    "features",
+    "gamma",
+    "reduction",
+)
 _OPTION = re.compile(
-    rf"(?<![\w/.-])({'|'.join(_UNMISTAKABLE)})(?![\w/]|\.\w)"  # wherever it is not part of a file name
+    rf"(?<![\w/.-])({'|'.join(_UNMISTAKABLE)})(?:\[\d\])?(?![\w/]|\.\w)"  # wherever it is not part of a file name
     rf"|(?:(?<=^)|(?<=raise )|(?<=lower ))({'|'.join(_ALSO_WORDS)})(?= must|,|:)"
 )
 

@@ -8,8 +8,9 @@ import torch
 
 from ulpm.geometry import block_state
 from ulpm.optimality import sphere_critical_point
-from ulpm.problem import Problem, State, from_features
+from ulpm.problem import Problem, from_features
 from ulpm.sample import fashion_mnist_sample
+from ulpm.state import State
 
 __all__ = ["LECTURE", "Start", "own_start"]
 

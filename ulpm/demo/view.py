@@ -12,7 +12,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ulpm.geometry import block_state, seli_state
-from ulpm.problem import Problem, State
+from ulpm.problem import Problem
+from ulpm.state import State
 
 __all__ = ["Scene", "closest_rotation", "has_target", "principal_axes", "scene_of", "target_state"]
 

@@ -7,10 +7,12 @@ In rescaled time ds = L dt the loss obeys d log L/ds = −‖∇ log L‖² =: �
 and T stays of the order of 1/log t however late it is. As a component of the state, T would be the least accurate one
 by orders of magnitude: it changes by the factor e^{Δ log L} in a step in which (W, H) hardly turns. So it is found
 after each step, in closed form but for log L inside the step, which is as smooth as (W, H).
+
+A loss that reaches 0 at finite logits is followed in ds = dt instead, and then T is t itself.
 """
 
 import dataclasses
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing
@@ -30,22 +32,32 @@ _LARGEST_EXPONENT = 650.0
 # 0 stands for the end itself.
 _NODES, _WEIGHTS = np.append(0.0, (_GAUSS[0] + 1) / 2)[:, None], _GAUSS[1] / 2
 
-__all__ = ["LossInside", "clock_at", "clock_inside_step", "clock_through_step", "elapsed", "log_time"]
+__all__ = [
+    "Clock",
+    "LossClock",
+    "LossInside",
+    "PlainClock",
+    "clock_at",
+    "clock_inside_step",
+    "clock_through_step",
+    "elapsed",
+    "log_time",
+]
 
 
 @dataclasses.dataclass(frozen=True)
 class LossInside:
-    """What is known of log L in a step of each replica: its values at the start, the middle and the end, and ‖∇ log L‖²
-    at both ends, in float64 on the host.
+    """What is known of log L in a step of each replica: its values at the start, the middle and the end, and its slope
+    −d log L/ds at both ends, in float64 on the host.
     """
 
     step_size: Float[Tensor, " B"]
     log_loss: tuple[Float[Tensor, " B"], Float[Tensor, " B"], Float[Tensor, " B"]]
-    squared_gradient: tuple[Float[Tensor, " B"], Float[Tensor, " B"]]
+    slope: tuple[Float[Tensor, " B"], Float[Tensor, " B"]]
 
     def take(self, rows: Int[Tensor, " S"]) -> "LossInside":
         """Some replicas."""
-        (start, middle, end), (first, last) = self.log_loss, self.squared_gradient
+        (start, middle, end), (first, last) = self.log_loss, self.slope
         return LossInside(self.step_size[rows], (start[rows], middle[rows], end[rows]), (first[rows], last[rows]))
 
 
@@ -75,7 +87,7 @@ def _clocks(clock: Tensor, loss: LossInside, theta: _Array | float, degrees: tup
     # In numpy, whose small operations take a third of the time of torch's.
     T, h = clock.numpy(), loss.step_size.numpy()
     start, middle, end = (values.numpy() for values in loss.log_loss)
-    first, last = (values.numpy() for values in loss.squared_gradient)
+    first, last = (values.numpy() for values in loss.slope)
     reach = np.minimum(theta * h, _LAYERS / np.maximum(np.minimum(first, last), 1e-300))
     x = (theta * h - reach * _NODES) / h
     # Changes of log L since the start as polynomials in the fraction x of the step.
@@ -120,3 +132,91 @@ def log_time(clock: Float[Tensor, "*any"], log_loss: Float[Tensor, "*any"]) -> F
 def elapsed(log_t: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
     """v = log(1 + log(1 + t)), the scale on which records are even: like t at first, like log log t at the end."""
     return torch.log1p(softplus(log_t))
+
+
+class Clock(Protocol):
+    """What is carried as time, and how a flow in s tells it."""
+
+    def start(self, log_t: Float[Tensor, " B"], log_loss: Float[Tensor, " B"]) -> Float[Tensor, " B"]:
+        """Its value at a start at log t. Raises: ValueError where no number holds it."""
+        ...
+
+    def through_step(
+        self, clock: Float[Tensor, " B"], loss: LossInside
+    ) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
+        """Its value at the end of a step, and an estimate of the error."""
+        ...
+
+    def inside_step(
+        self, clock: Float[Tensor, " B"], loss: LossInside, theta: Float[Tensor, " B"]
+    ) -> Float[Tensor, " B"]:
+        """Its value at a fraction of a step."""
+        ...
+
+    def log_time(self, clock: Float[Tensor, "*any"], log_loss: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
+        """log t."""
+        ...
+
+    def log_scale(self, log_loss: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
+        """log ds/dt."""
+        ...
+
+    def slope(self, speed: Float[Tensor, " B"], log_loss: Float[Tensor, " B"]) -> Float[Tensor, " B"]:
+        """−d log L/ds, by ``speed`` = ‖dΘ/ds‖."""
+        ...
+
+
+class LossClock:
+    """ds = L dt, with T = t·L."""
+
+    start = staticmethod(clock_at)
+    through_step = staticmethod(clock_through_step)
+    inside_step = staticmethod(clock_inside_step)
+    log_time = staticmethod(log_time)
+
+    @staticmethod
+    def log_scale(log_loss: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
+        """log L."""
+        return log_loss
+
+    @staticmethod
+    def slope(speed: Float[Tensor, " B"], log_loss: Float[Tensor, " B"]) -> Float[Tensor, " B"]:
+        """‖∇ log L‖²."""
+        return speed.square()
+
+
+class PlainClock:
+    """ds = dt, with T = t."""
+
+    @staticmethod
+    def start(log_t: Float[Tensor, " B"], log_loss: Float[Tensor, " B"]) -> Float[Tensor, " B"]:
+        """t."""
+        t = torch.exp(log_t)
+        if not bool(torch.isfinite(t).all()):
+            raise ValueError("start_log_time must be below 709, for a loss that reaches 0 at finite logits.")
+        return t
+
+    @staticmethod
+    def through_step(clock: Float[Tensor, " B"], loss: LossInside) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
+        """Without error."""
+        return clock + loss.step_size, torch.zeros_like(clock)
+
+    @staticmethod
+    def inside_step(clock: Float[Tensor, " B"], loss: LossInside, theta: Float[Tensor, " B"]) -> Float[Tensor, " B"]:
+        """t + θh."""
+        return clock + theta * loss.step_size
+
+    @staticmethod
+    def log_time(clock: Float[Tensor, "*any"], log_loss: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
+        """log t."""
+        return torch.log(clock)
+
+    @staticmethod
+    def log_scale(log_loss: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
+        """0."""
+        return torch.zeros_like(log_loss)
+
+    @staticmethod
+    def slope(speed: Float[Tensor, " B"], log_loss: Float[Tensor, " B"]) -> Float[Tensor, " B"]:
+        """‖∇L‖²/L."""
+        return speed.square() * torch.exp(-log_loss)

@@ -26,6 +26,8 @@ class Cohort:
     The state ``y`` and its ``rate`` are on the device. All else is on the host, in float64, so that decisions about a
     step wait for the device once: ``size`` is ρ = ‖y‖, ``speed`` ‖rate‖ = ‖∇ log L‖ and ``clock`` T = t·L. ``stiff``
     says which method a replica is with; ``limited_steps`` and ``stiffness_floor`` are the memory of HandOver.
+    ``still_steps`` counts steps in a row after which hardly anything was left of the way to a minimum, from
+    ``still_since`` on the ``way`` in s.
     """
 
     replicas: Int[Tensor, " A"]
@@ -44,6 +46,9 @@ class Cohort:
     limited_steps: Int[Tensor, " A"]
     stiffness_floor: Float[Tensor, " A"]
     failed: Bool[Tensor, " A"]
+    still_steps: Int[Tensor, " A"]
+    still_since: Float[Tensor, " A"]
+    way: Float[Tensor, " A"]
 
     def take(self, rows: Int[Tensor, " S"]) -> "Cohort":
         """A copy of some rows."""

@@ -33,8 +33,6 @@ class HandOver:
     ``product_cost`` evaluations.
     """
 
-    explicit_evaluations: int
-    stiff_evaluations: int
     limited: float = 1.5
     patience: int = 2
     nearly: int = 10
@@ -50,10 +48,12 @@ class HandOver:
         step_size: Float[Tensor, " A"],
         stiffness: Float[Tensor, " A"],
         products: Float[Tensor, " A"] | None,
+        evaluations: tuple[int, int],
     ) -> None:
         """Look at an attempted step of the replicas in ``c``, all with one method, and move those that should.
 
-        ``products`` are those of a stiff step, None for an explicit one.
+        ``products`` are those of a stiff step, None for an explicit one; ``evaluations`` what a step of the explicit
+        and of the stiff method takes.
         """
         if products is None:
             # An estimate that is not finite says nothing.
@@ -68,10 +68,10 @@ class HandOver:
             c.limited_steps = (c.limited_steps + steps).clamp(min=0)
             moves = accepted & nearly & asked & (c.limited_steps >= self.patience * self.nearly)
         else:
-            explicit = self.explicit_evaluations * stiffness / self.followed
+            explicit = evaluations[0] * stiffness / self.followed
             # The first steps are as short as explicit ones; c.step_size is by now that of the next.
             longer = torch.maximum(step_size, c.step_size)
-            stiff = (self.stiff_evaluations + self.product_cost * products) / longer
+            stiff = (evaluations[1] + self.product_cost * products) / longer
             c.limited_steps = torch.where(
                 accepted, torch.where(stiff > explicit, c.limited_steps + 1, 0), c.limited_steps
             )

@@ -8,7 +8,8 @@ from ulpm import _memory
 from ulpm.distributed import ALONE, Shard
 from ulpm.flow.cohort import largest_cohort
 from ulpm.flow.sweep import shared_out
-from ulpm.problem import Problem, State
+from ulpm.problem import Problem
+from ulpm.state import State
 
 __all__ = [
     "KEPT_VECTORS",

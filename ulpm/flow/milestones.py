@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ulpm.flow.clock import elapsed, log_time
+from ulpm.flow.clock import elapsed
 from ulpm.logdomain import softplus
 
 __all__ = ["Milestones"]
@@ -34,10 +34,14 @@ class Milestones:
         records: int,
         start_log_loss: Float[Tensor, " B"],
         start_log_time: Float[Tensor, " B"] | None = None,
+        save_at: Float[Tensor, " R"] | None = None,
     ) -> "Milestones":
         """``records`` marks up to log time or log loss ``end``, of time from ``start_log_time`` on (t = 0 if None).
 
-        Raises: ValueError if the end is not below the loss, or above the time, of every start.
+        Between the first and the last they are at the log times ``save_at`` if these are given.
+
+        Raises: ValueError if the end is not below the loss, or above the time, of every start, or if ``save_at`` does
+        not lie after these.
         """
         highest = float(start_log_loss.min())
         if kind == "log_loss" and not end < highest:
@@ -54,15 +58,19 @@ class Milestones:
         last = elapsed(start.new_full(start.shape, end)) if kind == "log_time" else torch.log1p(start - end)
         fractions = torch.linspace(0, 1, records, dtype=last.dtype, device=last.device)
         marks = first + fractions[:, None] * (last - first)
+        if save_at is not None:
+            marks[1:-1] = elapsed(save_at)[:, None]
+            if len(save_at) and not bool((marks[1] > first).all()):
+                raise ValueError(f"save_at must lie after the start, but {float(save_at[0]):g} was given.")
         marks[-1] = last
         return cls(kind, marks, start)
 
     def position(
-        self, clock: Float[Tensor, " S"], log_loss: Float[Tensor, " S"], replicas: Int[Tensor, " S"]
+        self, log_time: Float[Tensor, " S"], log_loss: Float[Tensor, " S"], replicas: Int[Tensor, " S"]
     ) -> Float[Tensor, " S"]:
-        """Where replicas with these T = t·L and log L are on the scale of the marks."""
+        """Where replicas with these log t and log L are on the scale of the marks."""
         if self.kind == "log_time":
-            return elapsed(log_time(clock, log_loss))
+            return elapsed(log_time)
         return torch.log1p((self.start_log_loss[replicas] - log_loss).clamp(min=0))
 
     def log_time(self, marks: Float[Tensor, " S"]) -> Float[Tensor, " S"]:
@@ -73,14 +81,15 @@ class Milestones:
 
     def speed(
         self,
-        clock: Float[Tensor, " S"],
+        log_time: Float[Tensor, " S"],
         log_loss: Float[Tensor, " S"],
-        squared_gradient: Float[Tensor, " S"],
+        log_scale: Float[Tensor, " S"],
+        slope: Float[Tensor, " S"],
         replicas: Int[Tensor, " S"],
     ) -> Float[Tensor, " S"]:
-        """d position/ds there, from d log t/ds = 1/T and d log L/ds = −‖∇ log L‖²."""
+        """d position/ds there, from log ds/dt, the ``log_scale`` of time, and the ``slope`` −d log L/ds."""
         if self.kind == "log_time":
-            log_one_plus_t = softplus(log_time(clock, log_loss))
-            # d log(1 + t)/ds = 1/(L (1 + t)), which is finite at t = 0 as well.
-            return torch.exp(-log_loss - log_one_plus_t) / (1 + log_one_plus_t)
-        return squared_gradient / (1 + self.start_log_loss[replicas] - log_loss)
+            log_one_plus_t = softplus(log_time)
+            # d log(1 + t)/ds = 1/(L (1 + t)) for ds = L dt, which is finite at t = 0 as well.
+            return torch.exp(-log_scale - log_one_plus_t) / (1 + log_one_plus_t)
+        return slope / (1 + self.start_log_loss[replicas] - log_loss)

@@ -13,7 +13,7 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from ulpm.flow.loop import FlowLoop
+from ulpm.flow.state import FlowState
 
 __all__ = ["ProgressBar", "progress_bar"]
 
@@ -21,24 +21,24 @@ _SECONDS_BETWEEN_UPDATES = 0.2
 
 
 class ProgressBar:
-    """Shows how far a loop is, at most a few times a second, since reading it waits for the device."""
+    """Shows how far a run is, at most a few times a second, since reading it waits for the device."""
 
     def __init__(self, bar: Progress) -> None:
         self._bar = bar
         self._task = bar.add_task("flow", total=1.0, log10_time="-inf", nc1="")
         self._next = 0.0
 
-    def update(self, loop: FlowLoop) -> None:
-        """Redraw if the last time was long enough ago, or the loop has ended."""
+    def update(self, state: FlowState) -> None:
+        """Redraw if the last time was long enough ago, or the run has ended."""
         now = time.monotonic()
-        if loop.running and now < self._next:
+        if state.running and now < self._next:
             return
         self._next = now + _SECONDS_BETWEEN_UPDATES
-        under_way = loop.cohort.replicas if loop.running else torch.arange(len(loop.status), device="cpu")
-        last = loop.recorder.last(under_way)
+        under_way = state.cohort.replicas if state.running else torch.arange(len(state.codes), device="cpu")
+        last = state.records.last(under_way)
         self._bar.update(
             self._task,
-            completed=loop.fraction_done,
+            completed=state.fraction_done,
             log10_time=f"{last['log_time'] / math.log(10):.4g}",
             nc1=f"{last['metrics.nc1_pinv']:.2e}",
         )

@@ -1,11 +1,12 @@
 """The gradient flow from a start to an end, recorded: the public entry points."""
 
 import dataclasses
+import itertools
 import math
 import os
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,17 +19,20 @@ from ulpm._modes import plain_arithmetic
 from ulpm._threads import suitable_threads
 from ulpm.distributed import ALONE, Shard
 from ulpm.flow.checkpoint import read_checkpoint, write_checkpoint
-from ulpm.flow.clock import clock_at
+from ulpm.flow.clock import LossClock, PlainClock
 from ulpm.flow.cohort import largest_cohort
 from ulpm.flow.interrupt import deferred_interrupt
 from ulpm.flow.loop import FlowLoop
 from ulpm.flow.memory import check_memory
 from ulpm.flow.milestones import Milestones
 from ulpm.flow.progress import ProgressBar, progress_bar
+from ulpm.flow.solver import Solver
+from ulpm.flow.state import FlowState
 from ulpm.flow.sweep import join_replicas, shared_out
 from ulpm.flow.system import FlowSystem
-from ulpm.problem import Problem, State
+from ulpm.problem import Problem
 from ulpm.recorder import Recorder, describe_run
+from ulpm.state import State
 from ulpm.trajectory import Trajectory
 
 _SMALLEST_SQUARED_NORM = 1e-290
@@ -39,7 +43,12 @@ NOT_SEPARABLE = (
     "so use feature_dim of 2 or more for neural collapse."
 )
 
-__all__ = ["NOT_SEPARABLE", "FlowRun", "gradient_flow", "resume_flow"]
+__all__ = ["NOT_SEPARABLE", "FlowRun", "gradient_flow", "needs_dimensions", "resume_flow"]
+
+
+def needs_dimensions(problem: Problem) -> bool:
+    """Whether to say ``NOT_SEPARABLE`` of a problem."""
+    return problem.has_margins and not (problem.separable or problem.bias)
 
 
 def gradient_flow(
@@ -52,8 +61,10 @@ def gradient_flow(
     start_log_time: float | Tensor | None = None,
     rtol: float = 1e-6,
     records: int = 200,
+    save_at: Sequence[float] | Float[Tensor, " R"] | None = None,
     snapshots: int = 0,
     max_steps: int = 100_000,
+    solver: Solver | None = None,
     progress: bool = False,
     checkpoint: str | os.PathLike[str] | None = None,
     checkpoint_seconds: float = 30.0,
@@ -70,9 +81,13 @@ def gradient_flow(
 
     The first of ``records`` is the start and the last the end, reached to round-off (64 ε relative on the scale of the
     records, so that log t is right to 1e-12 in float64 and 1e-5 in float32); between, they are even in
-    log(1 + log(1 + t)), or in log(1 + log L(0) − log L) if a loss is given. ``snapshots`` whole states are kept, evenly
-    spread over the records. A state with a replica axis [B, …] is B independent runs, each with its own steps and
-    status.
+    log(1 + log(1 + t)), or in log(1 + log L(0) − log L) if a loss is given. With ``save_at``, rising log times between
+    the start and an end that is a time, there is a record at each of these instead. ``snapshots`` whole states are
+    kept, evenly spread over the records. A state with a replica axis [B, …] is B independent runs, each with its own
+    steps and status.
+
+    A flow that has a minimum to come to, by decay or by its loss, ends there before, and the last record says when.
+    ``solver`` has other methods than these two (``ulpm.Solver``); a resumed run must be given it again.
 
     ``start_log_time`` is log t at the start, one number or one a replica, where ``state`` is the end of another run:
     the clock then goes on from there. Without it, the start is at t = 0.
@@ -105,12 +120,14 @@ def gradient_flow(
         start_log_time=start_log_time,
         rtol=rtol,
         records=records,
+        save_at=save_at,
         snapshots=snapshots,
         max_steps=max_steps,
+        solver=solver,
         config=config,
         shard=shard,
     )
-    if not problem.separable:
+    if needs_dimensions(problem):
         warnings.warn(NOT_SEPARABLE, stacklevel=2)
     return run.finish(progress, checkpoint, checkpoint_seconds)
 
@@ -122,6 +139,7 @@ def resume_flow(
     checkpoint_seconds: float = 30.0,
     device: str | None = None,
     max_steps: int | None = None,
+    solver: Solver | None = None,
     shard: Shard = ALONE,
 ) -> Trajectory:
     """Go on from a checkpoint that ``gradient_flow`` wrote; on the same machine the result is the same bit for bit.
@@ -140,20 +158,21 @@ def resume_flow(
     >>> part.status.name, whole.status.name
     ('STEP_LIMIT', 'LOG_TIME_REACHED')
     """
-    loop, config, sweep = read_checkpoint(Path(checkpoint), device, shard)
+    loop, state, config, sweep = read_checkpoint(Path(checkpoint), device, shard, solver)
     if max_steps is not None:
         config["max_steps"] = _checks.integer("max_steps", max_steps, minimum=1)
-    return FlowRun(loop, config, sweep).finish(progress, checkpoint, checkpoint_seconds)
+    return FlowRun(loop, state, config, sweep).finish(progress, checkpoint, checkpoint_seconds)
 
 
 @dataclasses.dataclass
 class FlowRun:
-    """A flow that is ready to go: its loop, at the start or at a checkpoint, and the facts kept with its result.
+    """A flow that is ready to go: its state, at the start or at a checkpoint, and the facts kept with its result.
 
     ``sweep`` says of which processes this is one, if they share the replicas out.
     """
 
     loop: FlowLoop
+    state: FlowState
     config: Mapping[str, Any]
     sweep: Shard = ALONE
 
@@ -172,18 +191,26 @@ class FlowRun:
         max_steps: int,
         config: Mapping[str, Any] | None,
         start_log_time: float | Tensor | None = None,
+        save_at: Sequence[float] | Tensor | None = None,
+        solver: Solver | None = None,
         shard: Shard = ALONE,
     ) -> "FlowRun":
         """Check the arguments of ``gradient_flow`` and record the start. Nothing is written anywhere."""
 
-        def accepted() -> tuple[dict[str, Any], Literal["log_time", "log_loss"], float, Tensor]:
-            facts = describe_run(problem, state, records, snapshots, config)
+        def accepted() -> tuple[dict[str, Any], Literal["log_time", "log_loss"], float, Tensor, Tensor | None]:
             kind, end = _end(log_time, log10_time, log_loss)
+            marks = None if save_at is None else _save_at(save_at, kind, end)
+            facts = describe_run(problem, state, records if marks is None else len(marks) + 2, snapshots, config)
             least = problem.smallest_loss
             if kind == "log_loss" and least > 0 and end < math.log(least):
+                what = (
+                    "of smoothed labels"
+                    if problem.loss.attained
+                    else "in one dimension, where these counts cannot be separated"
+                )
+                way = "ask for a larger one" if problem.loss.attained else "use feature_dim of 2 or more"
                 raise ValueError(
-                    f"log_loss must be at least {math.log(least):.6g} in one dimension, where these counts cannot be "
-                    f"separated, but {end:g} was given: use feature_dim of 2 or more."
+                    f"log_loss must be at least {math.log(least):.6g}, the least {what}, but {end:g} was given: {way}."
                 )
             tolerance = _checks.real("rtol", rtol, above=0, below=1)
             resolution = 8 * torch.finfo(state.W.dtype).eps
@@ -195,18 +222,22 @@ class FlowRun:
             start_time = _start_time(start_log_time, state)
             if start_log_time is not None:
                 facts["start_log_time"] = start_time.tolist() if state.batch_shape else float(start_time)
-            return facts, kind, end, start_time
+            if marks is not None:
+                facts["save_at"] = marks.tolist()
+            return facts, kind, end, start_time, marks
 
         # Memory that is free is not the same number everywhere.
-        facts, kind, end, start_time = shard.together(accepted)
+        facts, kind, end, start_time, marks = shard.together(accepted)
         replicas = facts["replicas"] or 1
         sweep, columns = shared_out(shard, replicas, problem.num_samples)
         own = sweep.part(replicas)
-        start = State(state.W[own], state.H[own]) if sweep.count > 1 else state
+        start = state[own] if sweep.count > 1 else state
         # Of a sweep each process sees the starts of its own replicas only.
         times = start_time[own] if sweep.count > 1 else start_time
-        loop = sweep.together(lambda: _started(problem, start, kind, end, facts, columns, times))
-        return cls(loop, facts, sweep)
+        loop, begun = sweep.together(
+            lambda: _started(problem, start, kind, end, facts, columns, times, solver or Solver(), marks)
+        )
+        return cls(loop, begun, facts, sweep)
 
     def finish(
         self, progress: bool, checkpoint: str | os.PathLike[str] | None, checkpoint_seconds: float
@@ -214,20 +245,20 @@ class FlowRun:
         """Run to the end, with checkpoints by the wall clock, and one when interrupted or out of steps."""
         seconds = _checks.real("checkpoint_seconds", checkpoint_seconds, above=0)
         file = None if checkpoint is None else Path(checkpoint)
-        threads, leads = suitable_threads(self.loop.final), self.sweep.leads and self.loop.system.shard.leads
+        threads, leads = suitable_threads(self.state.final), self.sweep.leads and self.loop.system.shard.leads
         # Inference mode saves a seventh of the time of a small problem; what leaves it must be ordinary tensors.
         with (
             torch.inference_mode(),
-            plain_arithmetic(self.loop.final.device),
+            plain_arithmetic(self.state.final.device),
             threads,
             progress_bar(progress and leads) as bar,
             deferred_interrupt() as interrupted,
         ):
             self._go(bar, file, seconds, interrupted)
-        loop = self._whole()
-        W, H = loop.system.unpack(loop.final)
-        stats = {name: count for name, count in loop.counts.items() if name != "attempts"}
-        return loop.recorder.trajectory(loop.system.problem, W, H, loop.status, stats, self.config)
+        whole = self._whole()
+        stats = {name: count for name, count in whole.counts.items() if name != "attempts"}
+        final = self.loop.system.unpack(whole.final)
+        return self.loop.recorder.trajectory(whole.records, final, whole.status, stats, self.config)
 
     def save(self, checkpoint: Path) -> None:
         """Replace ``checkpoint`` by the present state of the run; every process takes part.
@@ -236,16 +267,21 @@ class FlowRun:
         """
         whole = self._whole()
         if self.sweep.leads:
-            write_checkpoint(checkpoint, whole, self.config)
+            write_checkpoint(checkpoint, self.loop, whole, self.config)
 
-    def _whole(self) -> FlowLoop:
-        """The loop with all replicas, wherever they are."""
-        return self.loop if self.sweep.count == 1 else join_replicas(self.loop, self.sweep)
+    def step(self) -> None:
+        """Attempt one step of every running replica."""
+        self.state = self.loop.step(self.state)
+
+    def _whole(self) -> FlowState:
+        """The state of all replicas, wherever they are."""
+        return self.state if self.sweep.count == 1 else join_replicas(self.loop, self.state, self.sweep)
 
     @property
     def _going(self) -> bool:
         """Whether there is something left that may be done."""
-        return self.loop.running and self.loop.counts["attempts"] < self.config["max_steps"] * self.loop.cohorts
+        most = self.config["max_steps"] * self.loop.cohorts(self.state)
+        return self.state.running and self.state.counts["attempts"] < most
 
     def _go(
         self, bar: ProgressBar | None, checkpoint: Path | None, seconds: float, interrupted: Callable[[], bool]
@@ -253,7 +289,7 @@ class FlowRun:
         together = self.sweep if self.sweep.count > 1 else self.loop.system.shard
         due = time.monotonic() + seconds
         while True:
-            late, out_of_steps = time.monotonic() >= due, self.loop.running and not self._going
+            late, out_of_steps = time.monotonic() >= due, self.state.running and not self._going
             # What a clock or a person says, all processes must be told.
             stop, late, going, out_of_steps = together.any(interrupted(), late, self._going, out_of_steps)
             if checkpoint is not None and (stop or (late and going) or (out_of_steps and not going)):
@@ -262,15 +298,15 @@ class FlowRun:
             if stop:
                 raise KeyboardInterrupt
             if not going:
-                if self.loop.running:
-                    self.loop.stop()
+                if self.state.running:
+                    self.state = self.loop.stop(self.state)
                 return
             # One step, and of replicas that nobody else waits for as many as are made until all meet again.
             until = time.monotonic() + (_SECONDS_BETWEEN_MEETINGS if self.sweep.count > 1 else 0)
             while self._going:
-                self.loop.advance()
+                self.step()
                 if bar is not None:
-                    bar.update(self.loop)
+                    bar.update(self.state)
                 if time.monotonic() >= until or interrupted():
                     break
 
@@ -283,26 +319,29 @@ def _started(
     facts: Mapping[str, Any],
     shard: Shard,
     start_time: Float[Tensor, "*batch"],
-) -> FlowLoop:
-    """A loop at its start, which is recorded."""
+    solver: Solver,
+    save_at: Float[Tensor, " R"] | None,
+) -> tuple[FlowLoop, FlowState]:
+    """A run at its start, which is recorded."""
     records = facts["records"]
     with plain_arithmetic(state.W.device):
         system = FlowSystem(problem, state.W.device, shard)
-        y = system.pack(State(state.W, state.H[..., shard.part(problem.num_samples)]))
-        W, H = system.unpack(y)
+        y = system.pack(state.factors._replace(H=state.H[..., shard.part(problem.num_samples)]))
         parts = torch.split(y, largest_cohort(len(y), system.numbers, y.device))
         log_loss = torch.cat([system.loss(part).log_loss for part in parts])
-        if not bool((torch.isfinite(log_loss) & torch.isfinite(state.squared_norm)).all()):
+        # A loss that is attained may be 0.
+        known = torch.isfinite(log_loss) | ((log_loss == -torch.inf) & problem.attained)
+        if not bool((known & torch.isfinite(state.squared_norm)).all()):
             raise ValueError("the start is so large that its logits or its norm overflow: scale it down.")
         if bool((state.squared_norm < _SMALLEST_SQUARED_NORM).any()):
             nonzero = state.W.abs().amax((-2, -1)) + state.H.abs().amax((-2, -1)) > 0
             if bool((nonzero & (state.squared_norm < _SMALLEST_SQUARED_NORM)).any()):
                 raise ValueError("the start is so small that its norm underflows: scale it up.")
         start_time = start_time.reshape(-1)
-        clock = clock_at(start_time, log_loss.double().cpu())
-        milestones = Milestones.until(kind, end, records, log_loss, start_time)
-        recorder = Recorder.for_start(problem, W, H, records, facts["snapshots"], shard)
-        return FlowLoop.from_start(system, milestones, recorder, y, facts["rtol"], clock)
+        clock = (LossClock if problem.loss.logarithmic else PlainClock).start(start_time, log_loss.double().cpu())
+        milestones = Milestones.until(kind, end, records, log_loss, start_time, save_at)
+        loop = FlowLoop(system, Recorder(problem, y.device, shard), facts["rtol"], y.dtype, solver)
+        return loop, loop.start(milestones, y, clock, facts["snapshots"])
 
 
 def _start_time(given: float | Tensor | None, state: State) -> Float[Tensor, "*batch"]:
@@ -319,6 +358,22 @@ def _start_time(given: float | Tensor | None, state: State) -> Float[Tensor, "*b
             f"shape is {list(given.shape)}."
         )
     return given.detach().double().cpu().expand(state.batch_shape).clone()
+
+
+def _save_at(given: Sequence[float] | Tensor, kind: str, end: float) -> Float[Tensor, " R"]:
+    """The log times to record at, without the end, in float64 on the host."""
+    if kind != "log_time":
+        raise ValueError("save_at are log times: give log_time or log10_time as the end, not log_loss.")
+    if isinstance(given, Tensor):
+        given = _checks.floating("save_at", given).detach().cpu().double().tolist()
+    if not isinstance(given, Sequence) or isinstance(given, str):
+        raise TypeError(f"save_at must be a list of log times, but {_checks.shown(given)} was given.")
+    times = [_checks.real(f"save_at[{i}]", time, minimum=-650) for i, time in enumerate(given)]
+    if any(later <= earlier for earlier, later in itertools.pairwise(times)) or (times and times[-1] > end):
+        raise ValueError(
+            f"save_at must rise and not go beyond the end, log t = {end:g}, but {_checks.shown(given)} was given."
+        )
+    return torch.tensor([time for time in times if time < end], dtype=torch.float64, device="cpu")
 
 
 def _end(

@@ -1,4 +1,7 @@
-"""Bounds of the margin problem's optimum from any point, without a solver.
+"""Bounds of an optimum from any point, without a solver.
+
+Where margins grow for ever, the optimum is that of the margin problem (below); where something finite minimises Φ, it
+is that minimum (``minimum_bounds``).
 
     (MNS)         v* = min ½(‖W‖² + ‖H‖²)    subject to   q_{ij} = Z_{y_i,i} − Z_{j,i} ≥ 1,  Z = W H
     (relaxation)  min ‖Z‖_*                  subject to   the same;      dual   max Σ λ_{ij},  ‖G(λ)‖_op ≤ 1,  λ ≥ 0
@@ -17,17 +20,22 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ulpm._modes import plain_arithmetic
-from ulpm.field import LogLossField
+from ulpm.losses.base import largest_gaps
+from ulpm.objective import Objective
 from ulpm.optimality import kkt
+from ulpm.optimality.minimum_bounds import minimum_bounds
 from ulpm.optimality.norms import euclidean_norm, nuclear_norm, operator_norm
-from ulpm.problem import Problem, State, checked
+from ulpm.problem import Problem, checked
+from ulpm.state import Factors, State
 
-__all__ = ["Certificate", "certificate_at", "certify"]
+__all__ = ["Certificate", "certificate_at", "certify", "has_certificate"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Certificate:
-    """What a point proves about the optimum v* of the margin problem, and how far it is from a KKT point itself.
+    """What a point proves about the optimum v*, and how far it is from a KKT point itself.
+
+    Without decay, for cross-entropy or the focal loss, v* is the optimum of the margin problem:
 
         lower_bound           Σ_i R_{y_i,i} / ‖R‖_op                   ≤ v*, at any point
         upper_bound           ½ρ² / q_min                              ≥ v*
@@ -35,13 +43,29 @@ class Certificate:
         stationarity          min_c ‖Θ + c ∇L‖ / ‖Θ‖
         complementarity       Σ p_{ij}(q_{ij} − q_min) / (q_min Σ p_{ij})
 
-    All but the lower bound are inf where nothing separates (q_min ≤ 0). float64 with the replica axes of the state.
-    Bounds hold up to rounding, 1e-14 relative.
+    All but the lower bound are inf where nothing separates (q_min ≤ 0). With a bias the margin problem is that of W and
+    H alone, since b grows more slowly than their product: q_min is that of W H, and p_{ij} those of W H + b1ᵀ.
 
-    ``relaxation_tight`` tells whether factors of dimension d can attain the optimum of the relaxation, d ≥ K − 1: its
-    logits are unique and of rank K − 1 (Thrampoulidis, Kini, Vakilian, Behnia, "Imbalance Trouble: Revisiting
-    Neural-Collapse Geometry", 2022). Otherwise no lower bound exceeds the value of the relaxation, which is below v*,
-    and the gap stays open whatever the point.
+    With both decays positive and a convex loss, v* is the minimum of Φ. With c = √(λ_W λ_H), b̂ the bias that is best
+    for W H, G = −∇L(W H + b̂1ᵀ), and s = min(1, c/‖G‖_op):
+
+        lower_bound           −L*(−s G)                                ≤ v*, by Fenchel duality, at any point
+        upper_bound           Φ(W, H, b)                               ≥ v*
+        nuclear_upper_bound   L(W H + b̂1ᵀ) + c‖WH‖_*                   ≥ v*, and never above ``upper_bound``
+        stationarity          ‖∇Φ‖ / (‖∇L‖ + ‖(λ_W W, λ_H H)‖), gradients in W, H and b
+        complementarity       1 − s⟨G, WH⟩ / (c‖WH‖_*), 0 where W H = 0
+
+    With neither decay but a loss that finite logits minimise, v* is the least loss, which is the lower bound; both
+    upper ones are Φ, complementarity is 0, and stationarity ‖∇L‖ / (√N ρ) of the summed loss, with ρ² + N in the place
+    of ρ² if there is a bias. For squared error v* = 0, and the relative gap is inf until the loss is 0.
+
+    float64 with the replica axes of the state. Bounds hold up to rounding, 1e-14 relative.
+
+    ``relaxation_tight`` tells whether factors of dimension d can attain the optimum of the relaxation whatever it is:
+    d ≥ K − 1, and d ≥ K for squared error without bias. In the margin problem its logits are unique and of rank K − 1
+    (Thrampoulidis, Kini, Vakilian, Behnia, "Imbalance Trouble: Revisiting Neural-Collapse Geometry", 2022); with d
+    below that no lower bound exceeds the value of the relaxation, which is below v*, and the gap stays open whatever
+    the point. (With decay the rank may be smaller, and then the gap can close all the same.)
 
     >>> problem = ulpm.Problem([5] * 4, feature_dim=3)
     >>> certificate = ulpm.certify(problem, ulpm.collapsed_state(problem))
@@ -59,7 +83,8 @@ class Certificate:
     @classmethod
     def of(cls, problem: Problem, **columns: Float[Tensor, "*batch"]) -> "Certificate":
         """The certificate with these ``columns`` for points of ``problem``."""
-        return cls(relaxation_tight=problem.feature_dim >= problem.num_classes - 1, **columns)
+        deficiency = 1 if problem.bias else problem.loss.rank_deficiency
+        return cls(relaxation_tight=problem.feature_dim >= problem.num_classes - deficiency, **columns)
 
     def columns(self) -> dict[str, Float[Tensor, "*batch"]]:
         """The five numbers by name."""
@@ -68,34 +93,47 @@ class Certificate:
     @property
     def gap(self) -> Float[Tensor, "*batch"]:
         """nuclear_upper_bound/lower_bound − 1: v* and the value of this point's logits differ by this share at most."""
-        return self.nuclear_upper_bound / self.lower_bound - 1
+        ratio = self.nuclear_upper_bound / self.lower_bound - 1
+        return torch.where(self.nuclear_upper_bound == self.lower_bound, 0.0, ratio)
 
     def holds(self, tol: float) -> Bool[Tensor, "*batch"]:
-        """Whether the point's logits, scaled to q_min = 1, are proven optimal within the relative tolerance ``tol``."""
+        """Whether the point's logits are proven optimal within the relative tolerance ``tol``.
+
+        In the margin problem they are scaled to q_min = 1, with decay taken as they are.
+        """
         return self.gap <= tol
 
     def __str__(self) -> str:
         """A sentence a point, where there is one, and one more if the gap cannot close."""
         columns = (self.lower_bound, self.nuclear_upper_bound, self.gap)
         lines = [
-            f"The optimum lies in [{lower:.8g}, {upper:.8g}], relative gap {gap:.2g}."
+            f"The optimum lies in [{lower:.8g}, {upper:.8g}]" + (f", relative gap {gap:.2g}." if lower else ".")
             if upper < torch.inf
             else f"The optimum is at least {lower:.8g}; the point separates nothing, so that no upper bound follows."
             for lower, upper, gap in torch.stack(columns, -1).reshape(-1, 3).tolist()
             if lower == lower  # nan: a record that a replica did not reach
         ]
         if not self.relaxation_tight:
-            lines.append("With d < K − 1 the convex relaxation is not tight: the gap stays open at every point.")
+            lines.append("For so few features the convex relaxation is not tight: the gap stays open at every point.")
         return "\n".join(lines)
+
+
+def has_certificate(problem: Problem) -> bool:
+    """Whether ``certify`` knows something about the problem.
+
+    Not for the focal loss with decay, which is not convex, nor for one positive decay alone.
+    """
+    return problem.has_margins or (problem.attained and problem.loss.convex)
 
 
 def certify(problem: Problem, state: State) -> Certificate:
     """Bounds of the optimal value v* and KKT residuals, see :class:`Certificate`; right at any loss, e^−10⁶ included.
 
     Shapes: the replica axes of ``state``; computed in float64 on its device. Cost: four products of the size of W H,
-    and the singular values of two K × K matrices, a replica.
+    and the singular values of two K × K matrices, a replica; with decay and a bias some more products, for the best b.
 
-    Raises: TypeError or ValueError if the state does not fit the problem, ValueError if its norm overflows.
+    Raises: TypeError or ValueError if the state does not fit the problem, ValueError if its norm overflows or nothing
+    is known about the problem, as for the focal loss with decay or one positive decay alone.
 
     >>> problem = ulpm.Problem([5] * 4, feature_dim=20)
     >>> path = ulpm.gradient_flow(problem, problem.random_state(seed=0), log10_time=1000, records=2)
@@ -104,18 +142,46 @@ def certify(problem: Problem, state: State) -> Certificate:
     '6.7082 ≤ v* ≤ 6.709'
     """
     checked(problem).check(state)
+    _must_be_known(problem)
     with plain_arithmetic(state.W.device):
-        W, H = state.W.double(), state.H.double()
-        if not bool(torch.isfinite(euclidean_norm(W, H).square()).all()):
+        # Not by State.to, which would look for NaN and infinity again.
+        precise = Factors(state.W.double(), state.H.double(), None if state.b is None else state.b.double())
+        if not bool(torch.isfinite(euclidean_norm(precise.W, precise.H).square()).all()):
             raise ValueError("the state is so large that its logits or its norm overflow: scale it down.")
-        return certificate_at(LogLossField(problem, state.W.device), W, H)
+        return certificate_at(Objective(problem, state.W.device), precise)
 
 
-def certificate_at(field: LogLossField, W: Float[Tensor, "*batch K d"], H: Float[Tensor, "*batch d N"]) -> Certificate:
+def _must_be_known(problem: Problem) -> None:
+    if has_certificate(problem):
+        return
+    if problem.decayed and not min(problem.weight_decay) > 0:
+        raise ValueError(
+            "with only one decay positive no state minimises the objective, so that there is no optimum to enclose: "
+            "give two positive decays, or none."
+        )
+    raise ValueError(
+        f"the {problem.loss.name} loss with decay is not convex in the logits, so that no point of it bounds the "
+        "optimum from below: certify a problem without decay, or with cross-entropy or squared error."
+    )
+
+
+def certificate_at(objective: Objective, at: Factors) -> Certificate:
     """``certify`` of float64 tensors that are known to fit, as the records of a run are."""
-    problem, shard = field.problem, field.shard
-    loss, W_dot, H_dot = field(W, H)
+    _must_be_known(objective.problem)
+    if objective.problem.has_margins:
+        return _of_margins(objective, at)
+    return Certificate.of(objective.problem, **minimum_bounds(objective, at))
+
+
+def _of_margins(objective: Objective, at: Factors) -> Certificate:
+    problem, shard = objective.problem, objective.shard
+    loss, (W_dot, H_dot, _) = objective(at)
+    W, H, b = at
     Z = W @ H
+    if b is not None:
+        gaps = largest_gaps(Z, objective.label_rows(Z))
+        largest = shard.gather(gaps.amax((-2, -1))).amax(0)[..., None, None]
+        loss = dataclasses.replace(loss, largest_gaps=largest.expand_as(gaps))
 
     def where_separating(value: Tensor) -> Tensor:
         return torch.where(loss.margin > 0, value, torch.inf)

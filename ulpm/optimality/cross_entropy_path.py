@@ -1,8 +1,9 @@
 """The optimum of the cross-entropy programme from its closed form for equal counts, continued to the counts at hand.
 
 For equal shares π = 1/K and scales s the optimum is X = s q (I − 11ᵀ/K), with the margin q that the price or the budget
-sets (Zhu, Ding, Zhou, Li, You, Sulam, Qu, 2021). Shares and scales are then changed in steps, which Newton's method can
-follow as long as the rank stays K − 1. Where it does not, as at minority collapse, a solver has to find the optimum.
+sets (Zhu, Ding, Zhou, Li, You, Sulam, Qu, 2021), and b = 0 if there is a bias. Shares and scales are then changed in
+steps, which Newton's method can follow as long as the rank stays K − 1. Where it does not, as at minority collapse, a
+solver has to find the optimum.
 """
 
 import dataclasses
@@ -14,7 +15,7 @@ from jaxtyping import Float
 from ulpm.optimality.cross_entropy import CrossEntropyProgramme
 from ulpm.optimality.cross_entropy_polish import polish_cross_entropy
 
-__all__ = ["continued_optimum"]
+__all__ = ["continued_optimum", "equal_counts_optimum"]
 
 # Shares of the value: where a point counts as optimal, under way and at the end.
 _FOLLOWED, _OPTIMAL = 1e-6, 1e-12
@@ -24,7 +25,7 @@ _SMALLEST_DIRECTION = 1e-6
 
 def continued_optimum(programme: CrossEntropyProgramme) -> Float[np.ndarray, "K K"] | None:
     """The optimum to rounding, as its gap proves, or None if it is not reached from equal counts."""
-    X = _equal_counts(_between(programme, 0.0))
+    X = equal_counts_optimum(_between(programme, 0.0))
     if X is None:
         return None
     done, step = 0.0, 1.0
@@ -48,14 +49,17 @@ def continued_optimum(programme: CrossEntropyProgramme) -> Float[np.ndarray, "K 
     return X if reached else None
 
 
-def _equal_counts(programme: CrossEntropyProgramme) -> Float[np.ndarray, "K K"] | None:
-    """The closed form, or None where the price leaves nothing but X = 0."""
+def equal_counts_optimum(programme: CrossEntropyProgramme) -> Float[np.ndarray, "K K"] | None:
+    """The closed form, or None where the price leaves nothing but X = 0.
+
+    Every wrong class has the probability p = α/K + μs, from which q = log((1 − (K − 1)p)/p): 0 once p ≥ 1/K.
+    """
     K, scale = len(programme.shares), float(programme.scales[0])
     if programme.has_budget:
         size = programme.budget / (K - 1)
     else:
-        # ‖G‖_op = (π/s) K p is the price, with p the probability of each wrong class.
-        p = programme.price * scale
+        # ‖G‖_op = (π/s) K (p − α/K) is the price.
+        p = programme.smoothing / K + programme.price * scale
         if K * p >= 1:
             return None
         size = scale * math.log((1 - (K - 1) * p) / p)

@@ -30,7 +30,7 @@ def polish_cross_entropy(
 
     The result may be worse than X, whose rank may be wrong: compare the gaps.
     """
-    U, S, Vh = np.linalg.svd(X - X.mean(0), full_matrices=False)
+    U, S, Vh = np.linalg.svd(programme.centred(X), full_matrices=False)
     roots = np.sqrt(S[:rank])
     scale = programme.multiplier(X) if programme.has_budget else programme.price
     unit = dataclasses.replace(programme, shares=programme.shares / scale)
@@ -64,11 +64,11 @@ def _jacobian(programme: CrossEntropyProgramme, point: Parts) -> Callable[[Parts
     """The second derivative of the same function as a map of directions."""
     A, B, price = point
     X = A @ B
-    G, free = programme.residual(X), float(programme.has_budget)
+    G, free, curvature = programme.residual(X), float(programme.has_budget), programme.hessian(X)
 
     def apply(direction: Parts) -> Parts:
         dA, dB, d_price = direction
-        dG = -programme.curvature(X, dA @ B + A @ dB)
+        dG = -curvature(dA @ B + A @ dB)
         norm_change = np.array([np.vdot(A, dA) + np.vdot(B, dB)])
         return (
             price * dA + free * d_price * A - G @ dB.T - dG @ B.T,

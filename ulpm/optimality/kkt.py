@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ulpm.distributed import ALONE, Shard
-from ulpm.field import Loss
+from ulpm.losses import LossAt
 from ulpm.optimality.norms import euclidean_norm
 from ulpm.problem import Problem
 
@@ -25,7 +25,7 @@ __all__ = ["complementarity", "stationarity"]
 def stationarity(
     W: Float[Tensor, "*batch K d"],
     H: Float[Tensor, "*batch d N"],
-    loss: Loss,
+    loss: LossAt,
     W_dot: Float[Tensor, "*batch K d"],
     H_dot: Float[Tensor, "*batch d N"],
     shard: Shard = ALONE,
@@ -49,7 +49,7 @@ def stationarity(
 
 
 def complementarity(
-    problem: Problem, Z: Float[Tensor, "*batch K N"], loss: Loss, shard: Shard = ALONE
+    problem: Problem, Z: Float[Tensor, "*batch K N"], loss: LossAt, shard: Shard = ALONE
 ) -> Float[Tensor, "*batch"]:
     """Σ p_{ij}(q_{ij} − q_min) / (q_min Σ p_{ij}): the mean of q̂_{ij} − 1 that the multipliers weight.
 

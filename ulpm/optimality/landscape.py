@@ -29,10 +29,12 @@ from torch import Tensor
 
 from ulpm._modes import plain_arithmetic
 from ulpm._threads import suitable_threads
-from ulpm.field import LogLossField
+from ulpm.losses import CrossEntropy
+from ulpm.objective import Objective
 from ulpm.optimality import kkt
 from ulpm.optimality.lanczos import smallest_eigenpair
-from ulpm.problem import Problem, State, checked
+from ulpm.problem import Problem, checked
+from ulpm.state import Factors, State
 
 __all__ = ["CriticalPoint", "sphere_critical_point"]
 
@@ -108,6 +110,11 @@ def sphere_critical_point(problem: Problem, state: State) -> CriticalPoint:
     'global_minimum'
     """
     checked(problem).check(state)
+    if problem.loss != CrossEntropy() or problem.decayed or problem.bias:
+        raise ValueError(
+            "sphere_critical_point knows the landscape of plain cross-entropy without decay and bias, which grows "
+            "norms for ever: give a problem like that, or see certify and optimum."
+        )
     if state.batch_shape:
         raise ValueError(
             f"sphere_critical_point takes a single state, but this one has replica axes {list(state.batch_shape)}: "
@@ -117,8 +124,7 @@ def sphere_critical_point(problem: Problem, state: State) -> CriticalPoint:
     if not 1e-290 < float(state.squared_norm.detach().double()) < 1e200:
         raise ValueError("the state is zero, or so small or so large that its norm underflows or overflows: scale it.")
     with plain_arithmetic(state.H.device), suitable_threads(state.H):
-        precise = State(state.W.double(), state.H.double())
-        return _classify(_Sphere(problem, precise, torch.finfo(state.W.dtype).eps))
+        return _classify(_Sphere(problem, state.to(dtype=torch.float64), torch.finfo(state.W.dtype).eps))
 
 
 class _Sphere:
@@ -128,8 +134,8 @@ class _Sphere:
         self.point = point
         self.given_epsilon = given_epsilon
         self.squared_norm = float(point.squared_norm)
-        self._field = LogLossField(problem, point.W.device)
-        self.loss, W_dot, H_dot = self._field(point.W, point.H)
+        self._objective = Objective(problem, point.W.device)
+        self.loss, (W_dot, H_dot, _) = self._objective(point.factors)
         self.tangential_gradient = float(kkt.stationarity(point.W, point.H, self.loss, W_dot, H_dot))
         radial, force = _flat(point.W, point.H), _flat(W_dot, H_dot)
         self.multiplier = float(force @ radial / (radial @ radial))
@@ -143,8 +149,9 @@ class _Sphere:
 
     def hessian(self, tangent: Float[Tensor, " D"]) -> Float[Tensor, " D"]:
         """(∇²L + μI)/L times a tangent, up to a multiple of the normal."""
-        W, H = self.point.W, self.point.H
-        minus = _flat(*self._field.jacobian_product(W, H, *self.parts(tangent), self.loss))
+        change = Factors(*self.parts(tangent))
+        image = self._objective.jacobian_product(self.point.factors, change, self.loss)
+        minus = _flat(image.W, image.H)
         return self.multiplier * tangent - minus + self.tangential_force * (self.tangential_force @ tangent)
 
     def parts(self, vector: Float[Tensor, " D"]) -> tuple[Float[Tensor, "K d"], Float[Tensor, "d N"]]:

@@ -18,9 +18,18 @@ from ulpm.optimality.cross_entropy_path import continued_optimum
 from ulpm.optimality.cross_entropy_polish import polish_cross_entropy
 from ulpm.optimality.programme import nuclear_norm
 from ulpm.optimality.relaxation import solve_cross_entropy
-from ulpm.problem import Problem, State, checked
+from ulpm.problem import Problem, checked
+from ulpm.state import State
 
-__all__ = ["LayerPeeledOptimum", "norm_constrained_optimum", "regularised_optimum"]
+__all__ = [
+    "LayerPeeledOptimum",
+    "balanced_factors",
+    "checked_gap",
+    "norm_constrained_optimum",
+    "optimal_point",
+    "optimum_status",
+    "regularised_optimum",
+]
 
 # What the gap may be at most where an answer is returned, as a share of the value.
 _LARGEST_GAP = 1e-6
@@ -134,10 +143,16 @@ def _shares(problem: Problem) -> Float[np.ndarray, " K"]:
 def _optimum(
     problem: Problem, programme: CrossEntropyProgramme, ratio: float, solver: str | None
 ) -> LayerPeeledOptimum:
-    """The solver's answer polished and lifted; ``ratio`` is that of ‖W‖² to the squared norm of the weighted means."""
-    continued = None if solver is not None or problem.num_classes <= _FEW_CLASSES else continued_optimum(programme)
+    """The optimal point lifted; ``ratio`` is that of ‖W‖² to the squared norm of the weighted means."""
+    X, words = optimal_point(programme, solver)
+    return _lifted(problem, programme, X, ratio, words)
+
+
+def optimal_point(programme: CrossEntropyProgramme, solver: str | None) -> tuple[Float[np.ndarray, "K K"], str]:
+    """The continued closed form or the solver's answer polished, and where it is from; the gap tells how good it is."""
+    continued = None if solver is not None or len(programme.shares) <= _FEW_CLASSES else continued_optimum(programme)
     if continued is not None:
-        return _lifted(problem, programme, continued, ratio, "the closed form for equal counts was continued")
+        return continued, "the closed form for equal counts was continued"
     found, words = solve_cross_entropy(programme, solver)
     rank = _rank_at_optimum(programme, found)
     candidates = [_feasible(programme, found)]
@@ -148,12 +163,12 @@ def _optimum(
     gaps = [programme.gap(X) for X in candidates]
     # Gaps that differ by rounding tell nothing about geometry: then the polished point is taken.
     chosen = 0 if gaps[0] <= gaps[1] + _ROUNDING_GAP * programme.value(candidates[1]) else 1
-    return _lifted(problem, programme, candidates[chosen], ratio, words)
+    return candidates[chosen], words
 
 
 def _feasible(programme: CrossEntropyProgramme, X: Float[np.ndarray, "K K"]) -> Float[np.ndarray, "K K"]:
     """X with columns that sum to 0, and of the norm that a budget allows, all of which an optimum uses."""
-    centred: Float[np.ndarray, "K K"] = X - X.mean(0)
+    centred = programme.centred(X)
     with np.errstate(all="ignore"):  # an X that is 0 or overflows is nobody's optimum, and its gap will tell
         if programme.has_budget:
             centred = centred * np.divide(programme.budget, nuclear_norm(centred))
@@ -167,7 +182,7 @@ def _rank_at_optimum(programme: CrossEntropyProgramme, X: Float[np.ndarray, "K K
     largest, the larger one is real and the smaller one the solver's error.
     """
     G = np.linalg.svd(programme.residual(X), compute_uv=False)
-    S = np.linalg.svd(X - X.mean(0), compute_uv=False)
+    S = np.linalg.svd(programme.centred(X), compute_uv=False)
     if not programme.has_budget and programme.multiplier(np.zeros_like(X)) <= programme.price:
         return 0
     return max(1, int(((1 - G / G[0]) * S[0] < S).sum()))
@@ -177,21 +192,10 @@ def _lifted(
     problem: Problem, programme: CrossEntropyProgramme, X: Float[np.ndarray, "K K"], ratio: float, words: str
 ) -> LayerPeeledOptimum:
     """The answer for all samples, with everything said about it computed from X."""
-    d, y = problem.feature_dim, problem.labels.numpy()
     value, gap = programme.value(X), programme.gap(X)
-    if not gap <= _LARGEST_GAP * value:
-        raise ValueError(
-            f"{words}, but the duality gap is {gap:.1e} for a value of {value:.1e}: use another solver, "
-            "or norms that leave a larger loss."
-        )
-    U, S, Vh = np.linalg.svd(X)
-    rank = int((len(S) * np.finfo(float).eps * S[0] < S).sum())
-    roots, shape = np.sqrt(S[:rank]), math.sqrt(ratio)
-    state = None
-    if rank <= d:
-        W = np.pad(shape * U[:, :rank] * roots, ((0, 0), (0, d - rank)))
-        means = np.pad(roots[:, None] * Vh[:rank] / programme.scales / shape, ((0, d - rank), (0, 0)))
-        state = State(torch.from_numpy(W), torch.from_numpy(means[:, y].copy()))
+    checked_gap(value, gap, words)
+    rank, state = balanced_factors(problem, X, programme.scales, ratio)
+    y = problem.labels.numpy()
     return LayerPeeledOptimum(
         value=value,
         logits=torch.from_numpy((X / programme.scales)[:, y].copy()),
@@ -202,11 +206,36 @@ def _lifted(
         gram_error=ratio * math.sqrt(2) * programme.distance_bound(X),
         rank=rank,
         tight=state is not None,
-        status=_status(gap / value, rank, d),
+        status=optimum_status(gap / value, rank, problem.feature_dim),
     )
 
 
-def _status(gap: float, rank: int, d: int) -> str:
+def checked_gap(value: float, gap: float, words: str) -> None:
+    """Raises: ValueError with the ``words`` of a solver if the gap is more than answers may have."""
+    if not gap <= _LARGEST_GAP * value:
+        raise ValueError(
+            f"{words}, but the duality gap is {gap:.1e} for a value of {value:.1e}: use another solver, "
+            "or norms that leave a larger loss."
+        )
+
+
+def balanced_factors(
+    problem: Problem, X: Float[np.ndarray, "K K"], scales: Float[np.ndarray, " K"], ratio: float
+) -> tuple[int, State | None]:
+    """rank X, and W H = X diag(1/s) spread over samples with WᵀW = ``ratio``·(means diag(s²) meansᵀ), if it fits."""
+    d, y = problem.feature_dim, problem.labels.numpy()
+    U, S, Vh = np.linalg.svd(X)
+    rank = int((len(S) * np.finfo(float).eps * S[0] < S).sum())
+    roots, shape = np.sqrt(S[:rank]), math.sqrt(ratio)
+    if rank > d:
+        return rank, None
+    W = np.pad(shape * U[:, :rank] * roots, ((0, 0), (0, d - rank)))
+    means = np.pad(roots[:, None] * Vh[:rank] / scales / shape, ((0, d - rank), (0, 0)))
+    return rank, State(torch.from_numpy(W), torch.from_numpy(means[:, y].copy()))
+
+
+def optimum_status(gap: float, rank: int, d: int) -> str:
+    """A sentence on a relative gap and whether the rank fits into d."""
     proved = f"optimal up to {max(gap, 0.0):.1e} of the value, as its duality gap proves"
     if rank <= d:
         return f"{proved}, and of rank {rank}, which fits into feature_dim {d}."

@@ -14,7 +14,8 @@ from ulpm import _checks
 from ulpm.optimality.cross_entropy import CrossEntropyProgramme
 from ulpm.optimality.polish import Point, polish, rank_at_optimum
 from ulpm.optimality.programme import MarginProgramme, nuclear_norm
-from ulpm.problem import Problem, State, checked
+from ulpm.problem import Problem, checked
+from ulpm.state import State
 
 __all__ = ["Separation", "minimum_norm_separation", "solve_cross_entropy"]
 
@@ -242,17 +243,32 @@ def _status(gap: float, rank: int, d: int) -> str:
 
 
 @functools.lru_cache(maxsize=32)
-def _compiled_cross_entropy(num_classes: int, has_budget: bool) -> tuple[Any, Any, dict[str, Any]]:
-    """(problem, variable Z, parameters), compiled by cvxpy once; the scales hold the price, if there is one."""
+def _compiled_cross_entropy(
+    num_classes: int, has_budget: bool, smoothed: bool = False, bias: bool = False
+) -> tuple[Any, Any, dict[str, Any]]:
+    """(problem, variable Z, parameters), compiled by cvxpy once; the scales hold the price, if there is one.
+
+    With smoothed labels the parameter ``targets`` has the label of each class in a column, times its share.
+    """
     cvxpy, K = _cvxpy(), num_classes
     Z = cvxpy.Variable((K, K))
-    shapes = {"shares": K, "scales": (K, K)} | ({"budget": ()} if has_budget else {})
+    shapes: dict[str, Any] = {"shares": K, "scales": (K, K)} | ({"budget": ()} if has_budget else {})
+    shapes |= {"targets": (K, K)} if smoothed else {}
     given = {name: cvxpy.Parameter(shape, nonneg=True) for name, shape in shapes.items()}
-    loss = given["shares"] @ (cvxpy.log_sum_exp(Z, axis=0) - cvxpy.diag(Z))
+    logits, conditions = Z, []
+    if bias:
+        b = cvxpy.Variable((K, 1))
+        # A number added to all of b changes nothing: without this it would have no value.
+        logits, conditions = Z + b @ np.ones((1, K)), [cvxpy.sum(b) == 0]
+    if smoothed:
+        right = cvxpy.sum(cvxpy.multiply(logits, given["targets"]))
+        loss = given["shares"] @ cvxpy.log_sum_exp(logits, axis=0) - right
+    else:
+        loss = given["shares"] @ (cvxpy.log_sum_exp(logits, axis=0) - cvxpy.diag(logits))
     size = cvxpy.normNuc(cvxpy.multiply(Z, given["scales"]))
     if has_budget:
-        return cvxpy.Problem(cvxpy.Minimize(loss), [size <= given["budget"]]), Z, given
-    return cvxpy.Problem(cvxpy.Minimize(loss + size)), Z, given
+        return cvxpy.Problem(cvxpy.Minimize(loss), [size <= given["budget"], *conditions]), Z, given
+    return cvxpy.Problem(cvxpy.Minimize(loss + size), conditions), Z, given
 
 
 def solve_cross_entropy(programme: CrossEntropyProgramme, solver: str | None) -> tuple[Float[np.ndarray, "K K"], str]:
@@ -262,8 +278,11 @@ def solve_cross_entropy(programme: CrossEntropyProgramme, solver: str | None) ->
     """
     K = len(programme.scales)
     name = _solver_name(solver, 2 * K, symmetric=True)
-    task, Z, given = _compiled_cross_entropy(K, programme.has_budget)
+    α = programme.smoothing
+    task, Z, given = _compiled_cross_entropy(K, programme.has_budget, α > 0, programme.bias)
     given["shares"].value = programme.shares
+    if α:
+        given["targets"].value = ((1 - α) * np.eye(K) + α / K) * programme.shares
     given["scales"].value = np.tile(programme.scales * (1.0 if programme.has_budget else programme.price), (K, 1))
     if programme.has_budget:
         given["budget"].value = programme.budget

@@ -29,12 +29,19 @@ _WORDS = {
     "nuclear_upper_bound": r"upper bound $\Vert WH\Vert_*\,/\,q_{\min}$",
     "upper_bound": r"upper bound $\frac{1}{2}\rho^2\,/\,q_{\min}$",
 }
+_WORDS_OF_A_MINIMUM = {
+    "lower_bound": "lower bound of the optimum",
+    "nuclear_upper_bound": r"upper bound, by $\Vert WH\Vert_*$",
+    "upper_bound": "upper bound, by the norms",
+}
 _HEADROOM = 1.6
 
 
 @house_style()
 def plot_certificate(path: Trajectory, *others: Trajectory, labels: Sequence[str] | None = None) -> Figure:
     """Bounds of the optimal value v* of the margin problem from the state at each record, and their relative gap.
+
+    With decay, or another loss that has a minimum, they are bounds of that, and there is no law.
 
     Left: the lower bound and the two upper ones, which exist once the state separates the classes, beside v* where it
     is known. Between lower and nuclear upper bound lies the optimum: that band is shaded. Right: the relative gap of
@@ -54,7 +61,9 @@ def plot_certificate(path: Trajectory, *others: Trajectory, labels: Sequence[str
     known = style.distinct(drawn, lambda run: v if np.isfinite(v := run.path.problem.minimum_norm_value) else None)
     for _, value, look in known:
         left.axhline(value, **look)
-    left.set_ylabel("bounds of $v^*$")
+    margins = {run.path.problem.has_margins for run in drawn}
+    bounded = "v^*" if margins == {True} else r"\Phi^*"
+    left.set_ylabel(f"bounds of ${bounded}$" if len(margins) == 1 else "bounds of the optima")
     curves = [style.draw(right, run, _finite(each.gap)) for run, each in zip(drawn, certificates, strict=True)]
     right.set_ylabel("relative gap of the bounds")
     for axes in (left, right):
@@ -63,7 +72,8 @@ def plot_certificate(path: Trajectory, *others: Trajectory, labels: Sequence[str
     law, measured, below = _law(right, curves, drawn, certificates)
     words = ["$v^*$"] * bool(known) + [r"gap $\propto 1/\log t$"] * law
     handles: list[Artist] = [run.proxy() for run in drawn] if others else []
-    handles += [Line2D([], [], color="0.25", label=_WORDS[name], **look) for name, look in _LOOKS.items()]
+    said = _WORDS if margins == {True} else _WORDS_OF_A_MINIMUM
+    handles += [Line2D([], [], color="0.25", label=said[name], **look) for name, look in _LOOKS.items()]
     handles += [Line2D([], [], **THEORY, label=", and ".join(words))] if words else []
     handles += [laws.measured_proxy(f"\nof {drawn[0].label}" if others else "")] if measured else []
     handles += [style.floor_proxy()] if below else []

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from torch import Tensor
 
+from ulpm.laws import late_limits
 from ulpm.plotting import laws, style
 from ulpm.plotting.house import house_style
 from ulpm.plotting.legends import legend_below
@@ -18,15 +19,16 @@ from ulpm.plotting.style import THEORY, Run
 from ulpm.trajectory import Trajectory
 
 _NORM_MARKER: dict[str, Any] = {"marker": "o", "markersize": 4.5, "markerfacecolor": "white"}
-_UNKNOWN = "$d < K-1$"
+_UNKNOWN = {True: "$d < K-1$", False: "a flow that comes to rest"}
 
 
 @house_style()
 def plot_loss(path: Trajectory, *others: Trajectory, labels: Sequence[str] | None = None) -> Figure:
     """The loss and the norm against their sharp asymptotics.
 
-    Left: log10 L against log10 t beside L = (v*/2)/(t log t). Right: (L t log t)/(v*/2) and (ρ²/log t)/(2v*), which
-    both tend to 1 like 1/log t if the flow ends at the optimum v* = ``Problem.minimum_norm_value``.
+    Left: log10 L against log10 t beside L = (v*/2κ)/(t log t). Right: (L t log t)/(v*/2κ) and (ρ²/log t)/(2v*/κ), which
+    both tend to 1 like 1/log t if the flow ends at the optimum v* = ``Problem.minimum_norm_value``; κ is 1 for
+    cross-entropy and 1 + γ for the focal loss.
 
     Every run is compared with the v* of its own problem. Where v* is not known, as for d < K − 1, the left panel shows
     the loss alone and the right one leaves the run out; if no run has a known v*, it shows L t log t and ρ²/log t
@@ -41,11 +43,12 @@ def plot_loss(path: Trajectory, *others: Trajectory, labels: Sequence[str] | Non
     for run in drawn:
         style.draw(left, run, run.path.log_loss / math.log(10))
     optima = style.distinct(drawn, _optimum)
-    for run, value, look in optima:
-        _loss_law(left, run, value, look | {"color": "black"} if look is THEORY else look)
+    for run, _, look in optima:
+        _loss_law(left, run, look | {"color": "black"} if look is THEORY else look)
     _ratio_panel(right, drawn)
     style.log10_loss_axis(left)
-    theory = Line2D([], [], **THEORY, label="$L = (v^*/2)\\,/\\,(t\\,\\log t)$, and ratio 1")
+    constant = "v^*/2" if all(run.path.problem.loss.tail == 1 for run in drawn) else r"v^*/2\kappa"
+    theory = Line2D([], [], **THEORY, label=rf"$L = ({constant})\,/\,(t\,\log t)$, and ratio 1")
     _close(figure, drawn, (left, right), [theory] if optima else [])
     return figure
 
@@ -81,7 +84,7 @@ def plot_margin(path: Trajectory, *others: Trajectory, labels: Sequence[str] | N
         if measured:
             theory.append(laws.measured_proxy(f"\nof {known[0].label}" if others else ""))
     if len(known) < len(drawn):
-        which = _without_optimum(drawn) if known else _UNKNOWN
+        which = _without_optimum(drawn) if known else _why_unknown(drawn)
         style.note(panels[0], rf"$\gamma^*$ is not known for {which}", 0.97, 0.06, ha="right")
     _close(figure, drawn, panels, theory)
     return figure
@@ -89,11 +92,13 @@ def plot_margin(path: Trajectory, *others: Trajectory, labels: Sequence[str] | N
 
 @house_style()
 def plot_invariants(path: Trajectory, *others: Trajectory, labels: Sequence[str] | None = None) -> Figure:
-    """How far the two conserved quantities of the flow have drifted from their starts.
+    """How far the conserved quantities of the flow have drifted from their starts.
 
-    Left: ‖B − B(0)‖/ρ² for the balancedness B = WᵀW − HHᵀ. Right: ‖Σ_k w_k − (Σ_k w_k)(0)‖/ρ. Dashed: the relative
-    tolerance of the integrator, if there was one; tolerances that differ are drawn in the colours of their runs. The
-    left drift is truncation error and of its order or less; the right one is rounding whatever the method.
+    Left: ‖B − B(0)‖/ρ² for the balancedness B = WᵀW − HHᵀ. Right: ‖Σ_k w_k − (Σ_k w_k)(0)‖/ρ. With decay, from where
+    they decay to; a panel whose quantity a run does not conserve (``ulpm.invariants``) leaves that run out. Dashed: the
+    relative tolerance of the integrator, if there was one; tolerances that differ are drawn in the colours of their
+    runs. The left drift is truncation error and of its order or less; the right one is rounding whatever the method,
+    but truncation error with decay.
 
     Source: both are exact along the flow dW/dt = RHᵀ, dH/dt = WᵀR, because (WᵀW)' = (HHᵀ)' and 1ᵀR = 0.
     """
@@ -106,8 +111,11 @@ def plot_invariants(path: Trajectory, *others: Trajectory, labels: Sequence[str]
     }
     tolerances = style.distinct(drawn, lambda run: run.path.config.get("rtol"))
     for axes, (name, quantity) in zip(panels, quantities.items(), strict=True):
-        curves = [style.draw(axes, run, run.path.invariant_drift[name]) for run in drawn]
+        kept = [run for run in drawn if name in run.path.invariant_drift]
+        curves = [style.draw(axes, run, run.path.invariant_drift[name]) for run in kept]
         axes.set_ylabel(quantity)
+        if len(kept) < len(drawn):
+            style.note(axes, "not conserved" if not kept else "left out where not conserved", 0.5, 0.5, ha="center")
         for _, tolerance, look in tolerances:
             axes.axhline(tolerance, **look)
         style.value_axis(axes, curves, rounding=0.0)
@@ -122,17 +130,22 @@ def _optimum(run: Run) -> float | None:
     return value if math.isfinite(value) else None
 
 
+def _why_unknown(drawn: Sequence[Run]) -> str:
+    return " and ".join(_UNKNOWN[margins] for margins in sorted({run.path.problem.has_margins for run in drawn}))
+
+
 def _without_optimum(drawn: Sequence[Run]) -> str:
     """The sizes of the problems whose v* is not known, a line each."""
     return "\n".join(dict.fromkeys(style.sizes(run.path.problem) for run in drawn if _optimum(run) is None))
 
 
-def _loss_law(axes: Axes, run: Run, value: float, look: dict[str, Any]) -> None:
-    """log10 of (v*/2)/(t log t) from t = 10 to the end of the run."""
+def _loss_law(axes: Axes, run: Run, look: dict[str, Any]) -> None:
+    """log10 of (v*/2κ)/(t log t) from t = 10 to the end of the run."""
     end = run.log10_time[-1]
     if end > 1:
         log10_time = torch.logspace(0, math.log10(end), 100, dtype=torch.float64, device="cpu")
-        law = math.log10(value / 2) - log10_time - torch.log10(log10_time * math.log(10))
+        limit = late_limits(run.path.problem)[0]
+        law = math.log10(limit) - log10_time - torch.log10(log10_time * math.log(10))
         axes.plot(log10_time.numpy(), law.numpy(), **look | {"linewidth": 1.4})
 
 
@@ -149,13 +162,15 @@ def _ratio_panel(axes: Axes, drawn: Sequence[Run]) -> None:
     known = [run for run in drawn if _optimum(run) is not None]
     late = [run for run in known or drawn if bool((run.path.log_time >= 1).any())]
     for run in late:
-        loss, norm = _asymptotic_ratios(run.path, *((v / 2, 2 * v) if (v := _optimum(run)) else (1.0, 1.0)))
+        loss, norm = _asymptotic_ratios(run.path, *(late_limits(run.path.problem) if _optimum(run) else (1.0, 1.0)))
         style.draw(axes, run, loss)
         style.draw(axes, run, norm, **_NORM_MARKER, markevery=0.09)
-    labels, heading = (r"$L\,t\,\log t$", r"$\rho^2/\log t$"), f"$v^*$ is not known for {_UNKNOWN}"
+    labels, heading = (r"$L\,t\,\log t$", r"$\rho^2/\log t$"), f"$v^*$ is not known for {_why_unknown(drawn)}"
     if known:
         axes.axhline(1.0, **THEORY)
-        labels = (r"$L\,t\,\log t\;/\;(v^*/2)$", r"$(\rho^2/\log t)\;/\;(2v^*)$")
+        plain = all(run.path.problem.loss.tail == 1 for run in known)
+        loss_limit, norm_limit = ("v^*/2", "2v^*") if plain else (r"v^*/2\kappa", r"2v^*/\kappa")
+        labels = (rf"$L\,t\,\log t\;/\;({loss_limit})$", rf"$(\rho^2/\log t)\;/\;({norm_limit})$")
         heading = f"left out, as $v^*$ is not known:\n{_without_optimum(drawn)}" if len(known) < len(drawn) else ""
     axes.set_ylabel("measured / predicted limit" if known else "value")
     handles = [Line2D([], [], color="0.25", label=labels[0])]

@@ -56,8 +56,10 @@ def compare(
     """Draw the law through the last record, and note its exponent and that of the run; which of the two there are.
 
     The line agrees with its last record by construction: what can disagree is the measured exponent. Laws are of late
-    time, so that there is neither if the run ends below its floor.
+    time, so that there is neither if the run ends below its floor, or where the flow comes to rest.
     """
+    if not run.path.problem.has_margins:
+        return False, False
     known = style.summary(above_floor(values, floor))[1]
     if np.fmax.reduce(known, initial=0.0) <= style.ROUNDING or not np.isfinite(known[-1]):
         return False, False

@@ -54,10 +54,10 @@ def test_a_run_cut_after_any_step_ends_with_the_same_bits(
     for attempts in (0, 1, 17, 60, 200):
         with torch.no_grad():
             for _ in range(attempts - made):
-                if cut.loop.running:
-                    cut.loop.advance()
+                if cut.state.running:
+                    cut.step()
         made = attempts
-        write_checkpoint(tmp_path / "c.safetensors", cut.loop, cut.config)
+        write_checkpoint(tmp_path / "c.safetensors", cut.loop, cut.state, cut.config)
         same_bits(whole, ulpm.resume_flow(tmp_path / "c.safetensors"))
 
 
@@ -71,10 +71,10 @@ def test_replicas_that_wait_are_in_the_checkpoint(
     cut = prepared(5, log_time=40.0)
     with torch.no_grad():
         for _ in range(attempts):
-            cut.loop.advance()
-    assert len(cut.loop.cohort.replicas) <= 2
-    assert len(cut.loop.waiting.replicas) > 0
-    write_checkpoint(tmp_path / "c.safetensors", cut.loop, cut.config)
+            cut.step()
+    assert len(cut.state.cohort.replicas) <= 2
+    assert len(cut.state.waiting.replicas) > 0
+    write_checkpoint(tmp_path / "c.safetensors", cut.loop, cut.state, cut.config)
     same_bits(whole, ulpm.resume_flow(tmp_path / "c.safetensors"))
 
 
@@ -95,8 +95,8 @@ def test_resuming_twice_on_the_way_changes_nothing_either(tmp_path: Path) -> Non
     for _ in range(2):
         with torch.no_grad():
             for _ in range(8):
-                run.loop.advance()
-        write_checkpoint(file, run.loop, run.config)
+                run.step()
+        write_checkpoint(file, run.loop, run.state, run.config)
         run = FlowRun(*read_checkpoint(file))
     same_bits(whole, run.finish(False, None, 1e9))
 
@@ -113,7 +113,7 @@ def test_a_checkpoint_of_another_kind_or_cut_short_is_refused_with_one_sentence(
     with pytest.raises(OSError, match="holds a trajectory, not a checkpoint"):
         ulpm.resume_flow(file)
     run = prepared(None, log_time=2.0)
-    write_checkpoint(file, run.loop, run.config)
+    write_checkpoint(file, run.loop, run.state, run.config)
     file.write_bytes(file.read_bytes()[:-1])
     with pytest.raises(OSError, match="damaged or truncated"):
         ulpm.resume_flow(file)
@@ -195,7 +195,7 @@ def test_a_run_out_of_steps_can_be_given_more(tmp_path: Path) -> None:
 def test_a_checkpoint_with_other_contents_is_refused_with_one_sentence(tmp_path: Path) -> None:
     file = tmp_path / "c.safetensors"
     run = prepared(None, log_time=2.0)
-    write_checkpoint(file, run.loop, run.config)
+    write_checkpoint(file, run.loop, run.state, run.config)
     tensors, metadata = _files.read_tensors(file)
     _files.write_tensors(file, {**tensors, "cohort.news": torch.ones(1)}, metadata)
     with pytest.raises(OSError, match="a checkpoint of another version"):

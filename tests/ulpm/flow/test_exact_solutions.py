@@ -4,7 +4,6 @@ The closed forms are evaluated in 50 digits and the singular values by scipy; no
 """
 
 import math
-from collections.abc import Iterator
 
 import mpmath
 import numpy as np
@@ -15,7 +14,6 @@ from oracles import characters, collapsed_ray, hadamard_flow
 from torch import Tensor
 
 import ulpm
-from ulpm.field import LogLossField, Loss
 
 pytestmark = pytest.mark.usefixtures("unchecked")  # they cost several times what the flow itself does
 
@@ -206,97 +204,6 @@ def test_singular_vectors_of_another_basis_do_not_stay() -> None:
     assert float(turned.max()) > 0.1
 
 
-class FocalField(LogLossField):
-    """The field of φ = (1 − p_y)^γ log(1/p_y) summed over samples (Lin, Goyal, Girshick, He, Dollár, 2017).
-
-    φ is a function of x = logsumexp of the gaps: with e = 1 − p_y = σ(x), ℓ = log(1 + e^x) and y = e/ℓ, φ = e^γ ℓ,
-    d log φ/dx = γ(1 − e) + y and dy/dx = y(1 − e − y).
-    """
-
-    gamma = 2.0
-
-    def _parts(self, Z: Tensor) -> tuple[Tensor, ...]:
-        """The label rows, the gaps, the weights e^(a − x), log φ, d log φ/dx and the derivative of that."""
-        rows = self.label_rows(Z)
-        gaps = (Z - Z.gather(-2, rows)).scatter(-2, rows, -torch.inf)
-        x = gaps.logsumexp(-2, keepdim=True)
-        total = torch.nn.functional.softplus(x)
-        log_total = torch.where(x < -36, x, total.clamp(min=1e-300).log())
-        log_e = x - total
-        e, y = log_e.exp(), (log_e - log_total).exp()
-        slope = self.gamma * (1 - e) + y
-        change = y * (1 - e - y) - self.gamma * e * (1 - e)
-        return rows, gaps, (gaps - x).exp(), self.gamma * log_e + log_total, slope, change
-
-    def _own_loss(self, W: Tensor, H: Tensor) -> Loss:
-        rows, gaps, weights, log_phi, slope, _ = self._parts(W @ H)
-        log_loss = log_phi.logsumexp(-1, keepdim=True)
-        share = (log_phi - log_loss).exp() * slope
-        residual = (-weights * share).scatter(-2, rows, share)
-        return Loss(log_loss[..., 0, 0], residual, gaps.amax(-2, keepdim=True))
-
-    def _tangent(self, W: Tensor, H: Tensor, W_dot: Tensor, H_dot: Tensor, R: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The label rows, Q and d log Q = d log(dφ/dx) + dA − dx − d log L."""
-        rows, _, weights, _, slope, change = self._parts(W @ H)
-        dA = W_dot @ H + W @ H_dot
-        dA = dA - dA.gather(-2, rows)
-        Q = (-R).scatter(-2, rows, 0.0)
-        dx, total = (weights * dA).sum(-2, keepdim=True), (Q * dA).sum((-2, -1), keepdim=True)
-        return rows, Q, (slope + change / slope - 1) * dx + dA - total
-
-    def residual_change(self, W: Tensor, H: Tensor, W_change: Tensor, H_change: Tensor, loss: Loss) -> Tensor:
-        _, Q, relative_change = self._tangent(W, H, W_change, H_change, loss.residual)
-        return (Q * relative_change.square()).sum((-2, -1)).sqrt()
-
-    def jacobian_product(
-        self,
-        W: Tensor,
-        H: Tensor,
-        W_tangent: Tensor,
-        H_tangent: Tensor,
-        loss: Loss | None = None,
-        out: tuple[Tensor, Tensor] | None = None,
-        W_dot: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        R = (loss or self.loss(W, H)).residual
-        rows, Q, relative_change = self._tangent(W, H, W_tangent, H_tangent, R)
-        dQ = Q * relative_change
-        dR = (-dQ).scatter(-2, rows, dQ.sum(-2, keepdim=True))
-        images = (dR @ H.mT + R @ H_tangent.mT, W_tangent.mT @ R + W.mT @ dR)
-        if out is not None:
-            out[0].copy_(images[0])
-            out[1].copy_(images[1])
-        return images
-
-
-@pytest.fixture
-def focal_loss(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[FocalField]]:
-    """The flow of focal loss in the place of cross-entropy's."""
-    monkeypatch.setattr("ulpm.flow.system.LogLossField", FocalField)
-    yield FocalField
-    FocalField.gamma = 2.0
-
-
-def test_the_field_of_focal_loss_is_its_gradient_and_its_product_the_jacobian() -> None:
-    problem = ulpm.Problem([2, 3, 1], 4)
-    state, tangent = problem.random_state(0, scale=2.0), problem.random_state(1)
-
-    def log_loss(W: Tensor, H: Tensor) -> Tensor:
-        log_p = torch.log_softmax(W @ H, 0).gather(0, problem.labels[None])
-        return ((1 - log_p.exp()).pow(2) * -log_p).sum().log()
-
-    def minus_gradient(W: Tensor, H: Tensor) -> tuple[Tensor, ...]:
-        return tuple(-part for part in torch.autograd.grad(log_loss(W, H), (W, H), create_graph=True))
-
-    field = FocalField(problem)
-    loss, *rate = field(state.W, state.H)
-    expected, images = torch.autograd.functional.jvp(minus_gradient, (state.W, state.H), (tangent.W, tangent.H))
-    product = field.jacobian_product(state.W, state.H, tangent.W, tangent.H)
-    assert torch.allclose(loss.log_loss, log_loss(state.W, state.H), atol=1e-12)
-    for got, want in zip((*rate, *product), (*expected, *images), strict=True):
-        assert torch.allclose(got, want, rtol=1e-10, atol=1e-12)
-
-
 def focal_ray(q: float, q0: float, K: int, n: int, gamma: float) -> tuple[mpmath.mpf, mpmath.mpf]:
     """(log t, log L) at the margin q: t = (K−1)/(2√n K) ∫ dq/(−q φ′(q)), by Gauss–Legendre quadrature in 25 digits."""
     with mp.workdps(25):
@@ -322,12 +229,9 @@ def focal_ray(q: float, q0: float, K: int, n: int, gamma: float) -> tuple[mpmath
 @pytest.mark.parametrize(
     ("gamma", "K", "n", "q0"), [(1.0, 4, 5, 0.5), pytest.param(2.0, 3, 1, 1.0, marks=pytest.mark.slow)]
 )
-def test_focal_loss_follows_its_ray_to_its_own_constants(
-    focal_loss: type[FocalField], gamma: float, K: int, n: int, q0: float
-) -> None:
+def test_focal_loss_follows_its_ray_to_its_own_constants(gamma: float, K: int, n: int, q0: float) -> None:
     """dq/dt = −2q nK φ′(q)/((K−1)√n); L·t·log t → v*/(2κ) and ρ²/log t → 2v*/κ with κ = 1 + γ."""
-    focal_loss.gamma = gamma
-    problem = ulpm.Problem([n] * K, K)
+    problem = ulpm.Problem([n] * K, K, loss=ulpm.Focal(gamma))
     path = ulpm.gradient_flow(problem, ray_starts(problem, (q0,)), log10_time=1e6, rtol=1e-9, records=24)
     assert path.finished
     v, kappa = problem.minimum_norm_value, 1 + gamma

@@ -1,7 +1,5 @@
 """Replicas go to the stiff method where stability limits explicit steps, and come back where it does not pay."""
 
-import functools
-
 import pytest
 import torch
 
@@ -33,16 +31,19 @@ def cohort(count, stiff=False):
         limited_steps=whole.clone(),
         stiffness_floor=0 * one,
         failed=no,
+        still_steps=whole,
+        still_since=0 * one,
+        way=one,
     )
 
 
 def look(c, step_size, stiffness, products=None, accepted=(True, True), next_size=None):
     h, lam = torch.tensor(step_size, dtype=torch.float64), torch.tensor(stiffness, dtype=torch.float64)
     c.step_size = h.clone() if next_size is None else torch.tensor(next_size, dtype=torch.float64)
-    RULE(c, torch.tensor(accepted), h, lam, None if products is None else torch.tensor(products).double())
+    RULE(c, torch.tensor(accepted), h, lam, None if products is None else torch.tensor(products).double(), (6, 6))
 
 
-RULE = HandOver(explicit_evaluations=6, stiff_evaluations=6, limited=2.5, patience=8, nearly=1, followed=3.0)
+RULE = HandOver(limited=2.5, patience=8, nearly=1, followed=3.0)
 
 
 def test_steps_at_the_limit_of_stability_hand_over_once_they_outnumber_the_others():
@@ -59,13 +60,13 @@ def test_steps_at_the_limit_of_stability_hand_over_once_they_outnumber_the_other
 
 
 def test_many_steps_in_a_row_that_are_nearly_limited_hand_over_too():
-    rule = HandOver(explicit_evaluations=6, stiff_evaluations=6, limited=2.0, patience=2, nearly=10, followed=1.0)
+    rule = HandOver(limited=2.0, patience=2, nearly=10, followed=1.0)
     one = torch.ones(2, dtype=torch.float64)
     c = cohort(2)
     for i in range(20):
         assert not bool(c.stiff.any())
         # hλ = 1.5 in the first replica; in the second one step of the row is shorter than the stiff components.
-        rule(c, torch.tensor([True, True]), one, torch.tensor([1.5, 0.5 if i == 10 else 1.5]).double(), None)
+        rule(c, torch.tensor([True, True]), one, torch.tensor([1.5, 0.5 if i == 10 else 1.5]).double(), None, (6, 6))
     assert c.stiff.tolist() == [True, False]
 
 
@@ -142,21 +143,20 @@ def test_a_long_row_of_steps_at_the_limit_of_stability_has_the_stiff_method_trie
 
 
 @pytest.mark.usefixtures("unchecked")
-def test_a_flow_that_escapes_from_a_saddle_is_stiff_again_soon_afterwards(monkeypatch):
+def test_a_flow_that_escapes_from_a_saddle_is_stiff_again_soon_afterwards():
     """Steps are short around the exit, log t ≈ 1.2e4; λ takes until twice that time to double."""
     problem = ulpm.Problem([1] * 4, 4)
     point, noise = ulpm.block_state(problem, 2, norm=5.7), problem.random_state(seed=0, scale=0.3)
     start = ulpm.State(point.W + noise.W, point.H + noise.H)
 
-    def escape():
-        return ulpm.gradient_flow(problem, start, log_time=1e5, records=3, max_steps=500)
+    def escape(solver):
+        return ulpm.gradient_flow(problem, start, log_time=1e5, records=3, max_steps=500, solver=solver)
 
-    path = escape()
+    path = escape(ulpm.Solver())
     assert path.finished
     assert float(path.margin[-1] / path.squared_norm[-1]) > 1 / 6 - 1e-4  # it has escaped: γ* = 1/6, 1/8 at the saddle
     # A rule that forgets nothing spends the steps on the explicit method.
-    monkeypatch.setattr("ulpm.flow.loop.HandOver", functools.partial(HandOver, forgetting=0.0))
-    assert not escape().finished
+    assert not escape(ulpm.Solver(hand_over=HandOver(forgetting=0.0))).finished
 
 
 def test_one_stiff_step_that_pays_starts_the_count_of_those_that_do_not_anew():
@@ -185,11 +185,11 @@ def test_a_flow_starts_explicit_and_ends_stiff_and_takes_far_fewer_evaluations_t
     )
     methods = []
     with torch.no_grad():
-        while run.loop.running:
-            methods.append(bool(run.loop.cohort.stiff[0]))
-            run.loop.advance()
+        while run.state.running:
+            methods.append(bool(run.state.cohort.stiff[0]))
+            run.step()
     assert not any(methods[:20])
     assert all(methods[-10:])
-    counts = run.loop.counts
+    counts = run.state.counts
     # Stability alone asks an explicit method for h ≤ 3.5/λ, λ ≈ 0.3 log t: more than 3,000 steps of 6 evaluations.
     assert counts["field_evaluations"] + counts["jacobian_products"] < 6 * 3000 / 3

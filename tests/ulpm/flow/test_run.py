@@ -9,8 +9,8 @@ from oracles import collapsed_arrays, plain_flow, random_arrays, reference_flow
 
 import ulpm
 from ulpm import Problem, State, Status, gradient_flow
-from ulpm.field import LogLossField
 from ulpm.flow.cohort import largest_cohort
+from ulpm.objective import Objective
 
 # The run-time checks cost more than the arithmetic of these small problems; the tests of the loop run with them.
 pytestmark = pytest.mark.usefixtures("unchecked")
@@ -415,30 +415,31 @@ def test_collapsed_starts_with_margins_of_ten_thousand_move_on():
 
 def test_a_residual_without_its_true_class_entry_trips_the_classifier_sum(monkeypatch):
     """1 − softmax in floating point: the entry of the true class is 0 once a gap passes 37."""
-    call = LogLossField.__call__
+    call = Objective.__call__
 
-    def lossy(self, W, H, out=None):
-        loss, W_dot, H_dot = call(self, W, H, out)
+    def lossy(self, at, out=None):
+        loss, rates = call(self, at, out)
         L = loss.log_loss.exp()[:, None, None]
         R = loss.residual
         R = torch.where(R > 0, (1 - (1 - R * L)) / L, R)
-        W_dot.copy_(R @ H.mT)
-        H_dot.copy_(W.mT @ R)
-        return loss, W_dot, H_dot
+        rates.W.copy_(R @ at.H.mT)
+        rates.H.copy_(at.W.mT @ R)
+        return loss, rates
 
-    monkeypatch.setattr(LogLossField, "__call__", lossy)
+    monkeypatch.setattr(Objective, "__call__", lossy)
     path = gradient_flow(PROBLEM, start(), log_time=100.0, records=5, max_steps=3000)
     assert float(path.invariant_drift["classifier_sum"].nan_to_num().max()) > 1e-6
 
 
 def test_a_classifier_that_is_a_little_too_fast_trips_balancedness(monkeypatch):
-    call = LogLossField.__call__
+    call = Objective.__call__
 
-    def fast(self, W, H, out=None):
-        loss, W_dot, H_dot = call(self, W, H, out)
-        return loss, W_dot.mul_(1.001), H_dot
+    def fast(self, at, out=None):
+        loss, rates = call(self, at, out)
+        rates.W.mul_(1.001)
+        return loss, rates
 
-    monkeypatch.setattr(LogLossField, "__call__", fast)
+    monkeypatch.setattr(Objective, "__call__", fast)
     path = gradient_flow(PROBLEM, start(), log_time=30.0, rtol=1e-8, records=5)
     assert float(path.invariant_drift["balancedness"].max()) > 100 * 10 * 1e-8
     assert float(path.invariant_drift["classifier_sum"].max()) < 1e-12

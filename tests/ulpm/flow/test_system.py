@@ -12,7 +12,7 @@ SYSTEM = FlowSystem(PROBLEM, torch.device("cpu"))
 @pytest.mark.parametrize("replicas", [None, 1, 3])
 def test_packing_and_unpacking_give_the_state_back(replicas):
     state = PROBLEM.random_state(seed=0, replicas=replicas)
-    W, H = SYSTEM.unpack(SYSTEM.pack(state))
+    W, H, _ = SYSTEM.unpack(SYSTEM.pack(state))
     assert torch.equal(W if replicas else W[0], state.W)
     assert torch.equal(H if replicas else H[0], state.H)
 
@@ -22,7 +22,7 @@ def test_the_rate_is_minus_the_gradient_of_log_loss():
     y = SYSTEM.pack(state)
     rate = torch.full_like(y, torch.nan)
     log_loss = SYSTEM.rate(y, rate)
-    W_dot, H_dot = SYSTEM.unpack(rate)
+    W_dot, H_dot, _ = SYSTEM.unpack(rate)
     want_W, want_H = autograd_field(state.W, state.H, PROBLEM.labels)
     torch.testing.assert_close(W_dot, want_W, rtol=1e-11, atol=1e-12)
     torch.testing.assert_close(H_dot, want_H, rtol=1e-11, atol=1e-12)
@@ -34,7 +34,7 @@ def dense_jacobian(y):
     """−∇² log L at one vector, by autograd."""
 
     def minus_log_loss(v):
-        W, H = SYSTEM.unpack(v[None])
+        W, H, _ = SYSTEM.unpack(v[None])
         return -autograd_log_loss(W[0], H[0], PROBLEM.labels)
 
     return torch.autograd.functional.hessian(minus_log_loss, y)
@@ -86,7 +86,7 @@ def test_the_change_of_the_residual_is_that_of_its_logarithms_weighted_by_it(sca
     wrong = torch.ones(3, 6, dtype=torch.bool).scatter_(0, problem.labels[None], False)
 
     def log_shares(v):
-        W, H = system.unpack(v)
+        W, H, _ = system.unpack(v)
         Z = (W @ H)[0]
         gaps = Z - Z.gather(0, problem.labels[None])
         log_odds = gaps.masked_fill(~wrong, -torch.inf).logsumexp(0)

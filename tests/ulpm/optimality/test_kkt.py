@@ -6,17 +6,17 @@ import torch
 from oracles import random_arrays
 
 from ulpm import Problem, State, gradient_flow
-from ulpm.field import LogLossField
 from ulpm.geometry import block_state
+from ulpm.objective import Objective
 from ulpm.optimality import certify, kkt
+from ulpm.state import Factors
 
 blocks = pytest.mark.parametrize(("K", "b"), [(4, 2), (6, 2), (6, 3), (9, 3)])
 samples = pytest.mark.parametrize("n", [1, 3])
 
 
 def residuals(problem, W, H):
-    field = LogLossField(problem)
-    loss, W_dot, H_dot = field(W, H)
+    loss, (W_dot, H_dot, _) = Objective(problem)(Factors(W, H))
     return kkt.stationarity(W, H, loss, W_dot, H_dot), kkt.complementarity(problem, W @ H, loss)
 
 

@@ -1,0 +1,70 @@
+"""What a flow conserves exactly, or what decays in it at a known rate whatever else happens.
+
+With Φ = L(WH + b1ᵀ) + ½λ_W‖W‖² + ½λ_H‖H‖² and the residual R = −∂L/∂Z, dW/dt = RHᵀ − λ_W W and dH/dt = WᵀR − λ_H H:
+
+    balancedness     B = WᵀW − HHᵀ:      dB/dt = −2λ B   if λ_W = λ_H = λ, whatever the loss
+    classifier_sum   s = Σ_k w_k:        ds/dt = −λ_W s  if the columns of R sum to 0, as those of a softmax do
+    bias_sum         Σ_k b_k:            constant        under the same condition
+"""
+
+import dataclasses
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.linalg import vector_norm
+
+from ulpm.distributed import ALONE, Shard
+from ulpm.problem import Problem
+from ulpm.state import Factors
+
+__all__ = ["Invariant", "invariants_of"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Invariant:
+    """A quantity ``of`` a point that is its start times e^{−``rate``·t}; it scales like ρ to the ``degree``."""
+
+    key: str
+    of: Callable[[Factors, Shard], Tensor]
+    rate: float
+    degree: int
+
+    def drift(
+        self,
+        now: Tensor,
+        start: Tensor,
+        log_time: Float[Tensor, " S"],
+        rho: Float[Tensor, " S"],
+    ) -> Float[Tensor, " S"]:
+        """How far it is from where it should be, relative to ρ^degree."""
+        if self.rate:
+            decay = torch.exp(-self.rate * torch.exp(log_time.to(start)))
+            start = start * decay.view(-1, *[1] * (start.ndim - 1))
+        moved: Tensor = vector_norm((now - start).flatten(1), dim=1)
+        return moved / (rho.square() if self.degree == 2 else rho)
+
+
+def invariants_of(problem: Problem) -> list[Invariant]:
+    """Those of a problem's flow."""
+    λ_W, λ_H = problem.weight_decay
+    found = [Invariant("balancedness", _balancedness, 2 * λ_W, 2)] if λ_W == λ_H else []
+    if problem.loss.conserves_sums:
+        found.append(Invariant("classifier_sum", _classifier_sum, λ_W, 1))
+        found += [Invariant("bias_sum", _bias_sum, 0.0, 1)] if problem.bias else []
+    return found
+
+
+def _balancedness(at: Factors, shard: Shard = ALONE) -> Float[Tensor, "*batch d d"]:
+    W, H = at.W.double(), at.H.double()
+    return W.mT @ W - shard.sum(H @ H.mT)
+
+
+def _classifier_sum(at: Factors, shard: Shard = ALONE) -> Float[Tensor, "*batch d"]:
+    return at.W.double().sum(-2)
+
+
+def _bias_sum(at: Factors, shard: Shard = ALONE) -> Float[Tensor, "*batch 1"]:
+    assert at.b is not None
+    return at.b.double().sum(-1, keepdim=True)
