@@ -4,8 +4,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ulpm.metrics.collapse import METRICS
 from ulpm.metrics.floors import rounding_floors
+from ulpm.metrics.records import METRICS
 
 __all__ = ["above_floor", "certificate_floors", "metric_floors"]
 
@@ -52,7 +52,8 @@ def metric_floors(
         "nc3_product": _OF_PRODUCT * rtol,
         "nc4_mismatch": 0.0,
     }
-    return {key: floor.clamp(min=tolerance[key]) for key, floor in rounding_floors(far_H, far_W, K, epsilon).items()}
+    rounding = dict.fromkeys(METRICS, torch.zeros_like(far_H)) | rounding_floors(far_H, far_W, K, epsilon)
+    return {key: floor.clamp(min=tolerance[key]) for key, floor in rounding.items()}
 
 
 def certificate_floors(

@@ -1,15 +1,19 @@
 """Neural-collapse metrics: of a classifier and features, of streamed class moments, of any torch network."""
 
-from ulpm.metrics.collapse import METRICS, neural_collapse, neural_collapse_from_moments
+from ulpm.metrics.collapse import neural_collapse, neural_collapse_from_moments
 from ulpm.metrics.few_samples import few_sample_nc1
 from ulpm.metrics.floors import precision_floors
+from ulpm.metrics.metric import Metric
 from ulpm.metrics.moments import ClassMoments, ClassStatistics
 from ulpm.metrics.probe import Probe, measure, probe
+from ulpm.metrics.records import METRICS, RECORDS
 
 __all__ = [
     "METRICS",
+    "RECORDS",
     "ClassMoments",
     "ClassStatistics",
+    "Metric",
     "Probe",
     "few_sample_nc1",
     "measure",

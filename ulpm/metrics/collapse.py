@@ -11,33 +11,14 @@ from torch import Tensor
 
 from ulpm import _checks
 from ulpm.distributed import ALONE, Shard
+from ulpm.metrics.frame import Frame, norm_of
 from ulpm.metrics.moments import ClassMoments, ClassStatistics, require_every_class
 from ulpm.metrics.nearest import nearest_class
 from ulpm.metrics.precision import epsilon_of, significant_bits
-from ulpm.metrics.simplex import angle_deviation, distances_to_etf, of_size_one
+from ulpm.metrics.records import METRICS, RECORDS
+from ulpm.metrics.simplex import of_size_one
 from ulpm.metrics.tiles import Membership, tiles
-from ulpm.metrics.variability import distance_normalised_variance, pinv_trace, with_equal_means
-
-METRICS = (
-    "nc0",
-    "nc1_pinv",
-    "nc1_ratio",
-    "nc1_cdnv",
-    "nc1_distance",
-    "nc2_norm_means",
-    "nc2_norm_classifier",
-    "nc2_norm_classifier_centered",
-    "nc2_angle_means",
-    "nc2_angle_classifier",
-    "nc2_angle_classifier_centered",
-    "nc2_etf_means",
-    "nc2_etf_classifier",
-    "nc2_etf_classifier_centered",
-    "nc3_difference",
-    "nc3_duality",
-    "nc3_product",
-    "nc4_mismatch",
-)
+from ulpm.metrics.variability import pinv_trace, with_equal_means
 
 Center = Literal["classes", "samples"]
 
@@ -208,7 +189,7 @@ def statistics_of(
         epsilon=lambda: epsilon_of(max(shard.gather(torch.tensor(significant_bits(H), device=H.device)).tolist())),
     )
     about_mean = deviations + (means - grand_mean(statistics)).index_select(-1, labels)
-    within, total = shard.sum(torch.stack([squares.sqrt().sum(-1), _norm(about_mean, -2).sum(-1)]))
+    within, total = shard.sum(torch.stack([squares.sqrt().sum(-1), norm_of(about_mean, -2).sum(-1)]))
     return statistics, within / total
 
 
@@ -238,53 +219,14 @@ def _mismatches(statistics: ClassStatistics, W: Tensor, H: Tensor, bias: Tensor 
 
 def _metrics(statistics: ClassStatistics, W: Tensor, center: Center) -> tuple[dict[str, Tensor], bool]:
     """Every metric but nc1_distance and nc4_mismatch, and whether all class means are far apart for any precision."""
-    K, counts = W.shape[-2], statistics.counts
-    weights = centring_weights(counts, center)
+    weights = centring_weights(statistics.counts, center)
     M = statistics.means - statistics.means @ weights[:, None]
     trace, plain = pinv_trace(M, weights, statistics)
     if not plain:
         equal = trace.isnan()
         statistics, M = with_equal_means(statistics, equal), torch.where(equal[..., None, None], 0.0, M)
-    pooled_trace = statistics.within_traces @ (counts / counts.sum())
-    # What is asked of several matrices is computed side by side: a small problem costs what its kernels cost.
-    centered = _centered(W)
-    columns = torch.stack([M, W.mT, centered.mT])
-    lengths = _norm(columns, -2)
-    variations = lengths.std(-1) / lengths.mean(-1)
-    directions = columns / lengths[..., None, :]
-    deviations = angle_deviation(directions)
-    distances = distances_to_etf([(M.mT, M), (W, W.mT), (centered, centered.mT), (W, M)])
-    M_direction, W_direction = columns[:2] / _norm(columns[:2])[..., None, None]
-    metrics = {
-        "nc0": _norm(W.sum(-2), -1) / _norm(W),
-        "nc1_pinv": trace,
-        "nc1_ratio": pooled_trace / (M.square().sum((-2, -1)) / K),
-        "nc1_cdnv": distance_normalised_variance(statistics),
-        "nc2_norm_means": variations[0],
-        "nc2_norm_classifier": variations[1],
-        "nc2_norm_classifier_centered": variations[2],
-        "nc2_angle_means": deviations[0],
-        "nc2_angle_classifier": deviations[1],
-        "nc2_angle_classifier_centered": deviations[2],
-        "nc2_etf_means": distances[0],
-        "nc2_etf_classifier": distances[1],
-        "nc2_etf_classifier_centered": distances[2],
-        "nc3_difference": _norm(W_direction - M_direction),
-        "nc3_duality": _norm(directions[0] - directions[2], -2).mean(-1),
-        "nc3_product": distances[3],
-    }
-    return metrics, plain
-
-
-def _centered(W: Tensor) -> Tensor:
-    """w̄_k = w_k − K⁻¹ Σ_j w_j, about the first row: of equal rows nothing is left, not even rounding."""
-    about_first = W - W[..., :1, :]
-    return about_first - about_first.mean(-2, keepdim=True)
-
-
-def _norm(value: Tensor, dim: int | tuple[int, int] = (-2, -1)) -> Tensor:
-    # sum() adds pairwise; vector_norm does not, and is wrong by 1e-12 for a Gram matrix of 1000 classes.
-    return value.square().sum(dim).sqrt()
+    frame = Frame.of(statistics, M, W, trace)
+    return {record.key: record.of(frame) for record in RECORDS if record.of is not None}, plain
 
 
 def _classifier(W: Tensor) -> tuple[Tensor, int, int]:

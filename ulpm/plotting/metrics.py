@@ -9,33 +9,14 @@ from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec
 from matplotlib.lines import Line2D
 
-from ulpm.metrics.collapse import METRICS
+from ulpm.metrics.records import METRICS, RECORDS
 from ulpm.plotting import laws, style
 from ulpm.plotting.house import house_style
 from ulpm.plotting.legends import legend_in_free_cells
 from ulpm.plotting.style import THEORY, Run
 from ulpm.trajectory import Trajectory
 
-FORMULAS = {
-    "nc0": r"$\Vert\sum{}_k\, w_k\Vert\,/\,\Vert W\Vert$",
-    "nc1_pinv": r"$\mathrm{tr}(\Sigma_W\Sigma_B^\dagger)\,/\,K$",
-    "nc1_ratio": r"$\mathrm{tr}\,\Sigma_W\,/\,\mathrm{tr}\,\Sigma_B$",
-    "nc1_cdnv": r"mean $(v_j+v_k)\,/\,2\Vert\mu_j-\mu_k\Vert^2$",
-    "nc1_distance": r"mean $\Vert h-\mu_y\Vert$ / mean $\Vert h-\bar h\Vert$",
-    "nc3_difference": r"$\Vert W^\top\!/\Vert W\Vert-M/\Vert M\Vert\,\Vert$",
-    "nc3_duality": r"mean $\Vert m_k/\Vert m_k\Vert-\bar w_k/\Vert\bar w_k\Vert\,\Vert$",
-    "nc3_product": r"$\Vert WM/\Vert WM\Vert-E\,\Vert$",
-    "nc2_norm_means": r"std / mean of $\Vert\mu_k-\mu_G\Vert$",
-    "nc2_angle_means": r"mean $|\cos(\mu_j,\mu_k)+1/(K-1)|$",
-    "nc2_etf_means": r"$\Vert G/\Vert G\Vert-E\,\Vert,\ G=M^\top M$",
-    "nc2_norm_classifier": r"std / mean of $\Vert w_k\Vert$",
-    "nc2_angle_classifier": r"mean $|\cos(w_j,w_k)+1/(K-1)|$",
-    "nc2_etf_classifier": r"$\Vert G/\Vert G\Vert-E\,\Vert,\ G=WW^\top$",
-    "nc2_norm_classifier_centered": r"std / mean of $\Vert\bar w_k\Vert$",
-    "nc2_angle_classifier_centered": r"mean $|\cos(\bar w_j,\bar w_k)+1/(K-1)|$",
-    "nc2_etf_classifier_centered": r"$\Vert G/\Vert G\Vert-E\,\Vert,\ G=\bar W\bar W^\top$",
-    "nc4_mismatch": "share of samples",
-}
+FORMULAS = {record.key: record.latex for record in RECORDS}
 """Each metric by its key, in LaTeX as figures write it."""
 
 

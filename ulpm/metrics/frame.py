@@ -1,0 +1,86 @@
+"""What metrics are made of: class means and classifier rows, and what is asked of both, computed side by side."""
+
+import dataclasses
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ulpm.metrics.moments import ClassStatistics
+from ulpm.metrics.simplex import angle_deviation, distances_to_etf
+from ulpm.metrics.variability import distance_normalised_variance
+
+__all__ = ["Frame", "norm_of"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Frame:
+    """Class means and classifier, in float64, and what is measured of them.
+
+    ``means`` M = [μ_k − μ_G] [..., d, K]; ``rows`` W [..., K, d] and ``centred_rows`` w_k − w̄; ``columns`` M, Wᵀ and
+    the centred rows side by side [3, ..., d, K] and their ``directions``, columns of length 1. The rest are metrics:
+    see ``ulpm.metrics.records``.
+    """
+
+    statistics: ClassStatistics
+    means: Float[Tensor, "*batch d K"]
+    rows: Float[Tensor, "*batch K d"]
+    centred_rows: Float[Tensor, "*batch K d"]
+    columns: Float[Tensor, " 3 *batch d K"]
+    directions: Float[Tensor, " 3 *batch d K"]
+    pinv_trace: Float[Tensor, "*batch"]
+    trace_ratio: Float[Tensor, "*batch"]
+    distance_normalised_variance: Float[Tensor, "*batch"]
+    classifier_sum: Float[Tensor, "*batch"]
+    variations: Float[Tensor, " 3 *batch"]
+    angles: Float[Tensor, " 3 *batch"]
+    distances: Float[Tensor, " 4 *batch"]
+    self_difference: Float[Tensor, "*batch"]
+    duality: Float[Tensor, "*batch"]
+
+    @classmethod
+    def of(
+        cls,
+        statistics: ClassStatistics,
+        M: Float[Tensor, "*batch d K"],
+        W: Float[Tensor, "*batch K d"],
+        trace: Float[Tensor, "*batch"],
+    ) -> "Frame":
+        """Everything from the statistics, the means about their centre, the rows, and nc1_pinv."""
+        counts = statistics.counts
+        pooled_trace = statistics.within_traces @ (counts / counts.sum())
+        # What is asked of several matrices is computed side by side: a small problem costs what its kernels cost.
+        centered = _centered(W)
+        columns = torch.stack([M, W.mT, centered.mT])
+        lengths = norm_of(columns, -2)
+        directions = columns / lengths[..., None, :]
+        M_direction, W_direction = columns[:2] / norm_of(columns[:2])[..., None, None]
+        return cls(
+            statistics=statistics,
+            means=M,
+            rows=W,
+            centred_rows=centered,
+            columns=columns,
+            directions=directions,
+            pinv_trace=trace,
+            trace_ratio=pooled_trace / (M.square().sum((-2, -1)) / W.shape[-2]),
+            distance_normalised_variance=distance_normalised_variance(statistics),
+            classifier_sum=norm_of(W.sum(-2), -1) / norm_of(W),
+            variations=lengths.std(-1) / lengths.mean(-1),
+            angles=angle_deviation(directions),
+            distances=distances_to_etf([(M.mT, M), (W, W.mT), (centered, centered.mT), (W, M)]),
+            self_difference=norm_of(W_direction - M_direction),
+            duality=norm_of(directions[0] - directions[2], -2).mean(-1),
+        )
+
+
+def norm_of(value: Tensor, dim: int | tuple[int, int] = (-2, -1)) -> Tensor:
+    """Frobenius norms, or those along an axis."""
+    # sum() adds pairwise; vector_norm does not, and is wrong by 1e-12 for a Gram matrix of 1000 classes.
+    return value.square().sum(dim).sqrt()
+
+
+def _centered(W: Tensor) -> Tensor:
+    """w̄_k = w_k − K⁻¹ Σ_j w_j, about the first row: of equal rows nothing is left, not even rounding."""
+    about_first = W - W[..., :1, :]
+    return about_first - about_first.mean(-2, keepdim=True)
