@@ -113,6 +113,16 @@ class Problem:
         """What the summed loss is divided by: 1, or N for the mean."""
         return 1.0 if self.reduction == "sum" else float(self.num_samples)
 
+    @property
+    def model(self) -> str:
+        """What is minimised in words, as in "focal (gamma 2), decay 0.005, 0.001, bias"; "" for the default."""
+        if not self.record().keys() - {"class_counts", "feature_dim"}:
+            return ""
+        numbers = ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in vars(self.loss).items() if value)
+        words = [self.loss.name + (f" ({numbers})" if numbers else "")]
+        words += ["decay {:g}, {:g}".format(*self.weight_decay)] if self.decayed else []
+        return ", ".join(words + ["bias"] * self.bias + ["mean"] * (self.reduction == "mean"))
+
     def record(self) -> dict[str, Any]:
         """The problem as JSON can hold it; what is as by default is left out."""
         record: dict[str, Any] = {"class_counts": self.class_counts, "feature_dim": self.feature_dim}

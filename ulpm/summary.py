@@ -74,11 +74,13 @@ def markdown_table(paths: Mapping[str, Trajectory]) -> str:
         ("method", [str(s["method"]) for s in summaries]),
         ("status", ["; ".join(sorted(set(s["status"]))) for s in summaries]),
     ]
-    if any(path.problem.record().keys() - {"class_counts", "feature_dim"} for path in paths.values()):
-        rows.insert(1, ("loss, decay, bias", [_model(path) for path in paths.values()]))
+    if any(path.problem.model for path in paths.values()):
+        rows.insert(1, ("loss, decay, bias", [path.problem.model or "cross-entropy" for path in paths.values()]))
     plain = all(path.problem.loss.tail in (1.0, None) for path in paths.values())
+    limits = any(path.problem.has_margins for path in paths.values())
     for key, name in (_ROWS if plain else _ROWS | _ROWS_OF_A_TAIL).items():
-        rows.append((name, [_number(s[key]) for s in summaries]))
+        if limits or key not in _ROWS_OF_LIMITS:
+            rows.append((name, [_number(s[key]) for s in summaries]))
     for key in dict.fromkeys(key for s in summaries for key in s["largest_drift"]):
         drifts = [_number(s["largest_drift"].get(key)) for s in summaries]
         rows.append((f"largest drift of {key.replace('_', ' ')}", drifts))
@@ -204,6 +206,8 @@ _ROWS = {
     "loss_time_over_limit": "L·t·log t / (v*/2)  (→ 1)",
     "margin_over_optimum": "margin γ/γ*  (→ 1)",
 }
+# What there is where margins grow for ever.
+_ROWS_OF_LIMITS = ("squared_norm_over_limit", "loss_time_over_limit", "margin_over_optimum")
 # Of a loss that falls like e^{−κq}.
 _ROWS_OF_A_TAIL = {
     "squared_norm_over_limit": "(ρ²/log t) / (2v*/κ)  (→ 1)",
@@ -226,15 +230,6 @@ def _as_markdown(name: str) -> str:
 def _sizes(path: Trajectory) -> str:
     p = path.problem
     return f"{p.num_classes}, {p.num_samples}, {p.feature_dim}"
-
-
-def _model(path: Trajectory) -> str:
-    """What is minimised, in words."""
-    p = path.problem
-    numbers = ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in vars(p.loss).items() if value)
-    words = [p.loss.name + (f" ({numbers})" if numbers else "")]
-    words += [f"decay {p.weight_decay[0]:g}, {p.weight_decay[1]:g}"] if p.decayed else []
-    return ", ".join(words + ["bias"] * p.bias + ["mean"] * (p.reduction == "mean"))
 
 
 def _nanmax(values: torch.Tensor) -> torch.Tensor:

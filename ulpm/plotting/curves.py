@@ -30,6 +30,8 @@ def plot_loss(path: Trajectory, *others: Trajectory, labels: Sequence[str] | Non
     both tend to 1 like 1/log t if the flow ends at the optimum v* = ``Problem.minimum_norm_value``; κ is 1 for
     cross-entropy and 1 + γ for the focal loss.
 
+    Of flows that come to rest, as with decay, the right panel shows ρ².
+
     Every run is compared with the v* of its own problem. Where v* is not known, as for d < K − 1, the left panel shows
     the loss alone and the right one leaves the run out; if no run has a known v*, it shows L t log t and ρ²/log t
     themselves and no theory.
@@ -118,7 +120,8 @@ def plot_invariants(path: Trajectory, *others: Trajectory, labels: Sequence[str]
             style.note(axes, "not conserved" if not kept else "left out where not conserved", 0.5, 0.5, ha="center")
         for _, tolerance, look in tolerances:
             axes.axhline(tolerance, **look)
-        style.value_axis(axes, curves, rounding=0.0)
+        if curves:
+            style.value_axis(axes, curves, rounding=0.0)
     theory = [Line2D([], [], **look, label=f"rtol = {style.number(tolerance)}") for _, tolerance, look in tolerances]
     _close(figure, drawn, panels, theory)
     return figure
@@ -158,7 +161,16 @@ def _asymptotic_ratios(
 
 
 def _ratio_panel(axes: Axes, drawn: Sequence[Run]) -> None:
-    """Both ratios of each run whose v* is known, and their common limit 1; without any, the undivided quantities."""
+    """Both ratios of each run whose v* is known, and their common limit 1; without any, the undivided quantities.
+
+    Of flows that come to rest, the squared norm.
+    """
+    if not any(run.path.problem.has_margins for run in drawn):
+        for run in drawn:
+            style.draw(axes, run, run.path.squared_norm)
+        axes.set_ylabel(r"$\rho^2$")
+        axes.set_ylim(bottom=0)
+        return
     known = [run for run in drawn if _optimum(run) is not None]
     late = [run for run in known or drawn if bool((run.path.log_time >= 1).any())]
     for run in late:

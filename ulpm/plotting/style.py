@@ -125,7 +125,7 @@ def title(what: str, figure_runs: Sequence[Run], replica: int | None = None) -> 
 
 
 def sizes(problem: Problem) -> str:
-    """The sizes of a problem, as in "K = 4, n = 5, d = 20"."""
+    """The sizes of a problem, as in "K = 4, n = 5, d = 20", and what is minimised if that is not the default."""
     counts = problem.class_counts
     if problem.balanced:
         n = str(counts[0])
@@ -133,7 +133,8 @@ def sizes(problem: Problem) -> str:
         n = f"({', '.join(map(str, counts))})"
     else:
         n = f"{min(counts)} to {max(counts)}"
-    return f"$K$ = {problem.num_classes}, $n$ = {n}, $d$ = {problem.feature_dim}"
+    model = f", {problem.model}" if problem.model else ""
+    return f"$K$ = {problem.num_classes}, $n$ = {n}, $d$ = {problem.feature_dim}{model}"
 
 
 def summary(values: Float[Tensor, " R *batch"]) -> tuple[Float[np.ndarray, " R"], ...]:
