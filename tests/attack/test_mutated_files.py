@@ -52,7 +52,7 @@ def trajectory(file: Path) -> Contents:
     path = ulpm.Trajectory.load(file)
     tensors = {**path.columns(), "W": path.final_state.W, "H": path.final_state.H}
     if path.snapshots is not None:
-        tensors |= {f"snapshots.{name}": value for name, value in vars(path.snapshots).items()}
+        tensors |= {f"snapshots.{name}": value for name, value in vars(path.snapshots).items() if value is not None}
     return contents(tensors, (path.problem, path.status, path.stats, path.config))
 
 

@@ -155,16 +155,17 @@ def test_replicas_that_wait_in_the_share_of_another_process_are_let_in():
     problem = ulpm.Problem([500] * 10, 64)  # so large that a cohort on a CPU is one replica
     arguments = {"log_time": 0.5, "log10_time": None, "log_loss": None, "config": None, "max_steps": 1000}
     start = problem.random_state(replicas=3)
-    whole = FlowRun.prepare(problem, start, **arguments, rtol=1e-3, records=3, snapshots=0).loop
-    assert len(whole.waiting.replicas) == 2
+    run = FlowRun.prepare(problem, start, **arguments, rtol=1e-3, records=3, snapshots=0)
+    assert len(run.state.waiting.replicas) == 2
     with torch.inference_mode():
-        shares = [own_replicas(whole, Shard(rank, 2)) for rank in range(2)]
-        for share in shares:
+        shares = [own_replicas(run.loop, run.state, Shard(rank, 2)) for rank in range(2)]
+        for i, share in enumerate(shares):
             while share.running:
-                share.advance()
+                share = run.loop.step(share)
+            shares[i] = share
     assert [status for share in shares for status in share.status] == [ulpm.Status.LOG_TIME_REACHED] * 3
     alone = ulpm.gradient_flow(problem, start, log_time=0.5, rtol=1e-3, records=3)
-    together = torch.cat([share.recorder.table["log_loss"] for share in shares], 1)
+    together = torch.cat([share.records.table["log_loss"] for share in shares], 1)
     torch.testing.assert_close(together, alone.log_loss, rtol=1e-12, atol=1e-12)
 
 

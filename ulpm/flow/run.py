@@ -203,14 +203,13 @@ class FlowRun:
             facts = describe_run(problem, state, records if marks is None else len(marks) + 2, snapshots, config)
             least = problem.smallest_loss
             if kind == "log_loss" and least > 0 and end < math.log(least):
-                what = (
-                    "of smoothed labels"
+                why, way = (
+                    ("for labels smoothed so much", "ask for a larger one")
                     if problem.loss.attained
-                    else "in one dimension, where these counts cannot be separated"
+                    else ("in one dimension, where these counts cannot be separated", "use feature_dim of 2 or more")
                 )
-                way = "ask for a larger one" if problem.loss.attained else "use feature_dim of 2 or more"
                 raise ValueError(
-                    f"log_loss must be at least {math.log(least):.6g}, the least {what}, but {end:g} was given: {way}."
+                    f"log_loss must be at least {math.log(least):.6g} {why}, but {end:g} was given: {way}."
                 )
             tolerance = _checks.real("rtol", rtol, above=0, below=1)
             resolution = 8 * torch.finfo(state.W.dtype).eps

@@ -16,6 +16,12 @@ class Solver:
     ``hand_over`` where stability holds up the first. The pairs are the integral and the proportional gain of their
     step-size controllers (``ulpm.flow.controller``). A linear solve of the stiff method may err by ``krylov_share``
     of what a step may.
+
+    >>> problem = ulpm.Problem([5] * 3, feature_dim=4)
+    >>> solver = ulpm.Solver(krylov_share=1e-4)
+    >>> path = ulpm.gradient_flow(problem, problem.random_state(), log10_time=100, records=2, solver=solver)
+    >>> path.finished
+    True
     """
 
     explicit: Tableau = TSITOURAS
