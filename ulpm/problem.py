@@ -238,7 +238,7 @@ class Problem:
         """
         size = _checks.real("scale", scale, above=0)
         if dtype not in (torch.float32, torch.float64):
-            raise TypeError(f"dtype must be torch.float64 or torch.float32, but {dtype} was given.")
+            raise TypeError(f"dtype must be torch.float64 or torch.float32, but {_checks.shown(dtype)} was given.")
         batch = () if replicas is None else (_checks.integer("replicas", replicas, minimum=1),)
         where = _checks.device(str(device))
         seed_number = _checks.integer("seed", seed, minimum=0)

@@ -119,7 +119,7 @@ class RunDirectory:
         arguments = note.get("arguments")
         if not isinstance(arguments, dict):
             raise OSError(f"{self.config} is damaged: it is not the configuration of a run.")
-        if trusted and "sha256" in note and note["sha256"] != _digest(arguments):
+        if trusted and note.get("sha256") != _digest(arguments):
             raise OSError(
                 f"{self.config} was changed since it was written, and there is no checkpoint or result beside it: "
                 "begin again with `ulpm flow`."

@@ -19,6 +19,8 @@ __all__ = ["SAMPLE", "parse_class_counts", "read_features", "start_from_features
 SAMPLE = "fashion-mnist-sample"
 # One matrix between classes and one between samples and classes would not fit into any memory with more.
 _MOST_CLASSES = 10**6
+# The end of a zip archive: 22 bytes and a comment.
+_LONGEST_END = 22 + 2**16
 _ARRAYS = ("features", "labels", "classifier")
 
 
@@ -62,12 +64,23 @@ def _npz_arrays(path: Path) -> dict[str, Tensor]:
         damaged = archive.testzip()
         if damaged is not None:
             raise ValueError(f"{damaged} in it is not what was written")
+        if len(archive.infolist()) != _members_written(path):
+            raise ValueError("its directory lacks what was written")
         for name in _ARRAYS:
             if f"{name}.npy" in archive.namelist():
                 array = np.lib.format.read_array(io.BytesIO(archive.read(f"{name}.npy")), allow_pickle=False)
                 # torch knows the machine's byte order only.
                 arrays[name] = torch.from_numpy(array.astype(array.dtype.newbyteorder("=")))
     return arrays
+
+
+def _members_written(path: Path) -> int:
+    """How many members a zip archive says that it has; a damaged directory may list fewer, and nobody asks."""
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - _LONGEST_END))
+        end = file.read()
+    at = end.rfind(b"PK\x05\x06")
+    return int.from_bytes(end[at + 10 : at + 12], "little")
 
 
 def _safetensors_arrays(path: Path) -> dict[str, Tensor]:

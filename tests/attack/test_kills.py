@@ -1,6 +1,5 @@
 """A flow that is killed, or told to end, at random moments goes on to the same bits and loses nothing."""
 
-import os
 import random
 import signal
 import subprocess
@@ -68,7 +67,7 @@ def test_a_flow_killed_at_random_moments_ends_with_the_same_bits(
         process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         begun(process, out, age(out))
         time.sleep(moments.uniform(0, 0.4))
-        os.kill(process.pid, signal.SIGKILL)
+        process.kill()
         output, _ = process.communicate()
         if process.returncode == -signal.SIGKILL:
             killed += 1

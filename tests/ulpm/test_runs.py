@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import ulpm
+from ulpm import runs
 from ulpm.cli import main
 from ulpm.runs import RunDirectory
 from ulpm.support import files
@@ -123,13 +124,34 @@ def test_a_lone_note_is_followed_as_it_was_written_and_not_as_it_was_changed(
     assert [file.name for file in run.iterdir()] == ["config.json"]
 
 
-@pytest.mark.parametrize("arguments", [{"foo": 1}, {"seed": "0"}, {"seed": True}, {"class_counts": 5}, {"figures": 1}])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"foo": 1},
+        {"seed": "0"},
+        {"seed": True},
+        {"class_counts": 5},
+        {"figures": 1},
+        {"weight_decay": 1.0},
+        {"weight_decay": ["1", 0.0]},
+    ],
+)
 def test_a_lone_note_of_something_else_gets_one_sentence(
     tmp_path: Path, arguments: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "config.json").write_text(json.dumps({"arguments": arguments}))
+    note = {"arguments": arguments, "sha256": runs._digest(arguments)}
+    (tmp_path / "config.json").write_text(json.dumps(note))
     assert main(["resume", str(tmp_path)]) == 1
     assert "it is not the configuration of a run" in capsys.readouterr().err
+
+
+def test_a_lone_note_without_its_checksum_is_not_trusted(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    only_config(run)
+    note = json.loads((run / "config.json").read_text())
+    del note["sha256"]
+    (run / "config.json").write_text(json.dumps(note))
+    assert main(["resume", str(run), "--no-progress"]) == 1
+    assert "was changed since it was written" in capsys.readouterr().err
 
 
 def test_two_processes_do_not_write_to_one_directory(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
