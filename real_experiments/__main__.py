@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command = tyro.cli(
         Command,
         prog="python -m real_experiments",
-        description="Train real networks without weight decay, and hold their neural collapse beside the model's.",
+        description="Train real networks, and hold their neural collapse beside the model's.",
         args=arguments,
         config=(tyro.conf.OmitSubcommandPrefixes,),
     )

@@ -12,7 +12,7 @@ import tyro
 from rich.console import Console
 from rich.markdown import Markdown
 
-from real_experiments.comparison.analysis import analyse
+from real_experiments.comparison.analysis import analyse, finite
 from real_experiments.comparison.conservation import plot_conservation
 from real_experiments.comparison.curves import CLOCKS, Clock
 from real_experiments.comparison.figure import plot_comparison
@@ -36,8 +36,9 @@ class Compare:
     """Compare a training run with the flow of the model, from its own (W, H) at zero training error and from a random
     start.
 
-    Writes comparison.md with the verdict in words, slopes, forecast errors and where both part; comparison.json with
-    all numbers; a figure for each clock, mean training loss and flow time; and one of Σ_k w_k, which gradient descent
+    The model has the network's loss, bias and weight decay. Writes comparison.md with the verdict in words, slopes,
+    forecast errors and where both part, and with weight decay where both come to rest; comparison.json with all
+    numbers; a figure for each clock, mean training loss and flow time; and one of Σ_k w_k, which gradient descent
     without weight decay conserves. The flows are kept, and not computed again.
     """
 
@@ -131,6 +132,7 @@ def write_numbers(comparison: Comparison, out: Path, command: str, json_file: Pa
         "versions": versions(),
         "threads": torch.get_num_threads(),
         **analyse(comparison).to_json(),
+        **({} if comparison.rest is None else {"rest": finite(dataclasses.asdict(comparison.rest))}),
     }
     text = json.dumps(result, indent=2, allow_nan=False) + "\n"
     for file in (out / "comparison.json", *([json_file] if json_file else [])):

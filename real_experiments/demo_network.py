@@ -59,6 +59,9 @@ class DemoNetwork:
         epochs = [epoch for epoch in directory.snapshot_files() if epoch in rows]
         if len(epochs) < 2:
             raise ValueError(f"{self.run_directory} has fewer than 2 snapshots of measured epochs: train on.")
+        lacking = [name for name in _COLUMNS if name not in rows[epochs[-1]]]
+        if lacking:
+            raise ValueError(f"{directory.metrics} lacks {lacking[0]}: the page shows networks of cross-entropy.")
         snapshots = [directory.read_snapshot(epoch)[0] for epoch in epochs]
         states = [_relative(snapshot) for snapshot in snapshots]
         last_rows, last_features, _ = states[-1]

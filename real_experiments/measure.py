@@ -20,6 +20,7 @@ from torch.optim.swa_utils import update_bn
 import ulpm
 from real_experiments.data import Dataset
 from real_experiments.distributed import Workers
+from real_experiments.losses import ModelLoss
 from real_experiments.nc0_law import kept_share
 from real_experiments.schedule import steps_per_epoch
 from real_experiments.training_checkpoint import identify, restore_network
@@ -36,6 +37,7 @@ __all__ = [
 ]
 
 ALONE = Workers()
+CROSS_ENTROPY = ulpm.CrossEntropy()
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -44,7 +46,8 @@ class Measurement:
 
     All is computed in float64 from the features h_i and the classifier W (and bias b, if there is one):
 
-        train_loss            L/N, L = Σ_i (logsumexp(Z_{:,i}) − Z_{y_i,i}), Z = W H + b1ᵀ; evaluation mode
+        train_loss            L/N, L = Σ_i ℓ(z_i, y_i), by default logsumexp(Z_{:,i}) − Z_{y_i,i}, Z = W H + b1ᵀ;
+                              evaluation mode, without what weight decay adds
         train_error           share of samples with argmax_k Z_{k,i} ≠ y_i
         log_loss              log L, of the sum: finite when L is too small for a number
         squared_norm          ρ² = ‖W‖² + ‖H‖²
@@ -55,9 +58,8 @@ class Measurement:
         classifier_sum_drift  ‖Σ_k w_k(t) − Σ_k w_k(0)‖/‖W‖: for sgd without weight decay zero but for rounding
         nc0_law               what nc0 is by the law of Σ_k w_k under the optimiser (nc0_law.py), from Σ_k w_k(0)
         nc0_law_error         ‖Σ_k w_k(t) − f_t Σ_k w_k(0)‖/‖W‖, the distance from that law: rounding, but for Adam
-        certificate_…         bounds of the margin problem's optimum that (W, H) proves, and their gap: ulpm.certify
-
-    With a bias, loss, margin and certificate are those of the classifier [W, b] and features [h; 1].
+        certificate_…         bounds of the margin problem's optimum that (W, H) proves, and their gap: ulpm.certify;
+                              of losses alone that margins without end lower
     """
 
     values: dict[str, float]
@@ -79,6 +81,7 @@ def measure_network(
     initial_classifier_sum: Float[Tensor, " d"] | None = None,
     workers: Workers = ALONE,
     share_of_sum: float = 1.0,
+    loss: ModelLoss = CROSS_ENTROPY,
 ) -> Measurement:
     """Measure ``model`` on all of ``dataset`` in one pass in evaluation mode, without autocast.
 
@@ -90,15 +93,16 @@ def measure_network(
 
     Raises: ValueError for features that are not finite, or a class without samples.
     """
-    features, W, bias = _features(model, workers.share(dataset.images), batch_size)
-    features = workers.gather(features, len(dataset.images)).double()
-    problem, state = ulpm.from_features(features, dataset.labels.to(features.device), classifier=W.double())
-    del features
-    return _measurement(problem, state, bias, initial_classifier_sum, share_of_sum)
+    problem, state = _as_model(model, dataset, batch_size, workers, loss)
+    return _measurement(problem, state, initial_classifier_sum, share_of_sum)
 
 
 def measure_unseen(
-    model: nn.Module, dataset: Dataset, batch_size: int = 500, workers: Workers = ALONE
+    model: nn.Module,
+    dataset: Dataset,
+    batch_size: int = 500,
+    workers: Workers = ALONE,
+    loss: ModelLoss = CROSS_ENTROPY,
 ) -> dict[str, float]:
     """Loss, error and every metric on images that the network was not trained on, in evaluation mode.
 
@@ -106,11 +110,9 @@ def measure_unseen(
     Keys: loss (mean), error, and those of ``ulpm.neural_collapse`` that are not of the classifier alone. Raises: as
     ``measure_network``.
     """
-    features, W, bias = _features(model, workers.share(dataset.images), batch_size)
-    features = workers.gather(features, len(dataset.images)).double()
-    problem, state = ulpm.from_features(features, dataset.labels.to(features.device), classifier=W.double())
-    found = _loss_and_error(problem, state, bias)
-    found = {"loss": found["train_loss"], "error": found["train_error"]} | _metrics(problem, state, bias)
+    problem, state = _as_model(model, dataset, batch_size, workers, loss)
+    found = _loss_and_error(problem, state)
+    found = {"loss": found["train_loss"], "error": found["train_error"]} | _metrics(problem, state)
     return _numbers({name: value for name, value in found.items() if name != "nc0" and "_classifier" not in name})
 
 
@@ -155,12 +157,22 @@ def _features(
         return torch.cat(features), seen.classifier, seen.bias
 
 
-def _loss_and_error(problem: ulpm.Problem, state: ulpm.State, bias: Tensor | None) -> dict[str, Tensor]:
-    """Mean loss, error, log L, norms and margin; with a bias those of [W, b] and [h; 1]."""
-    W, H = state.W, state.H
-    Z = W @ H if bias is None else W @ H + bias.double()[:, None]
-    ulpm_problem, ulpm_state = (problem, state) if bias is None else _with_bias(problem, state, bias)
-    log_loss, margin = ulpm.log_loss(ulpm_problem, ulpm_state), ulpm.margin(ulpm_problem, ulpm_state)
+def _as_model(
+    model: nn.Module, dataset: Dataset, batch_size: int, workers: Workers, loss: ModelLoss
+) -> tuple[ulpm.Problem, ulpm.State]:
+    """Last layer and features in float64 as a state of the model with this loss, without decay."""
+    features, W, bias = _features(model, workers.share(dataset.images), batch_size)
+    features = workers.gather(features, len(dataset.images)).double()
+    plain, state = ulpm.from_features(features, dataset.labels.to(features.device), classifier=W.double())
+    problem = ulpm.Problem(plain.class_counts, plain.feature_dim, loss, bias=bias is not None)
+    return problem, ulpm.State(state.W, state.H, None if bias is None else bias.double())
+
+
+def _loss_and_error(problem: ulpm.Problem, state: ulpm.State) -> dict[str, Tensor]:
+    """Mean loss, error, log L, norms and margin."""
+    W, H, b = state.W, state.H, state.b
+    Z = W @ H if b is None else W @ H + b[:, None]
+    log_loss, margin = ulpm.log_loss(problem, state), ulpm.margin(problem, state)
     return {
         "train_loss": log_loss.exp() / problem.num_samples,
         "train_error": (Z.argmax(0) != problem.labels.to(H.device)).double().mean(),
@@ -172,41 +184,34 @@ def _loss_and_error(problem: ulpm.Problem, state: ulpm.State, bias: Tensor | Non
     }
 
 
-def _metrics(problem: ulpm.Problem, state: ulpm.State, bias: Tensor | None) -> dict[str, Tensor]:
-    return ulpm.neural_collapse(state.W, state.H, problem.labels.to(state.H.device), bias)
+def _metrics(problem: ulpm.Problem, state: ulpm.State) -> dict[str, Tensor]:
+    return ulpm.neural_collapse(state.W, state.H, problem.labels.to(state.H.device), state.b)
 
 
 def _measurement(
-    problem: ulpm.Problem, state: ulpm.State, bias: Tensor | None, initial_sum: Tensor | None, share: float
+    problem: ulpm.Problem, state: ulpm.State, initial_sum: Tensor | None, share_of_sum: float
 ) -> Measurement:
     W, H = state.W, state.H
-    found = _loss_and_error(problem, state, bias) | _metrics(problem, state, bias)
+    found = _loss_and_error(problem, state) | _metrics(problem, state)
     if initial_sum is not None:
         norm, start, now = torch.linalg.vector_norm(W), initial_sum.to(W), W.sum(0)
         found["classifier_sum_drift"] = torch.linalg.vector_norm(now - start) / norm
-        found["nc0_law"] = torch.linalg.vector_norm(share * start) / norm
-        found["nc0_law_error"] = torch.linalg.vector_norm(now - share * start) / norm
-    ulpm_problem, ulpm_state = (problem, state) if bias is None else _with_bias(problem, state, bias)
-    certificate = ulpm.certify(ulpm_problem, ulpm_state)
-    found |= {
-        "certificate_lower_bound": certificate.lower_bound,
-        "certificate_upper_bound": certificate.upper_bound,
-        "certificate_nuclear_upper_bound": certificate.nuclear_upper_bound,
-        "certificate_gap": certificate.gap,
-    }
-    return Measurement(_numbers(found), problem, W, H, bias)
+        found["nc0_law"] = torch.linalg.vector_norm(share_of_sum * start) / norm
+        found["nc0_law_error"] = torch.linalg.vector_norm(now - share_of_sum * start) / norm
+    if problem.has_margins:
+        certificate = ulpm.certify(problem, state)
+        found |= {
+            "certificate_lower_bound": certificate.lower_bound,
+            "certificate_upper_bound": certificate.upper_bound,
+            "certificate_nuclear_upper_bound": certificate.nuclear_upper_bound,
+            "certificate_gap": certificate.gap,
+        }
+    return Measurement(_numbers(found), problem, W, H, state.b)
 
 
 def _numbers(values: dict[str, Tensor]) -> dict[str, float]:
     """All of them in one transfer from the device."""
     return dict(zip(values, torch.stack([value.double() for value in values.values()]).tolist(), strict=True))
-
-
-def _with_bias(problem: ulpm.Problem, state: ulpm.State, bias: Tensor) -> tuple[ulpm.Problem, ulpm.State]:
-    """W h + b = [W, b] [h; 1]."""
-    W = torch.cat([state.W, bias.to(state.W)[:, None]], 1)
-    H = torch.cat([state.H, state.H.new_ones(1, problem.num_samples)])
-    return ulpm.Problem(problem.class_counts, problem.feature_dim + 1), ulpm.State(W, H)
 
 
 @contextlib.contextmanager
@@ -257,9 +262,11 @@ def measure_run(directory: TrainingDirectory, device: torch.device) -> tuple[flo
     images, kept = recipe.load_unseen(dataset, device), kept_share(recipe, steps)
     found = []
     for each in (model, with_reestimated_batchnorm(model, dataset, recipe.measurement_batch)):
-        values = measure_network(each, dataset, recipe.measurement_batch, initial_sum, share_of_sum=kept).values
+        values = measure_network(
+            each, dataset, recipe.measurement_batch, initial_sum, share_of_sum=kept, loss=recipe.model_loss
+        ).values
         if images is not None:
-            unseen = measure_unseen(each, images, recipe.measurement_batch)
+            unseen = measure_unseen(each, images, recipe.measurement_batch, loss=recipe.model_loss)
             values |= {f"test_{name}": value for name, value in unseen.items()}
         found.append(values)
     return steps / steps_per_epoch(len(dataset.images), recipe.batch_size), found[0], found[1]

@@ -1,7 +1,8 @@
 """The law of Σ_k w_k under an optimiser: exact whatever the network, the data and the batches.
 
-The gradient of a softmax loss in the logits sums to zero over the classes, so that of the last layer's W sums to zero
-over its rows, and s = Σ_k w_k changes by weight decay alone. With learning rate η, momentum β and decay λ a step of
+The gradient of a softmax loss in the logits sums to zero over the classes, that of cross-entropy with or without
+smoothed labels and of the focal loss, so that of the last layer's W sums to zero over its rows, and s = Σ_k w_k changes
+by weight decay alone. (The squared error has no such law.) With learning rate η, momentum β and decay λ a step of
 stochastic gradient descent does
 
     coupled    v ← β v + λ s,   s ← s − η v,    v = 0 at first
@@ -26,8 +27,11 @@ def kept_share(recipe: Recipe, steps: int) -> float:
     """The number f_t with s(t) = f_t s(0) after ``steps`` steps under the law; 1 without weight decay.
 
     For Adam it is what would be left if its steps kept s as those of gradient descent do: 1, or (1 − ηλ)^t of AdamW.
-    nan for Adam with coupled decay, which is divided by the running size as well: there is no such number.
+    nan for Adam with coupled decay, which is divided by the running size as well, and for a loss whose gradient does
+    not sum to zero: there is no such number.
     """
+    if not recipe.model_loss.conserves_sums:
+        return math.nan
     rate, decay = recipe.learning_rate, recipe.weight_decay
     if recipe.optimizer == "adam" and decay > 0:
         return math.nan

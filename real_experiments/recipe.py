@@ -9,7 +9,9 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import torch
 from torch import nn
 
+import ulpm
 from real_experiments.data import SAMPLE, Dataset, load_dataset, subset, unseen
+from real_experiments.losses import ModelLoss
 from real_experiments.models import build_model
 from real_experiments.sources import Split
 from ulpm.support import checks, parse_class_counts
@@ -17,6 +19,8 @@ from ulpm.support import checks, parse_class_counts
 __all__ = ["Recipe"]
 
 _FEWEST_CHANNELS_LAST = 8
+# Fields that were not there from the first version on: files of recipes that leave them alone are as they were.
+_LATER_FIELDS = ("loss", "label_smoothing", "gamma")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,7 +36,7 @@ class Recipe:
     width: int = 64
     """Channels of the first stage; 64 is the published network."""
     bias: bool = False
-    """Give the last layer a bias, which the ULPM has not."""
+    """Give the last layer a bias."""
     dataset: Literal["mnist", "kmnist", "fashion-mnist", "cifar10", "fashion-mnist-sample"] = "fashion-mnist"
     """Data set; fashion-mnist-sample, 1,000 images, is in the package and needs no download."""
     data: Path | None = None
@@ -53,6 +57,12 @@ class Recipe:
     """Passes over the training set."""
     seed: int = 0
     """Seed of the initial parameters and of the order of samples."""
+    loss: Literal["cross-entropy", "focal", "squared-error"] = "cross-entropy"
+    """Loss, whose mean over the batch is minimised; squared-error is half the squared distance to the one-hot label."""
+    label_smoothing: float = 0.0
+    """With cross-entropy: move labels by this share towards all classes alike."""
+    gamma: float = 2.0
+    """With focal: weigh −log p of a sample by (1 − p)^gamma."""
     optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
     """Optimiser; Adam and AdamW (Adam with decoupled decay) do not keep Σ_k w_k."""
     learning_rate: float = 0.01
@@ -60,7 +70,8 @@ class Recipe:
     momentum: float = 0.3
     """Momentum of sgd."""
     weight_decay: float = 0.0
-    """Weight decay of all parameters; with it Σ_k w_k decays."""
+    """Weight decay of all parameters, biases and those of batch norm among them, which sgd adds to the gradient as
+    torch does; with it Σ_k w_k decays."""
     decoupled_decay: bool = False
     """Shrink the parameters of sgd by the factor 1 − ηλ a step, beside the momentum instead of through it."""
     batch_size: int = 128
@@ -91,6 +102,7 @@ class Recipe:
         checks.real("--momentum", self.momentum, minimum=0, below=1)
         checks.real("--weight-decay", self.weight_decay, minimum=0)
         self._check_optimizer()
+        self._check_loss()
         if self.split == "test" and self.dataset == SAMPLE:
             raise ValueError(f"--split test: {SAMPLE} has no test split.")
         if max(self.seed, self.subset_seed) >= 2**63:
@@ -114,6 +126,23 @@ class Recipe:
         elif self.decoupled_decay and self.weight_decay == 0:
             raise ValueError("--decoupled-decay says how weight decay acts: give a --weight-decay above 0.")
 
+    def _check_loss(self) -> None:
+        """Raise ValueError for a number that makes no sense, or is of another loss."""
+        if self.loss not in ("cross-entropy", "focal", "squared-error"):
+            raise ValueError(f"--loss must be cross-entropy, focal or squared-error, but it is {self.loss!r}.")
+        checks.real("--label-smoothing", self.label_smoothing, minimum=0, below=1)
+        checks.real("--gamma", self.gamma, minimum=0)
+        for name, loss in (("label_smoothing", "cross-entropy"), ("gamma", "focal")):
+            if self.loss != loss and getattr(self, name) != _field_default(name):
+                raise ValueError(f"{_option(name)} is an option of {loss}, and --loss is {self.loss}: leave it out.")
+
+    @property
+    def model_loss(self) -> ModelLoss:
+        """The loss as the model has it."""
+        if self.loss == "focal":
+            return ulpm.Focal(self.gamma)
+        return ulpm.SquaredError() if self.loss == "squared-error" else ulpm.CrossEntropy(self.label_smoothing)
+
     @classmethod
     def of(cls, other: "Recipe") -> "Recipe":
         """The recipe alone of something that is more."""
@@ -132,18 +161,31 @@ class Recipe:
     def to_json(self) -> dict[str, Any]:
         """Plain values by name; the path is absolute, since a run may be resumed from another folder."""
         values = {name: getattr(self, name) for name in _names()}
+        for name in _LATER_FIELDS:
+            if values[name] == _field_default(name):
+                del values[name]
         return values | {"data": None if self.data is None else str(self.data.resolve())}
 
     def deviation(self) -> str:
-        """In words, how the optimiser differs from gradient descent without weight decay; empty if it does not."""
-        words = [] if self.optimizer == "sgd" else [{"adam": "Adam", "adamw": "AdamW"}[self.optimizer]]
+        """In words, how loss, last layer and optimiser differ from gradient descent on cross-entropy without bias and
+        weight decay; empty if they do not.
+        """
+        words = [] if self.loss == "cross-entropy" else [self.loss.replace("-", " ")]
+        if self.loss == "focal":
+            words[0] += f" loss of γ = {self.gamma:g}"
+        if self.label_smoothing:
+            words.append(f"label smoothing {self.label_smoothing:g}")
+        if self.bias:
+            words.append("bias")
+        if self.optimizer != "sgd":
+            words.append({"adam": "Adam", "adamw": "AdamW"}[self.optimizer])
         if self.weight_decay:
             words.append(("decoupled " if self.decoupled_decay else "") + f"weight decay {self.weight_decay:g}")
         return ", ".join(words)
 
     def differences(self, other: "Recipe") -> str:
         """In words, where ``other`` would give other numbers up to the epoch that both reach; empty if nowhere."""
-        mine, others = self.to_json(), other.to_json()
+        mine, others = ({name: getattr(each, name) for name in _names()} for each in (self, other))
         free = {"epochs", "data", "download"}
         names = [name for name in mine if mine[name] != others[name] and name not in free]
         return ", ".join(f"{_option(name)} {mine[name]} (not {others[name]})" for name in names)

@@ -20,13 +20,16 @@ _PAGE = "comparison.md"
 def refresh(out: Path) -> None:
     """Bring comparison.json and comparison.md of all results in ``out`` up to the slopes that this version computes.
 
-    Those in the folder controls/ are of networks that ``out`` holds as well. Files that say the same are left alone.
+    Those in the folder controls/ are of networks that ``out`` holds as well, and those in decay/ of networks with
+    weight decay, which are on no other page. Files that say the same are left alone.
 
     Raises: OSError with one sentence if a result is damaged or cannot be written.
     """
     results = [each for each in read_results(out) if each.why_not_compared is None]
     for result in results:
         _refresh(out / result.name, result)
+    for path in sorted((out / "decay").glob(f"*/{NUMBERS}")):
+        _refresh(path.parent, PairResult.read(path.parent))
     for path in sorted((out / "controls").glob(f"*/{NUMBERS}")):
         numbers = read_numbers(path)
         same = [each for each in results if numbers["mobility"] == each.numbers["mobility"]]

@@ -13,6 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 from real_experiments.data import Dataset
 from real_experiments.distributed import Workers
 from real_experiments.distributed_batchnorm import share_batch_statistics
+from real_experiments.losses import summed_loss
 from real_experiments.measure import (
     Measurement,
     classifier_sum,
@@ -77,6 +78,7 @@ class Trainer:
             self.model = share_batch_statistics(self.model)
             # Buffers need no broadcast: every process computes the same statistics.
             self.network = DistributedDataParallel(self.model, broadcast_buffers=False)
+        self.loss = recipe.model_loss
         self.optimizer = make_optimizer(recipe, self.model)
         self.steps = 0
         self.steps_per_epoch = steps_per_epoch(len(dataset.images), recipe.batch_size)
@@ -113,7 +115,7 @@ class Trainer:
         return self.recipe.learning_rate / ((1 - self.recipe.momentum) * len(self.dataset.images))
 
     def step(self) -> None:
-        """One batch. The gradient is that of the mean cross-entropy of the whole batch."""
+        """One batch. The gradient is that of the mean loss of the whole batch."""
         batch = self.steps % self.steps_per_epoch
         if batch == 0 or not self._batches:
             self._begin_epoch()
@@ -124,7 +126,7 @@ class Trainer:
         self.optimizer.zero_grad()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.bf16):
             logits = self.network(images)
-        loss = nn.functional.cross_entropy(logits, labels, reduction="sum")
+        loss = summed_loss(self.loss, logits, labels)
         # DistributedDataParallel averages over processes what should be summed.
         torch.autograd.backward(loss * (self.workers.count / len(whole)))
         self.optimizer.step()
@@ -153,6 +155,7 @@ class Trainer:
                 self.initial_classifier_sum,
                 self.workers,
                 kept_share(recipe, self.steps),
+                self.loss,
             )
 
         if not all(bool(torch.isfinite(value).all()) for value in [*self.model.parameters(), *self.model.buffers()]):
@@ -167,7 +170,7 @@ class Trainer:
             values = measured(again).values
             row |= {_REESTIMATED + name: value for name, value in values.items() if _measured_twice(name)}
         if self.unseen is not None:
-            values = measure_unseen(self.model, self.unseen, recipe.measurement_batch, self.workers)
+            values = measure_unseen(self.model, self.unseen, recipe.measurement_batch, self.workers, self.loss)
             row |= {_UNSEEN + name: value for name, value in values.items()}
         return row, first
 

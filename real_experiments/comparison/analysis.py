@@ -13,7 +13,7 @@ from real_experiments.comparison.pairing import OWN, OWN_MOBILE, Comparison
 from real_experiments.comparison.slopes import Slope, fitted_slope
 from real_experiments.table import Row
 
-__all__ = ["FORECASTERS", "MULTIPLES", "Analysis", "analyse", "doubt", "terminal_slopes"]
+__all__ = ["FORECASTERS", "MULTIPLES", "Analysis", "analyse", "doubt", "finite", "terminal_slopes"]
 
 FORECASTERS = (OWN, OWN_MOBILE)
 MULTIPLES = (2, 5)
@@ -31,8 +31,8 @@ class Analysis:
     classifier_sum_drift   greatest ‖Σ_k w_k − Σ_k w_k(0)‖/‖W‖ of the network, and of the control
     nc0_law_error          greatest distance of Σ_k w_k from its law, relative to ‖W‖, of the same; {} for runs without
     balancedness_gain      what ‖W‖² and ‖H‖² gained from the snapshot to the last one
-    margin_ratio           γ/γ* at the snapshot and at the end
-    certificate            the bounds of v* that the last measured epoch proves
+    margin_ratio           γ/γ* at the snapshot and at the end; nan for a model whose margins do not grow for ever
+    certificate            the bounds of v* that the last measured epoch proves; nan for a loss without margin problem
     """
 
     epoch_slopes: dict[str, Slope | None]
@@ -52,7 +52,7 @@ class Analysis:
 
     def to_json(self) -> dict[str, Any]:
         """Everything as valid JSON; what is not finite is None."""
-        plain: dict[str, Any] = _finite(dataclasses.asdict(self))
+        plain: dict[str, Any] = finite(dataclasses.asdict(self))
         return plain
 
 
@@ -102,7 +102,7 @@ def analyse(comparison: Comparison) -> Analysis:
         {name: error for name, error in broken.items() if math.isfinite(error)},
         (after[0] - before[0], after[1] - before[1]),
         (2 * v * start["normalised_margin"], 2 * v * end["normalised_margin"]),
-        (end["certificate_lower_bound"], end["certificate_nuclear_upper_bound"]),
+        (end.get("certificate_lower_bound", math.nan), end.get("certificate_nuclear_upper_bound", math.nan)),
     )
 
 
@@ -135,9 +135,10 @@ def _flow_slopes(curve: Curve, losses: np.ndarray, compared: Sequence[str]) -> d
     return _slopes_against_loss(losses[known], columns)
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """Plain values as JSON can hold them: what is not finite is None."""
     if isinstance(value, dict):
-        return {name: _finite(entry) for name, entry in value.items()}
+        return {name: finite(entry) for name, entry in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(entry) for entry in value]
+        return [finite(entry) for entry in value]
     return value if not isinstance(value, float) or math.isfinite(value) else None

@@ -36,9 +36,12 @@ def plot_conservation(comparison: Comparison) -> Figure:
             _draw(right, run, "nc0_law_error", look, label)
         else:
             _draw(right, run, "classifier_sum_drift", look, label)
-    left.plot([], [], **style.THEORY, label="law of gradient descent, from the start")
+    has_law = any(run.recipe.model_loss.conserves_sums for run, _, _ in drawn)
+    if has_law:
+        left.plot([], [], **style.THEORY, label="law of gradient descent, from the start")
     left.set_ylabel(r"$\Vert\sum{}_k\, w_k\Vert\,/\,\Vert W\Vert$")
-    right.set_ylabel(r"distance of $\sum{}_k\, w_k$ from the law, of $\Vert W\Vert$")
+    origin = "law" if has_law else "start"
+    right.set_ylabel(rf"distance of $\sum{{}}_k\, w_k$ from the {origin}, of $\Vert W\Vert$")
     for axes in (left, right):
         axes.set_xscale("log")
         axes.set_yscale("log")

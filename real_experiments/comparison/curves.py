@@ -97,11 +97,20 @@ def network_curve(rows: Sequence[Row]) -> Curve:
     return Curve(columns["train_loss"], columns["flow_time"], {name: columns[name] for name in names})
 
 
-def flow_curve(path: ulpm.Trajectory, mobility: float, starts_at: float) -> Curve:
-    """A flow of the model as a curve; see ``model_flow`` for its ``mobility``. ``starts_at`` is the network's time."""
-    time = np.exp(path.log_time.numpy(force=True)) / np.sqrt(mobility)
+def flow_curve(path: ulpm.Trajectory, mobility: float, starts_at: float, ends_at: float = 0.0) -> Curve:
+    """A flow of the model as a curve; see ``model_flow`` for its ``mobility``. ``starts_at`` is the network's time.
+
+    A flow that has come to rest stays there until ``ends_at``.
+    """
+    time = starts_at + np.exp(path.log_time.numpy(force=True)) / np.sqrt(mobility)
     loss = np.exp(path.log_loss.numpy(force=True)) / path.problem.num_samples
-    return Curve(loss, starts_at + time, {name: path.metrics[name].numpy(force=True) for name in COMPARED})
+    if path.log_penalty is not None:  # what is minimised has the decay in it, a network's training loss has not
+        loss = loss - np.exp(path.log_penalty.numpy(force=True)) / path.problem.num_samples
+    metrics = {name: path.metrics[name].numpy(force=True) for name in COMPARED}
+    if path.status is ulpm.Status.CONVERGED and time[-1] < ends_at:
+        time, loss = np.append(time, ends_at), np.append(loss, loss[-1])
+        metrics = {name: np.append(values, values[-1]) for name, values in metrics.items()}
+    return Curve(loss, time, metrics)
 
 
 def _first_at_or_after(values: Float[np.ndarray, " R"], reading: float) -> int | None:

@@ -8,6 +8,10 @@ free ones would, relative to the classifier. The flow with *feature mobility* c,
 is the flow of the model itself, seen in other units: W' = c^{1/4} W, H' = c^{−1/4} H and t' = √c t obey the equations
 for c = 1, with the same logits, and every metric compared is the same for (W', H') as for (W, H). It keeps
 c WᵀW − HHᵀ. From a start that both have outgrown, therefore, ‖H‖² = c ‖W‖²: the mobility can be read off a state.
+
+With decay dW/dt = R Hᵀ − λ_W W and dH/dt = c (Wᵀ R − λ_H H), which minimises the same Φ: in the other units λ_W is
+divided by √c and λ_H multiplied by it. A bias has no other unit in which its logits stay the same: it moves √c times as
+fast as dW/dt says.
 """
 
 import dataclasses
@@ -21,7 +25,7 @@ import ulpm
 from real_experiments.comparison.curves import COMPARED, Curve, flow_curve
 from ulpm.support import files
 
-__all__ = ["ModelFlow", "measured_mobility", "random_start", "with_mobility"]
+__all__ = ["ModelFlow", "decay_with_mobility", "measured_mobility", "random_start", "with_mobility"]
 
 
 def measured_mobility(state: ulpm.State) -> float:
@@ -31,13 +35,21 @@ def measured_mobility(state: ulpm.State) -> float:
 
 def with_mobility(state: ulpm.State, mobility: float) -> ulpm.State:
     """(c^{1/4} W, c^{−1/4} H), from which the model's own flow is that of (W, H) with feature mobility c."""
-    return ulpm.State(state.W * mobility**0.25, state.H * mobility**-0.25)
+    return ulpm.State(state.W * mobility**0.25, state.H * mobility**-0.25, state.b)
+
+
+def decay_with_mobility(problem: ulpm.Problem, mobility: float) -> ulpm.Problem:
+    """The problem in these units: Φ is the same at ``with_mobility`` of a state."""
+    λ_W, λ_H = problem.weight_decay
+    decay = (λ_W * mobility**-0.5, λ_H * mobility**0.5)
+    return dataclasses.replace(problem, weight_decay=decay)
 
 
 def random_start(problem: ulpm.Problem, like: ulpm.State, seed: int) -> ulpm.State:
-    """Gaussian W and H with the norms ‖W‖_F and ‖H‖_F of ``like``."""
+    """Gaussian W and H with the norms ‖W‖_F and ‖H‖_F of ``like``; a bias is 0."""
     drawn = problem.random_state(seed, device=str(like.W.device))
-    return ulpm.State(drawn.W * (like.W.norm() / drawn.W.norm()), drawn.H * (like.H.norm() / drawn.H.norm()))
+    W, H = drawn.W * (like.W.norm() / drawn.W.norm()), drawn.H * (like.H.norm() / drawn.H.norm())
+    return ulpm.State(W, H, drawn.b)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -55,17 +67,29 @@ class ModelFlow:
         """The state in the units in which its flow is the model's own."""
         return with_mobility(self.state, self.mobility)
 
-    def follow(self, log_loss: float, flow_time: float, file: Path, rtol: float, progress: bool) -> Curve:
-        """The curve until both log L and the flow time t have been passed; kept in ``file``, and read from it again.
+    @property
+    def own_problem(self) -> ulpm.Problem:
+        """The problem in these units."""
+        return decay_with_mobility(self.problem, self.mobility)
+
+    def follow(self, log_loss: float, flow_time: float, file: Path, rtol: float, progress: bool) -> ulpm.Trajectory:
+        """The flow until both log L and the flow time t have been passed; kept in ``file``, and read from it again.
+
+        With decay, where log L comes to rest, until the flow time alone. Times and states are those in the units of
+        ``start``: see ``curve`` and ``network_state``.
 
         Raises: OSError if the file is damaged or cannot be written, ValueError if the flow does not get there.
         """
         facts = {"start": _identity(self.start), "ends_at": [log_loss, flow_time], "tolerance": rtol}
+        return self._kept(file, facts, lambda: self._run(log_loss, flow_time, rtol, progress, facts))
 
-        def run() -> ulpm.Trajectory:
-            return self._run(self.start, log_loss, flow_time, rtol, progress, facts)
+    def curve(self, path: ulpm.Trajectory, ends_at: float = 0.0) -> Curve:
+        """What ``follow`` returned, on the network's clocks; a flow at rest stays there until ``ends_at``."""
+        return flow_curve(path, self.mobility, self.starts_at, ends_at)
 
-        return flow_curve(self._kept(file, facts, run), self.mobility, self.starts_at)
+    def network_state(self, state: ulpm.State) -> ulpm.State:
+        """A state of the flow in the network's units."""
+        return with_mobility(state, 1 / self.mobility)
 
     def state_at_loss(self, log_loss: float, file: Path, rtol: float, progress: bool) -> ulpm.State:
         """Where the flow is when log L is ``log_loss``, in the units of ``start``; the start if it is there already.
@@ -88,7 +112,8 @@ class ModelFlow:
         """What ``run`` gives, or what it gave when the same was asked before."""
         if file.exists():
             path = ulpm.Trajectory.load(file)
-            if path.finished and path.config.get("comparison") == facts and set(COMPARED) <= set(path.metrics):
+            same = path.problem == self.own_problem and path.config.get("comparison") == facts
+            if path.finished and same and set(COMPARED) <= set(path.metrics):
                 return path
         path = run()
         if not path.finished:
@@ -98,27 +123,22 @@ class ModelFlow:
         return path
 
     def _run(
-        self,
-        start: ulpm.State,
-        log_loss: float,
-        flow_time: float,
-        rtol: float,
-        progress: bool,
-        facts: dict[str, object],
+        self, log_loss: float, flow_time: float, rtol: float, progress: bool, facts: dict[str, object]
     ) -> ulpm.Trajectory:
+        problem, start = self.own_problem, self.start
         # The flow's own time passes √c times as fast.
         log_time = math.log(max(flow_time - self.starts_at, 1e-300)) + math.log(self.mobility) / 2
         config = {"comparison": facts}
-        if float(ulpm.log_loss(self.problem, start)) > log_loss:
-            path = ulpm.gradient_flow(
-                self.problem, start, log_loss=log_loss, rtol=rtol, progress=progress, config=config
-            )
+        if not problem.decayed and float(ulpm.log_loss(problem, start)) > log_loss:
+            path = ulpm.gradient_flow(problem, start, log_loss=log_loss, rtol=rtol, progress=progress, config=config)
             if not path.finished or float(path.log_time[-1]) >= log_time:
                 return path
-        return ulpm.gradient_flow(self.problem, start, log_time=log_time, rtol=rtol, progress=progress, config=config)
+        return ulpm.gradient_flow(problem, start, log_time=log_time, rtol=rtol, progress=progress, config=config)
 
 
 def _identity(state: ulpm.State) -> list[float]:
     """Numbers that tell one start from another."""
     weights = torch.linspace(1, 2, state.H.numel(), dtype=state.H.dtype, device=state.H.device)
-    return [float(state.W.norm()), float(state.H.norm()), float(weights @ state.H.flatten()), *state.W[0, :4].tolist()]
+    bias = [] if state.b is None else state.b.tolist()
+    of_features = [float(state.H.norm()), float(weights @ state.H.flatten())]
+    return [float(state.W.norm()), *of_features, *state.W[0, :4].tolist(), *bias]

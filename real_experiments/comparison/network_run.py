@@ -62,7 +62,10 @@ class NetworkRun:
         raise ValueError(f"{self.directory.path} has no measurement at epoch {epoch}.")
 
     def state(self, epoch: int, device: torch.device) -> tuple[ulpm.Problem, ulpm.State]:
-        """W and H of a snapshot in float64. Raises: ValueError if there is none, OSError if it is damaged."""
+        """W, H and b of a snapshot in float64, and the model with the network's loss, without decay.
+
+        Raises: ValueError if there is no snapshot, OSError if it is damaged.
+        """
         available = self.directory.snapshot_files()
         if epoch not in available:
             known = ", ".join(map(str, available)) or "none"
@@ -70,7 +73,11 @@ class NetworkRun:
         tensors, _ = self.directory.read_snapshot(epoch)
         try:
             W, H, labels = (tensors[name].to(device) for name in ("W", "H", "labels"))
-            return ulpm.from_features(H.T.double(), labels, classifier=W.double())
+            b = tensors["bias"].to(device).double() if self.recipe.bias else None
+            problem, state = ulpm.from_features(H.T.double(), labels, classifier=W.double())
+            loss, bias = self.recipe.model_loss, self.recipe.bias
+            problem = ulpm.Problem(problem.class_counts, problem.feature_dim, loss, bias=bias)
+            return problem, ulpm.State(state.W, state.H, b)
         except (KeyError, ValueError, TypeError, RuntimeError, IndexError) as error:
             file = available[epoch]
             raise OSError(f"{file} is damaged: it does not hold W, H and labels that fit together.") from error

@@ -7,15 +7,17 @@ from real_experiments.comparison.analysis import FORECASTERS, Analysis
 from real_experiments.comparison.forecast import PARTED, typical_factor
 from real_experiments.comparison.network_run import NetworkRun
 from real_experiments.comparison.pairing import OWN, Comparison
+from real_experiments.comparison.rest import Rest
 from real_experiments.comparison.slopes import INTERVALS, Slope
 from real_experiments.comparison.words import CLOCK_NAMES, FLOW_NAMES, typical_factors, verdict
 from real_experiments.markdown import table
 from real_experiments.recipe import Recipe
 from real_experiments.table import Row
 
-__all__ = ["IN_WORDS", "SLOPES", "comparison_page", "slopes_section"]
+__all__ = ["IN_WORDS", "SLOPES", "comparison_page", "rest_section", "slopes_section"]
 
 IN_WORDS, SLOPES = "## In words", "## Slopes in the terminal phase"
+_ROUNDING = 1e-9
 _TITLES = {"adam": "Adam", "adamw": "AdamW"}
 
 
@@ -35,6 +37,7 @@ def comparison_page(
         f"{SLOPES}\n\n" + slopes_section(comparison.terminal_rows(), analysis.epoch_slopes, analysis.loss_slopes),
         "## Forecasts\n\n" + _forecast_tables(comparison, analysis),
         "## Where network and model part\n\n" + _parting(comparison, analysis),
+        *([] if comparison.rest is None else [f"## Where network and model end\n\n{rest_section(comparison.rest)}"]),
         "## What theory says\n\n" + _theory(comparison, analysis),
         f"![Drift of the classifier sum]({conservation})",
     ]
@@ -71,11 +74,18 @@ def slopes_section(
 
 
 def _forecast_tables(comparison: Comparison, analysis: Analysis) -> str:
-    sections = [
-        "Each cell is the forecast and, in brackets, the factor by which it is off. *Given the loss*: read off the "
-        "flow where its loss is that of the network then; *given the time only*: where the flow time is."
-    ]
-    reached = analysis.forecasts[OWN]["train_loss"]
+    cells = "Each cell is the forecast and, in brackets, the factor by which it is off. "
+    clocks = (
+        "*Given the loss*: read off the flow where its loss is that of the network then; *given the time only*: where "
+        "the flow time is."
+    )
+    if comparison.rest is not None:
+        clocks = (
+            "*Given the time only*: read off the flow where its time is that of the network then. With weight decay "
+            "the loss comes to rest, and is no clock."
+        )
+    sections = [cells + clocks]
+    reached = analysis.forecasts[OWN][comparison.clocks[0]]
     for i, each in enumerate(reached):
         header = ["metric", f"network at epoch {each.epoch}", "no change"]
         columns = [(flow, clock) for flow in FORECASTERS for clock in comparison.clocks]
@@ -114,15 +124,56 @@ def _theory(comparison: Comparison, analysis: Analysis) -> str:
     lines = [_law(comparison.run, analysis, "network")]
     if comparison.control is not None:
         lines.append(_law(comparison.control, analysis, "control"))
-    before, after = analysis.margin_ratio
-    lines.append(
-        f"- The normalised margin went from {before:.4g} to {after:.4g} of the largest possible, γ* = 1/(2v*)."
-    )
-    lines.append(
-        f"- At the end (W, H) proves {lower:.4g} ≤ v* ≤ {upper:.4g} of the margin problem with these classes; "
-        f"in closed form v* = {v:.4g}."
-    )
+    if comparison.problem.has_margins:
+        before, after = analysis.margin_ratio
+        lines.append(
+            f"- The normalised margin went from {before:.4g} to {after:.4g} of the largest possible, γ* = 1/(2v*)."
+        )
+        lines.append(
+            f"- At the end (W, H) proves {lower:.4g} ≤ v* ≤ {upper:.4g} of the margin problem with these classes; "
+            f"in closed form v* = {v:.4g}."
+        )
     return "\n".join(lines)
+
+
+_AT_REST = {
+    "train_loss": "mean loss L/N",
+    "objective": "objective Φ/N",
+    "row_norm": "√(mean ‖w_k‖²)",
+    "feature_norm": "√(mean ‖h_i‖²)",
+    "product": "product of both norms",
+    "centered_norm": "√(mean ‖h_i − h̄‖²)",
+    "mean_margin": "mean of the margins",
+    "margin": "least margin q_min",
+    "pull": "what the loss adds to ‖W‖² over what decay takes",
+}
+
+
+def rest_section(rest: Rest) -> str:
+    """Network, optimum of the model and its flows, side by side."""
+    λ_W, λ_H = rest.weight_decay
+    columns = {"network, last snapshot": rest.network}
+    if rest.optimum is not None:
+        columns["the model's optimum"] = rest.optimum
+    columns |= {f"{FLOW_NAMES[name]}, at the network's last time": values for name, values in rest.flows.items()}
+    names = {**_AT_REST, **{name: f"`{name}`" for name in rest.network if name not in _AT_REST}}
+    rows = [[words, *(_plain(values[name]) for values in columns.values())] for name, words in names.items()]
+    gap = "" if rest.duality_gap is None else f" Duality gap of the optimum: {rest.duality_gap:.1g}."
+    text = (
+        f"The model minimises Φ/N = L/N + ½λ_W‖W‖² + ½λ_H‖H‖² with λ_W = {λ_W:.4g}, the decay of the network (Zhu, "
+        "Ding, Zhou, Li, You, Sulam, Qu, *A geometric analysis of neural collapse with unconstrained features*, 2021). "
+        "A network decays its parameters and not its features, so λ_H has no counterpart. At rest λ_W‖W‖² = λ_H‖H‖²; "
+        f"by that we fit λ_H = {λ_H:.4g} to the norms of the last snapshot. So the ratio of the norms is no "
+        "prediction, and all else is. Decay alone would have halved ‖W‖² "
+        f"{rest.halvings:.2g} times in the training, which says how far rest may be. All is of the training set in "
+        f"evaluation mode.{gap}"
+    )
+    return f"{text}\n\n{table(['', *columns], rows)}"
+
+
+def _plain(value: float) -> str:
+    # What vanishes at an optimum is there but for rounding.
+    return "0" if abs(value) < _ROUNDING else f"{value:.4g}"
 
 
 def _law(run: NetworkRun, analysis: Analysis, which: str) -> str:
@@ -130,6 +181,12 @@ def _law(run: NetworkRun, analysis: Analysis, which: str) -> str:
     recipe, drift, error = run.recipe, analysis.classifier_sum_drift[which], analysis.nc0_law_error.get(which)
     name = "the network" if which == "network" else f"the control ({run.name})"
     first, last = run.rows[0], run.rows[-1]
+    if not recipe.model_loss.conserves_sums:
+        return (
+            "- The gradient of the squared error in the logits does not sum to zero over the classes, so that nothing "
+            f"keeps Σ_k w_k: in {name} it moved by up to {drift:.2g} of ‖W‖, and `nc0` = ‖Σ_k w_k‖/‖W‖ went from "
+            f"{first['nc0']:.3g} to {last['nc0']:.3g}."
+        )
     if recipe.optimizer != "sgd":
         law = last.get("nc0_law", math.nan)
         conserved = f", where conservation would have left {law:.3g}" if math.isfinite(law) else ""

@@ -1,6 +1,7 @@
 """A trained network beside the model: from which state of the network the model starts, and what both then do."""
 
 import dataclasses
+import math
 from pathlib import Path
 
 import torch
@@ -10,6 +11,7 @@ from real_experiments.comparison.curves import CLOCKS, Clock, Curve, network_cur
 from real_experiments.comparison.mobility import means_and_outside
 from real_experiments.comparison.model_flow import ModelFlow, measured_mobility, random_start
 from real_experiments.comparison.network_run import NetworkRun
+from real_experiments.comparison.rest import Rest, end_of_model, rest_quantities, with_decay
 from real_experiments.training_directory import Row
 from ulpm.support import checks
 
@@ -27,7 +29,8 @@ class Comparison:
     the model has it, and "own, mobile" with the feature ``mobility`` read off that state; "random" and "random, mobile"
     from Gaussian (W, H) of the norms of the network's first snapshot, at the network's first epoch. ``norms`` are ‖W‖²
     and ‖H‖² of the network at the snapshot and at its end. ``model_means`` are the norms of ``means_and_outside`` for
-    the flow "own, mobile", at its start and where its loss is the network's last one.
+    the flow "own, mobile", at its start and where its loss is the network's last one, or with decay at its end.
+    ``rest`` says where network and model end with weight decay, which has an end; None without.
     """
 
     run: NetworkRun
@@ -39,6 +42,7 @@ class Comparison:
     norms: dict[str, tuple[float, float]]
     model_means: dict[str, tuple[float, float]]
     control: NetworkRun | None
+    rest: Rest | None = None
 
     @property
     def snapshot_row(self) -> Row:
@@ -52,7 +56,12 @@ class Comparison:
 
     @property
     def clocks(self) -> tuple[Clock, ...]:
-        """The clocks that the network has: steps of Adam follow no flow, so that they have no flow time."""
+        """The clocks that the network has: steps of Adam follow no flow, so that they have no flow time.
+
+        With weight decay the loss is no clock, as it comes to rest.
+        """
+        if self.rest is not None:
+            return CLOCKS[1:]
         return CLOCKS if self.run.recipe.optimizer == "sgd" else CLOCKS[:1]
 
     def terminal_rows(self) -> list[Row]:
@@ -73,12 +82,12 @@ def compare_with_model(
 ) -> Comparison:
     """Follow the flows that belong to a network as far as it was trained; they are kept in the folder ``keep``.
 
-    Raises: ValueError or OSError with one sentence if the network has a bias in its last layer, never reached zero
-    training error (and no ``snapshot`` is named), was trained no further, or if something cannot be read or written.
+    The model has the loss, the bias and the decay of the network (``rest``).
+
+    Raises: ValueError or OSError with one sentence if the network never reached zero training error (and no
+    ``snapshot`` is named), was trained no further, or if something cannot be read or written.
     """
     checks.integer("--seed", seed, 0)
-    if run.recipe.bias:
-        raise ValueError(f"{run.directory.path} was trained with --bias, which the model has not: train without it.")
     epoch = run.epoch_without_error() if snapshot is None else snapshot
     if epoch is None:
         raise ValueError(
@@ -89,6 +98,8 @@ def compare_with_model(
     if not later:
         raise ValueError(f"{run.directory.path} was trained no further than the snapshot's epoch {epoch}: train on.")
     problem, own = run.state(epoch, device)
+    last = run.state(max(run.directory.snapshot_files()), device)[1]
+    problem = with_decay(problem, run.recipe, last)
     first = next(iter(run.directory.snapshot_files()))
     random = random_start(problem, run.state(first, device)[1], seed)
     started, own_time = run.row(first)["flow_time"], row["flow_time"]
@@ -101,13 +112,38 @@ def compare_with_model(
         ModelFlow(RANDOM, problem, random, 1.0, started),
         ModelFlow(RANDOM_MOBILE, problem, random, measured_mobility(random), started),
     ]
-    curves = {flow.name: flow.follow(end_loss, end_time, _kept(keep, flow.name), rtol, progress) for flow in flows}
-    end = flows[1].state_at_loss(run.rows[-1]["log_loss"], _kept(keep, "own, mobile, end"), rtol, progress)
-    model_means = {"snapshot": means_and_outside(problem, flows[1].start), "end": means_and_outside(problem, end)}
-    last = max(run.directory.snapshot_files())
-    norms = {"snapshot": _squared_norms(own), "end": _squared_norms(run.state(last, device)[1])}
+    paths = {flow.name: flow.follow(end_loss, end_time, _kept(keep, flow.name), rtol, progress) for flow in flows}
+    mobile, rest = flows[1], None
+    if problem.decayed:
+        ends = {flow.name: flow.network_state(paths[flow.name].final_state) for flow in flows[:2]}
+        end, rest = paths[mobile.name].final_state, _rest(run, problem, last, ends)
+    else:
+        end = mobile.state_at_loss(run.rows[-1]["log_loss"], _kept(keep, "own, mobile, end"), rtol, progress)
     return Comparison(
-        run, problem, epoch, measured_mobility(own), network_curve(run.rows), curves, norms, model_means, control
+        run,
+        problem,
+        epoch,
+        mobile.mobility,
+        network_curve(run.rows),
+        {flow.name: flow.curve(paths[flow.name], end_time) for flow in flows},
+        {"snapshot": _squared_norms(own), "end": _squared_norms(last)},
+        {"snapshot": means_and_outside(problem, mobile.start), "end": means_and_outside(problem, end)},
+        control,
+        rest,
+    )
+
+
+def _rest(run: NetworkRun, problem: ulpm.Problem, last: ulpm.State, ends: dict[str, ulpm.State]) -> Rest:
+    """``ends`` are those of the flows, in the network's units."""
+    optimum, gap = end_of_model(problem)
+    λ_W, λ_H = problem.weight_decay
+    return Rest(
+        (λ_W / problem.num_samples, λ_H / problem.num_samples),
+        2 * λ_W * run.rows[-1]["flow_time"] / math.log(2),
+        rest_quantities(problem, last),
+        None if optimum is None else rest_quantities(problem, optimum.to(str(last.W.device))),
+        gap,
+        {name: rest_quantities(problem, state) for name, state in ends.items()},
     )
 
 

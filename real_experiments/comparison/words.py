@@ -7,6 +7,7 @@ from real_experiments.comparison.analysis import FORECASTERS, Analysis, doubt
 from real_experiments.comparison.curves import PAPER, Clock
 from real_experiments.comparison.forecast import Forecast, typical_factor
 from real_experiments.comparison.pairing import OWN, OWN_MOBILE, RANDOM, RANDOM_MOBILE, Comparison
+from real_experiments.comparison.rest import Rest
 from real_experiments.comparison.slopes import Slope
 from real_experiments.table import Row
 
@@ -24,7 +25,27 @@ CLOCK_NAMES: dict[Clock, str] = {"train_loss": "given the loss", "flow_time": "g
 def verdict(comparison: Comparison, analysis: Analysis) -> list[str]:
     """Paragraphs in Markdown that say what came out, good or bad."""
     terminal = terminal_words(comparison.terminal_rows(), analysis.epoch_slopes, analysis.late_slopes)
-    return [terminal, *_forecast_words(comparison, analysis), _mobility_words(comparison)]
+    rest = [] if comparison.rest is None else [rest_words(comparison.rest)]
+    return [terminal, *rest, *_forecast_words(comparison, analysis), _mobility_words(comparison)]
+
+
+def rest_words(rest: Rest) -> str:
+    """Whether a network with decay has come to rest, and whether that is where its model says."""
+    network, best = rest.network, rest.optimum
+    words = (
+        "With weight decay the model comes to rest, where the loss adds to ‖W‖² what decay takes. In the network's "
+        f"last state it adds {network['pull']:.3g} times that: "
+    )
+    words += "at rest within 5%. " if abs(network["pull"] - 1) < 0.05 else "not at rest. "
+    if best is None:
+        return words + "The optimum of this model is not known, so that its flows alone are compared."
+    return words + (
+        f"Compared with the model's optimum it has ×{network['row_norm'] / best['row_norm']:.3g} the norm of the rows, "
+        f"×{network['feature_norm'] / best['feature_norm']:.3g} that of the features, "
+        f"×{network['mean_margin'] / best['mean_margin']:.3g} the mean margin and "
+        f"×{network['objective'] / best['objective']:.3g} the objective. The ratio of both norms is fitted, the rest "
+        "is predicted."
+    )
 
 
 def terminal_words(
@@ -47,7 +68,7 @@ def terminal_words(
 
 
 def _forecast_words(comparison: Comparison, analysis: Analysis) -> list[str]:
-    reached = analysis.forecasts[OWN]["train_loss"]
+    reached = analysis.forecasts[OWN][comparison.clocks[0]]
     if not reached:
         return [f"The training ended before twice the snapshot's epoch {comparison.snapshot}: nothing was forecast."]
     sentences = [_summary_of(analysis, flow) for flow in FORECASTERS]
@@ -87,6 +108,14 @@ def _row(name: str, factors: Sequence[float]) -> str:
 def _mobility_words(comparison: Comparison) -> str:
     (w0, h0), (w1, h1) = comparison.norms["snapshot"], comparison.norms["end"]
     gained = f"{(h1 - h0) / (w1 - w0):.3g}" if w1 > w0 else "–"
+    if comparison.rest is not None:
+        bias = "; the bias moves √c times as fast there" if comparison.run.recipe.bias else ""
+        return (
+            f"Why two models: in this network ‖W‖² went from {w0:.4g} to {w1:.4g} and ‖H‖² from {h0:.4g} to {h1:.4g} "
+            "after the snapshot: a step of the network moves the features of many samples together. *Faster features* "
+            f"obey dH/dt = c (WᵀR − λ_H H) with c = ‖H‖²/‖W‖² = {comparison.mobility:.4g}, read off the snapshot"
+            f"{bias}. They minimise the same objective, and end in the same state."
+        )
     return (
         f"Why two models: free features and classifier gain the same in the model (‖H‖² − ‖W‖² is conserved), but in "
         f"this network ‖W‖² went from {w0:.4g} to {w1:.4g} and ‖H‖² from {h0:.4g} to {h1:.4g} after the snapshot, "

@@ -33,7 +33,7 @@ def test_every_module_uses_public_names_of_the_core_only(path: Path) -> None:
         "from ulpm.metrics import measure",
         "from ulpm.plotting.files import save_figure",
         "from ulpm.support import _checks",
-        "import ulpm.field",
+        "import ulpm.objective",
         "import ulpm\nulpm._checks.device('cpu')",
     ],
 )

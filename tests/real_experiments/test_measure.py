@@ -2,15 +2,18 @@
 
 import copy
 import dataclasses
+import math
 import time
 from collections.abc import Callable
 
 import pytest
 import torch
+from test_losses import LOSSES, by_hand
 from torch import nn
 
 import ulpm
 from real_experiments.data import Dataset, load_dataset, subset
+from real_experiments.losses import ModelLoss
 from real_experiments.measure import classifier_sum, measure_network, with_reestimated_batchnorm
 from real_experiments.models import build_model
 
@@ -92,6 +95,18 @@ def test_the_certificate_is_that_of_the_state_and_encloses_the_optimum(data: Dat
     optimum = found.problem.minimum_norm_value
     assert lower <= optimum <= upper <= found.values["certificate_upper_bound"] < torch.inf
     assert found.values["certificate_gap"] == pytest.approx(upper / lower - 1, rel=1e-9)
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=str)
+def test_loss_and_columns_are_those_of_the_loss_that_is_trained(
+    model: nn.Module, data: Dataset, loss: ModelLoss
+) -> None:
+    found = measure_network(model, data, loss=loss).values
+    _, logits = stacked(model, data)
+    assert found["train_loss"] == pytest.approx(float(by_hand(loss, logits, data.labels)) / len(data.labels), rel=1e-5)
+    margins_grow = not isinstance(loss, ulpm.SquaredError) and loss != ulpm.CrossEntropy(label_smoothing=0.1)
+    assert ("certificate_gap" in found) == margins_grow
+    assert all(math.isfinite(value) for name, value in found.items() if not name.startswith("certificate"))
 
 
 def test_the_drift_of_the_classifier_sum_is_relative_to_the_classifier(model: nn.Module, data: Dataset) -> None:

@@ -36,6 +36,22 @@ def test_gradient_descent_obeys_the_law(momentum: float, decay: float, decoupled
     assert distance_from_law(dataclasses.replace(recipe, dtype="float64")) < 1e-13
 
 
+@pytest.mark.parametrize("changes", [{"label_smoothing": 0.2, "bias": True}, {"loss": "focal"}], ids=str)
+def test_smoothed_labels_and_the_focal_loss_obey_the_law_with_decay(changes: dict[str, object]) -> None:
+    recipe = dataclasses.replace(TINY, weight_decay=0.05, momentum=0.9, **changes)
+    assert distance_from_law(recipe) < 1e-6
+    assert distance_from_law(dataclasses.replace(recipe, dtype="float64")) < 1e-13
+
+
+def test_the_squared_error_has_no_law() -> None:
+    assert math.isnan(kept_share(dataclasses.replace(TINY, loss="squared-error"), 10))
+    trainer = Trainer(dataclasses.replace(TINY, loss="squared-error"), TINY.load_data(CPU), CPU, Workers())
+    for _ in range(STEPS):
+        trainer.step()
+    moved = classifier_sum(trainer.model) - trainer.initial_classifier_sum
+    assert float(moved.norm()) > 1e-2
+
+
 def test_the_law_is_the_recursion_written_out() -> None:
     recipe = dataclasses.replace(TINY, learning_rate=0.1, momentum=0.6, weight_decay=0.3)
     s, v = 1.0, 0.0

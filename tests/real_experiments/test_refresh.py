@@ -18,6 +18,15 @@ RESULTS = Path(__file__).parents[2] / "real_experiments" / "results"
 NAME = "resnet18-mnist-w64-seed0"
 
 
+def test_the_committed_results_with_weight_decay_say_what_this_version_computes(tmp_path: Path) -> None:
+    shutil.copytree(RESULTS / "decay", tmp_path / "decay")
+    before = contents(tmp_path)
+    page = tmp_path / "decay" / "cross-entropy" / "comparison.md"
+    page.write_text(page.read_text().replace("metrics fall", "metrics rise"))
+    refresh(tmp_path)
+    assert contents(tmp_path) == before
+
+
 @pytest.fixture
 def out(tmp_path: Path) -> Path:
     shutil.copytree(RESULTS / NAME, tmp_path / NAME)

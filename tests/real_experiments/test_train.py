@@ -105,6 +105,8 @@ def test_images_that_were_not_trained_on_have_columns_of_their_own(tmp_path: Pat
         (["--momentum", "0.9", "--optimizer", "adam"], "--momentum is an option of sgd, and --optimizer is adam"),
         (["--decoupled-decay", "--weight-decay", "0.1", "--optimizer", "adamw"], "adamw has it always"),
         (["--decoupled-decay"], "give a --weight-decay above 0"),
+        (["--loss", "focal", "--label-smoothing", "0.1"], "an option of cross-entropy, and --loss is focal: leave it"),
+        (["--gamma", "1"], "--gamma is an option of focal, and --loss is cross-entropy: leave it out"),
         (["--split", "test"], "fashion-mnist-sample has no test split"),
     ],
 )

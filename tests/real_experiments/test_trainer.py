@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 import torch
+from test_losses import by_hand
 from torch import nn
 
 from real_experiments.distributed import Workers
@@ -26,15 +27,26 @@ def same_bits(a: Trainer, b: Trainer) -> bool:
     return all(torch.equal(states[0][name], states[1][name]) for name in states[0].keys() | states[1].keys())
 
 
-def test_a_step_is_gradient_descent_with_momentum_on_the_mean_loss() -> None:
-    recipe = dataclasses.replace(TINY, dtype="float64", weight_decay=0.01, channels_last=False)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"bias": True},
+        {"label_smoothing": 0.2, "bias": True},
+        {"loss": "focal", "gamma": 1.5},
+        {"loss": "squared-error", "bias": True},
+    ],
+    ids=str,
+)
+def test_a_step_is_gradient_descent_with_momentum_on_the_mean_loss(changes: dict[str, object]) -> None:
+    recipe = dataclasses.replace(TINY, dtype="float64", weight_decay=0.01, channels_last=False, **changes)
     tested, data = trainer(recipe), recipe.load_data(CPU)
     model = recipe.build(data, CPU).train()
     velocity = {name: torch.zeros_like(value) for name, value in model.named_parameters()}
     for _ in range(3):
         tested.step()
         batch = tested._batches[tested.steps - 1]
-        loss = nn.functional.cross_entropy(model(data.images[batch].double()), data.labels[batch])
+        loss = by_hand(recipe.model_loss, model(data.images[batch].double()), data.labels[batch]) / len(batch)
         gradients = torch.autograd.grad(loss, list(model.parameters()))
         with torch.no_grad():
             for (name, value), gradient in zip(model.named_parameters(), gradients, strict=True):
@@ -128,6 +140,11 @@ def test_divergence_gets_one_sentence() -> None:
         ({"learning_rate": 0.0}, "--learning-rate must be above 0"),
         ({"momentum": 1.0}, "--momentum must be"),
         ({"weight_decay": -0.1}, "--weight-decay must be at least 0"),
+        ({"label_smoothing": -0.1}, "--label-smoothing must be at least 0"),
+        ({"label_smoothing": 1.0}, "--label-smoothing must be .*below 1"),
+        ({"loss": "focal", "gamma": -1.0}, "--gamma must be at least 0"),
+        ({"loss": "focal", "label_smoothing": 0.1}, "--label-smoothing is an option of cross-entropy, and --loss is"),
+        ({"gamma": 1.0}, "--gamma is an option of focal, and --loss is cross-entropy: leave it out"),
         ({"bf16": True, "dtype": "float64"}, "--bf16 keeps its parameters in float32"),
         ({"subset": 20, "class_counts": "2x10"}, "--subset and --class-counts"),
         ({"seed": -1}, "--seed must be at least 0"),

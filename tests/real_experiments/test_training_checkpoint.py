@@ -45,11 +45,33 @@ def test_a_run_cut_after_any_step_goes_on_with_the_same_bits(tmp_path: Path, ste
 
 
 @pytest.mark.parametrize(
+    "changes",
+    [{"label_smoothing": 0.1}, {"loss": "focal"}, {"loss": "squared-error", "decoupled_decay": True}],
+    ids=str,
+)
+def test_a_run_with_decay_bias_and_another_loss_goes_on_with_the_same_bits(
+    tmp_path: Path, changes: dict[str, object]
+) -> None:
+    recipe = dataclasses.replace(TINY, weight_decay=0.01, bias=True, **changes)
+    whole = trainer(recipe)
+    for _ in range(3):
+        whole.step()
+    file = written(tmp_path / "c.safetensors", whole)
+    again = trainer(recipe)
+    again.restore(file, *read_checkpoint(file, recipe, identify(again.dataset)))
+    for _ in range(3):
+        whole.step()
+        again.step()
+    assert all(torch.equal(value, again.state()[name]) for name, value in whole.state().items())
+
+
+@pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"model": "vgg13"}, "another run, with --model resnet18 \\(not vgg13\\): nothing was changed"),
         ({"width": 8, "seed": 3}, "with --width 4 \\(not 8\\), --seed 0 \\(not 3\\)"),
         ({"weight_decay": 0.1}, "--weight-decay 0.0 \\(not 0.1\\)"),
+        ({"loss": "squared-error"}, "--loss cross-entropy \\(not squared-error\\)"),
     ],
 )
 def test_a_checkpoint_of_another_recipe_is_refused(tmp_path: Path, change: dict[str, object], message: str) -> None:

@@ -86,11 +86,9 @@ def test_with_mobility_one_both_flows_are_the_same(tmp_path: Path) -> None:
 
 
 def test_a_run_with_nothing_to_compare_gets_one_sentence(tmp_path: Path) -> None:
-    write_run(tmp_path / "bias", 1.0, bias=True)
     write_run(tmp_path / "errors", 1.0, error_until=10_000)
     write_run(tmp_path / "good", 1.0)
     for name, snapshot, message in (
-        ("bias", None, "was trained with --bias, which the model has not"),
         ("errors", None, "has not reached zero training error by epoch 160"),
         ("good", END, "trained no further than the snapshot's epoch 160"),
         ("good", 21, "has no measurement at epoch 21"),
