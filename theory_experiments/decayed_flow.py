@@ -6,7 +6,7 @@ from torch import Tensor
 
 import ulpm
 
-__all__ = ["plain_field", "plain_flow", "plain_trajectory"]
+__all__ = ["plain_field", "plain_flow"]
 
 
 def plain_field(
@@ -57,30 +57,3 @@ def _step(
     W3, H3 = plain_field(problem, W + h / 2 * W2, H + h / 2 * H2, weight_decay)
     W4, H4 = plain_field(problem, W + h * W3, H + h * H3, weight_decay)
     return W + h / 6 * (W1 + 2 * W2 + 2 * W3 + W4), H + h / 6 * (H1 + 2 * H2 + 2 * H3 + H4)
-
-
-def plain_trajectory(
-    problem: ulpm.Problem, state: ulpm.State, times: Float[Tensor, " R"], *, step: float, weight_decay: float
-) -> ulpm.Trajectory:
-    """``plain_flow`` from a batch of starts, measured like the runs of the core's solver."""
-    states = plain_flow(problem, state, times, step=step, weight_decay=weight_decay)
-    path = ulpm.State(torch.stack([each.W for each in states]), torch.stack([each.H for each in states]))
-    balancedness, total = path.W.mT @ path.W - path.H @ path.H.mT, path.W.sum(-2)
-    rho = path.squared_norm.sqrt()
-    return ulpm.Trajectory(
-        problem=problem,
-        log_time=times.log()[:, None].expand_as(rho),
-        log_loss=ulpm.log_loss(problem, path),
-        squared_norm=path.squared_norm,
-        margin=ulpm.margin(problem, path),
-        metrics=ulpm.neural_collapse(path.W, path.H, problem.labels),
-        invariant_drift={
-            "balancedness": (balancedness - balancedness[0]).norm(dim=(-2, -1)) / rho.square(),
-            "classifier_sum": (total - total[0]).norm(dim=-1) / rho,
-        },
-        status=(ulpm.Status.STEPS_TAKEN,) * rho.shape[1],
-        stats={},
-        final_state=states[-1],
-        config={"method": "flow with weight decay", "weight_decay": weight_decay},
-        certificate=ulpm.certify(problem, path),
-    )

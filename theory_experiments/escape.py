@@ -22,6 +22,7 @@ from torch import Tensor
 
 import ulpm
 from theory_experiments.claim import Claim
+from theory_experiments.invariants import invariant_claims
 from theory_experiments.summaries import greatest, line
 from theory_experiments.vectors import flat, kept, unflat
 from theory_experiments.work import Work
@@ -187,13 +188,7 @@ def check(config: Config, data: tuple[Case, ...]) -> list[Claim]:
         exponents.append(abs(measured / exponent - 1))
     rates = [abs(rate / case.rate(config) - 1) for case in data for rate in growth(case)]
     return [
-        Claim(
-            f"Drift of WᵀW − HHᵀ as a share of ρ², and of Σ w_k as a share of ρ: largest {over} and all records",
-            max(float(drift.max()) for case in data for drift in case.path.invariant_drift.values()),
-            "<=",
-            1e-4,
-            "a hundred times the error of 1e-6 of ρ that the integrator allows in one step",
-        ),
+        *invariant_claims(case.path for case in data),
         Claim(
             f"Growth rate in s of the share of Θ along the witness, up to 0.1, over the predicted one, distance "
             "from 1: "

@@ -20,6 +20,7 @@ from torch import Tensor
 
 import ulpm
 from theory_experiments.claim import Claim
+from theory_experiments.invariants import invariant_claims
 from theory_experiments.work import Work
 from ulpm.plotting import style
 
@@ -114,13 +115,7 @@ def check(config: Config, data: Data) -> list[Claim]:
     ends = [shares(config, path, "upper_bound")[-1].abs() for path in data.paths]
     angles = [path.metrics[f"nc2_angle_{of}"][-1] for path in data.paths for of in ("classifier", "means")]
     return [
-        Claim(
-            f"Drift of WᵀW − HHᵀ as a share of ρ², and of Σ w_k as a share of ρ: largest {over} and all records",
-            largest([drift for path in data.paths for drift in path.invariant_drift.values()]),
-            "<=",
-            1e-4,
-            "a hundred times the error of 1e-6 of ρ that the integrator allows in one step",
-        ),
+        *invariant_claims(data.paths),
         Claim(
             f"Value of the convex relaxation over (K − 1)√n, distance from 1: largest {grid}",
             largest([abs(torch.tensor(optimum.value) - 1) for optimum in data.optima]),

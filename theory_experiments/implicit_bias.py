@@ -24,7 +24,6 @@ from torch import Tensor
 
 import ulpm
 from theory_experiments.claim import Claim
-from theory_experiments.decayed_flow import plain_trajectory
 from theory_experiments.invariants import invariant_claims
 from theory_experiments.work import Work
 from ulpm.plotting import style
@@ -71,22 +70,18 @@ class Data:
 
 
 def simulate(config: Config, work: Work) -> Data:
-    """The flow from random starts, by the plain method if there is weight decay."""
+    """The flow from random starts."""
     paths = []
     for counts, dim in config.problems:
-        problem = ulpm.Problem(counts, dim)
+        problem = ulpm.Problem(counts, dim, weight_decay=(config.weight_decay, config.weight_decay))
         work.tell(f"{problem} to t = 10^{config.log10_time:g}")
         start = problem.random_state(config.seed, replicas=config.starts, device=config.device)
-        if config.weight_decay > 0:
-            times = torch.cat([torch.zeros(1), torch.logspace(-1, config.log10_time, config.records - 1)]).double()
-            paths.append(plain_trajectory(problem, start, times, step=0.1, weight_decay=config.weight_decay))
-        else:
-            with warnings.catch_warnings():
-                # One of the negative controls is what the warning is about.
-                warnings.filterwarnings("ignore", message="In one dimension")
-                paths.append(
-                    work.flow(problem, start, log10_time=config.log10_time, rtol=config.rtol, records=config.records)
-                )
+        with warnings.catch_warnings():
+            # One of the negative controls is what the warning is about.
+            warnings.filterwarnings("ignore", message="In one dimension")
+            paths.append(
+                work.flow(problem, start, log10_time=config.log10_time, rtol=config.rtol, records=config.records)
+            )
     return Data(paths)
 
 

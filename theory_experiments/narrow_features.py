@@ -22,6 +22,7 @@ from torch import Tensor
 
 import ulpm
 from theory_experiments.claim import Claim
+from theory_experiments.invariants import invariant_claims
 from theory_experiments.kkt_points import Ending, classify
 from theory_experiments.summaries import greatest, line
 from theory_experiments.vectors import kept, unflat
@@ -120,15 +121,8 @@ def check(config: Config, data: tuple[Size, ...]) -> list[Claim]:
     residuals = [e.residual for size in data for e in size.endings if e.kind != "unresolved"]
     departures = [size.departure for size in data if size.departure]
     rates = [growth(departure) / (-config.rate * departure.curvature) - 1 for departure in departures]
-    over = f"over {len(data)} sizes and {config.starts} starts each"
     return [
-        Claim(
-            f"Drift of WᵀW − HHᵀ as a share of ρ², and of Σ w_k as a share of ρ: largest {over} and all records",
-            max(float(drift[~drift.isnan()].max()) for size in data for drift in size.path.invariant_drift.values()),
-            "<=",
-            1e-4,
-            "a hundred times the error of 1e-6 of ρ that the integrator allows in one step",
-        ),
+        *invariant_claims(size.path for size in data),
         Claim(
             f"Share of ends that the second-order test decides: least over {len(data)} sizes",
             min(decided),

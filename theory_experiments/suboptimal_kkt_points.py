@@ -22,6 +22,7 @@ from torch import Tensor
 
 import ulpm
 from theory_experiments.claim import Claim
+from theory_experiments.invariants import invariant_claims
 from theory_experiments.summaries import greatest
 from theory_experiments.vectors import kept
 from theory_experiments.work import Work
@@ -176,13 +177,7 @@ def check(config: Config, data: Data) -> list[Claim]:
     ]
     norms = f"over {len(config.equal)} equal partitions and norms up to {max(config.norms):g}"
     return [
-        Claim(
-            f"Drift of WᵀW − HHᵀ as a share of ρ², and of Σ w_k as a share of ρ: largest {over} and all records",
-            max(float(drift.max()) for path in data.paths for drift in path.invariant_drift.values()),
-            "<=",
-            1e-4,
-            "a hundred times the error of 1e-6 of ρ that the integrator allows in one step",
-        ),
+        *invariant_claims(data.paths),
         Claim(
             f"KKT residuals (stationarity, feasibility, slackness) with the multipliers in closed form: largest "
             f"{partitions}",
