@@ -74,7 +74,7 @@ def slopes_section(
 
 
 def _forecast_tables(comparison: Comparison, analysis: Analysis) -> str:
-    cells = "Each cell is the forecast and, in brackets, the factor by which it is off. "
+    about_cells = "Each cell is the forecast and, in brackets, the factor by which it is off. "
     clocks = (
         "*Given the loss*: read off the flow where its loss is that of the network then; *given the time only*: where "
         "the flow time is."
@@ -84,7 +84,7 @@ def _forecast_tables(comparison: Comparison, analysis: Analysis) -> str:
             "*Given the time only*: read off the flow where its time is that of the network then. With weight decay "
             "the loss comes to rest, and is no clock."
         )
-    sections = [cells + clocks]
+    sections = [about_cells + clocks]
     reached = analysis.forecasts[OWN][comparison.clocks[0]]
     for i, each in enumerate(reached):
         header = ["metric", f"network at epoch {each.epoch}", "no change"]
