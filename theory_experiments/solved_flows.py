@@ -10,9 +10,9 @@ Source: the Hadamard start: Garrod, Keating, Thrampoulidis, "Diagonalizing the S
 Falsified by: another constant in the closed form; a start near the ray but not on it; singular vectors that are no
     characters; a ≠ √n b, where the equation of σ is another one; log(max σ/min σ) in the place of the Lyapunov
     function, which grows for some starts with K = 16; κ = 1 for focal loss.
-Not verified: Hadamard matrices that are no tables of characters, such as those with K = 12. The library has the flow of
-    cross-entropy only: for other losses the equation of the ray is compared with gradient flows of autograd by scipy at
-    moderate times, and the constants are those of that equation.
+Not verified: Hadamard matrices that are no tables of characters, such as those with K = 12. For
+    losses other than cross-entropy the equation of the ray is compared with gradient flows of autograd by scipy at
+    moderate times, and the constants are those of that equation; the experiment on losses has their late flows.
 """
 
 import dataclasses

@@ -12,6 +12,7 @@ from torch import Tensor
 from ulpm.flow.clock import Clock, LossClock, LossInside, PlainClock
 from ulpm.flow.cohort import Cohort, largest_cohort
 from ulpm.flow.controller import StepSizeController, error_ratio, residual_tolerance, state_tolerance
+from ulpm.flow.curvature import is_saddle
 from ulpm.flow.milestones import Milestones
 from ulpm.flow.rosenbrock import RosenbrockKrylov, vectors_of
 from ulpm.flow.runge_kutta import ExplicitRungeKutta, Trial, Workspace
@@ -32,8 +33,8 @@ _EARLIEST = -650.0
 # A flow has come to rest when so many steps in a row, while s doubles, say that no more than this share of rtol·ρ is
 # left of the way. ρ is taken for 0.01 at least, where logits are below 1e-4: the minimum may be 0.
 _STILL_STEPS, _LEFT, _SMALL_NORM = 3, 1e-3, 1e-2
-# A growing part moves by no less than a tenth of speed·h in a step.
-_NOISE = 1e3
+# Linear solves err by far less than they may.
+_NOISE = 0.1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,6 +166,8 @@ class FlowLoop:
         reached = c.next_record == len(s.milestones.marks)
         converged = ~reached & (c.still_steps >= _STILL_STEPS) & (c.way >= 2 * c.still_since)
         if bool(converged.any()):
+            converged = self._minima(c, converged)
+        if bool(converged.any()):
             s = self._record_rest(s, converged.nonzero()[:, 0])
         failed = c.failed & ~(reached | converged)
         unresolved = ~(reached | converged | failed | _resolved(c.size, c.y.dtype))
@@ -237,7 +240,7 @@ class FlowLoop:
         known = {"size": size, "speed": speed, "log_loss": log_loss, "clock": clock, "position": position}
         known |= {"previous_step_size": step_size, "previous_ratio": ratio}
         if settling:
-            still = self._nearly_there(c, step_size, size, speed, moved)
+            still = self._nearly_there(c, step_size, size, speed, moved, stiffness)
             c.way = torch.where(accepted, c.way + step_size, c.way)
             c.still_steps = torch.where(accepted, torch.where(still, c.still_steps + 1, 0), c.still_steps)
             c.still_since = torch.where(accepted & ~still, c.way, c.still_since)
@@ -253,19 +256,32 @@ class FlowLoop:
         size: Float[Tensor, " A"],
         speed: Float[Tensor, " A"],
         moved: Float[Tensor, " A"],
+        stiffness: Float[Tensor, " A"],
     ) -> Bool[Tensor, " A"]:
-        """Whether what is left of the way to a minimum is below the tolerance, as it looks after a step of length h.
+        """Whether what is left of the way to a critical point is below the tolerance, as it looks after a step.
 
-        Near a minimum speed falls like e^{−rs}, and ∫ speed ds is speed/r. Once all that is left are errors of linear
-        solves, long steps move by far less than speed·h: then what they ``moved`` by is what is left. A slower part may
+        Near one, speed falls like e^{−rs}, and ∫ speed ds is speed/r. Where speed is no more than the errors of linear
+        solves and rounding make, it need not fall, and what the step ``moved`` by is what is left. A slower part may
         hide behind a faster one; so a replica counts as at rest only once s has doubled since this was last denied.
         """
+        epsilon = torch.finfo(c.y.dtype).eps
         falling = speed < c.speed
         rate = torch.where(falling & (speed > 0), (c.speed / speed).log() / h, torch.inf)
         left = torch.where(falling, speed / rate, torch.inf)
-        left = torch.where(speed * h > _NOISE * moved, moved, left)
-        tolerance = max(_LEFT * self.rtol, 64 * torch.finfo(c.y.dtype).eps)
+        noise = (_NOISE * self.solver.krylov_share * self.rtol + 64 * epsilon) * stiffness.nan_to_num(0, 0) * size
+        left = torch.where(speed <= noise, torch.minimum(moved, left), left)
+        tolerance = max(_LEFT * self.rtol, 64 * epsilon)
         return left <= tolerance * size.clamp(min=_SMALL_NORM)
+
+    def _minima(self, c: Cohort, resting: Bool[Tensor, " A"]) -> Bool[Tensor, " A"]:
+        """Which of those that seem to be at rest are at a minimum. For the others s has to double again."""
+        rows = resting.nonzero()[:, 0]
+        size = c.size[rows].clamp(min=_SMALL_NORM)
+        saddle = is_saddle(self.system, c.y[rows.to(c.y.device)], size, c.speed[rows])
+        leaving = torch.zeros_like(resting).index_put_((rows,), saddle)
+        c.still_steps = torch.where(leaving, 0, c.still_steps)
+        c.still_since = torch.where(leaving, c.way, c.still_since)
+        return resting & ~leaving
 
     def _record_rest(self, s: FlowState, rows: Int[Tensor, " S"]) -> FlowState:
         """Record replicas that have come to rest where, and when, they are."""
