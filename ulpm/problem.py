@@ -84,7 +84,7 @@ class Problem:
         if not isinstance(bias, bool | np.bool_):
             raise TypeError(f"bias must be True or False, but {_checks.shown(bias)} was given.")
         object.__setattr__(self, "bias", bool(bias))
-        if reduction not in ("sum", "mean"):
+        if not isinstance(reduction, str) or reduction not in ("sum", "mean"):
             raise ValueError(f"reduction must be 'sum' or 'mean', but {_checks.shown(reduction)} was given.")
         object.__setattr__(self, "reduction", reduction)
 
@@ -259,6 +259,8 @@ class Problem:
 
 
 def _decay(given: object) -> tuple[float, float]:
+    if isinstance(given, Tensor):
+        _checks.has_numbers("weight_decay", given)
     if isinstance(given, Tensor | np.ndarray):
         given = given.tolist()
     if not isinstance(given, Sequence) or isinstance(given, str) or len(given) != 2:

@@ -1,6 +1,7 @@
 """The free variables of a model, as a value."""
 
 import dataclasses
+import numbers
 from typing import NamedTuple
 
 import torch
@@ -112,17 +113,31 @@ class State:
         """One replica, or several."""
         if not self.batch_shape:
             raise TypeError("a single state has no replicas to choose from.")
+        if not isinstance(index, int | slice | Tensor):
+            raise TypeError(f"a replica is chosen by an integer, a slice or a tensor, not by {_checks.shown(index)}.")
+        if isinstance(index, int) and not -len(self.W) <= index < len(self.W):
+            raise IndexError(f"there are {len(self.W)} replicas, but number {index} was asked for.")
         return State(self.W[index], self.H[index], None if self.b is None else self.b[index])
 
     def __add__(self, other: "State") -> "State":
         self._fits(other)
+        if self.W.dtype != other.W.dtype or self.W.device != other.W.device:
+            raise ValueError("states of one dtype on one device add up: convert one with .to(...).")
         b = None if self.b is None or other.b is None else self.b + other.b
         return State(self.W + other.W, self.H + other.H, b)
 
     def __sub__(self, other: "State") -> "State":
+        self._fits(other)
         return self + -1.0 * other
 
     def __mul__(self, factor: float | Float[Tensor, "*batch"]) -> "State":
+        if not isinstance(factor, numbers.Real | Tensor):
+            raise TypeError(f"a state is multiplied by a number or a tensor of them, not by {_checks.shown(factor)}.")
+        if isinstance(factor, Tensor) and factor.shape not in (torch.Size(), self.batch_shape):
+            raise ValueError(
+                f"a factor must be one number or have the shape {list(self.batch_shape)} of the replicas, "
+                f"but its shape is {list(factor.shape)}."
+            )
         scale = factor[..., None] if isinstance(factor, Tensor) else factor
         wide = scale[..., None] if isinstance(scale, Tensor) else scale
         return State(self.W * wide, self.H * wide, None if self.b is None else self.b * scale)

@@ -43,4 +43,5 @@ def is_saddle(
     a, b = torch.stack(diagonal, 1).double().cpu(), torch.stack(beside, 1).double().cpu()[:, :-1]
     found = torch.linalg.eigvalsh(torch.diag_embed(a) + torch.diag_embed(b, 1) + torch.diag_embed(b, -1))
     rounding = _ROUNDING * torch.finfo(y.dtype).eps * found.abs().amax(1)
-    return found[:, -1] > torch.maximum(rounding, _TURNING * speed / size)
+    positive: Tensor = found[:, -1] > torch.maximum(rounding, _TURNING * speed / size)
+    return positive

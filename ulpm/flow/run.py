@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -71,7 +72,7 @@ def gradient_flow(
     config: Mapping[str, Any] | None = None,
     shard: Shard = ALONE,
 ) -> Trajectory:
-    """Follow dW/dt = −∂L/∂W, dH/dt = −∂L/∂H from ``state`` at t = 0 to a time or loss that no float could hold.
+    """Follow dW/dt = −∂Φ/∂W, dH/dt = −∂Φ/∂H (and b) from ``state`` at t = 0 to a time or loss that no float could hold.
 
     Exactly one end is given: ``log_time`` (log t), ``log10_time`` (log10 t) or ``log_loss`` (log L). The flow is
     integrated in rescaled time ds = L dt, where it reads dΘ/ds = −∇ log L, by an explicit Runge–Kutta pair of order
@@ -86,7 +87,9 @@ def gradient_flow(
     kept, evenly spread over the records. A state with a replica axis [B, …] is B independent runs, each with its own
     steps and status.
 
-    A flow that has a minimum to come to, by decay or by its loss, ends there before, and the last record says when.
+    Φ is what the problem minimises, by default the summed cross-entropy L. With decay ds = Φ dt, and for squared error
+    ds = dt. A flow that has a minimum to come to ends there before, ``Status.CONVERGED``, and the last record says
+    when: where less than 1e-3·rtol·ρ seems left of the way and no eigenvalue of the Jacobian is found to be positive.
     ``solver`` has other methods than these two (``ulpm.Solver``); a resumed run must be given it again.
 
     ``start_log_time`` is log t at the start, one number or one a replica, where ``state`` is the end of another run:
@@ -211,6 +214,8 @@ class FlowRun:
                 raise ValueError(
                     f"log_loss must be at least {math.log(least):.6g} {why}, but {end:g} was given: {way}."
                 )
+            if solver is not None and not isinstance(solver, Solver):
+                raise TypeError(f"solver must be an ulpm.Solver, but {_checks.shown(solver)} was given.")
             tolerance = _checks.real("rtol", rtol, above=0, below=1)
             resolution = 8 * torch.finfo(state.W.dtype).eps
             if tolerance < resolution:
@@ -331,7 +336,9 @@ def _started(
         # A loss that is attained may be 0.
         known = torch.isfinite(log_loss) | ((log_loss == -torch.inf) & problem.attained)
         if not bool((known & torch.isfinite(state.squared_norm)).all()):
-            raise ValueError("the start is so large that its logits or its norm overflow: scale it down.")
+            what = "so large that its logits, its norm or what decay makes of it overflow: scale it, or the decay, down"
+            plain = "so large that its logits or its norm overflow: scale it down"
+            raise ValueError(f"the start is {what if problem.decayed else plain}.")
         if bool((state.squared_norm < _SMALLEST_SQUARED_NORM).any()):
             nonzero = state.W.abs().amax((-2, -1)) + state.H.abs().amax((-2, -1)) > 0
             if bool((nonzero & (state.squared_norm < _SMALLEST_SQUARED_NORM)).any()):
@@ -364,7 +371,9 @@ def _save_at(given: Sequence[float] | Tensor, kind: str, end: float) -> Float[Te
     if kind != "log_time":
         raise ValueError("save_at are log times: give log_time or log10_time as the end, not log_loss.")
     if isinstance(given, Tensor):
-        given = _checks.floating("save_at", given).detach().cpu().double().tolist()
+        _checks.has_numbers("save_at", given)
+    if isinstance(given, Tensor | np.ndarray):
+        given = given.tolist()
     if not isinstance(given, Sequence) or isinstance(given, str):
         raise TypeError(f"save_at must be a list of log times, but {_checks.shown(given)} was given.")
     times = [_checks.real(f"save_at[{i}]", time, minimum=-650) for i, time in enumerate(given)]

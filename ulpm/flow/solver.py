@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from ulpm import _checks
 from ulpm.flow.handover import HandOver
 from ulpm.flow.methods import RODAS4, TSITOURAS, RosenbrockTableau, Tableau
 
@@ -16,6 +17,8 @@ class Solver:
     ``hand_over`` where stability holds up the first. The pairs are the integral and the proportional gain of their
     step-size controllers (``ulpm.flow.controller``). A linear solve of the stiff method may err by ``krylov_share``
     of what a step may.
+
+    Raises: TypeError or ValueError for what is no method or number of this kind.
 
     >>> problem = ulpm.Problem([5] * 3, feature_dim=4)
     >>> solver = ulpm.Solver(krylov_share=1e-4)
@@ -32,3 +35,18 @@ class Solver:
     # nc1_pinv at log t = 2e6 is 1e-20, a relative deviation of 1e-10, and is right to 0.1% with it, to 4% with 1e-3; a
     # decade costs about an iteration a stage.
     krylov_share: float = 1e-5
+
+    def __post_init__(self) -> None:
+        kinds = {"explicit": Tableau, "stiff": RosenbrockTableau, "hand_over": HandOver}
+        for name, kind in kinds.items():
+            if not isinstance(getattr(self, name), kind):
+                raise TypeError(
+                    f"{name} must be a {kind.__name__}, but {_checks.shown(getattr(self, name))} was given."
+                )
+        for name in ("explicit_gains", "stiff_gains"):
+            gains = getattr(self, name)
+            if not isinstance(gains, tuple) or len(gains) != 2:
+                raise TypeError(f"{name} must be a pair of numbers, but {_checks.shown(gains)} was given.")
+            for i, gain in enumerate(gains):
+                _checks.real(f"{name}[{i}]", gain, minimum=0)
+        _checks.real("krylov_share", self.krylov_share, above=0, below=1)
