@@ -26,7 +26,7 @@ def excess(path):
     return math.exp(float(path.log_loss[-1])) / ulpm.optimum(path.problem).value - 1
 
 
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", TINY)
 @pytest.mark.parametrize("rtol", [1e-3, 1e-6])
 def test_a_start_beside_the_saddle_at_the_origin_leaves_it(name, rtol, seed):

@@ -79,7 +79,7 @@ def test_a_flow_that_has_a_minimum_ends_there_and_says_so(name):
     assert float(path.squared_norm[-1]) == pytest.approx(float(path.final_state.squared_norm), rel=1e-12)
 
 
-@pytest.mark.parametrize("scale", [1e-3, 1.0, 30.0])
+@pytest.mark.parametrize("scale", [1e-3, 1.0, pytest.param(30.0, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     ("K", "n", "decay", "reduction"),
     [
