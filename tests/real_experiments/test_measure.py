@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from test_losses import LOSSES, by_hand
+from test_training_losses import LOSSES, by_hand
 from torch import nn
 
 import ulpm

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 import torch
-from test_losses import by_hand
+from test_training_losses import by_hand
 from torch import nn
 
 from real_experiments.distributed import Workers
