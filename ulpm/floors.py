@@ -14,7 +14,7 @@ __all__ = ["above_floor", "certificate_floors", "metric_floors"]
 _OF_CLASSES = 3.0
 _OF_PRODUCT = 15.0
 _WITHIN_NARROW, _DISTANCE_NARROW, _PINV_WIDE = 0.6, 0.8, 1e-3
-_GAP, _SQUARED_GAP, _COMPLEMENTARITY, _STATIONARITY = 40.0, 3e8, 70.0, 65.0
+_GAP, _SQUARED_GAP, _COMPLEMENTARITY, _STATIONARITY = 40.0, 4.5e8, 70.0, 65.0
 
 
 def metric_floors(
@@ -67,7 +67,7 @@ def certificate_floors(
 
     A step may change the residual R/L by rtol·(3 + 100 s), s = min(1, stationarity), and rounding of margins by 2ερ²:
     with r the sum of both, floors are 70 r/max(1, q_min) of complementarity, and of stationarity 65 rtol + 50·2ερ².
-    That of the gap is the smaller of 40 r and 3·10⁸ (rtol + 2ερ²)²: near the optimum the gap is the square of a
+    That of the gap is the smaller of 40 r and 4.5·10⁸ (rtol + 2ερ²)²: near the optimum the gap is the square of a
     distance, which is off by some 100 rtol.
     """
     rounding = 2 * epsilon * squared_norm
