@@ -41,6 +41,7 @@ def log_loss_and_shares(
 
 @functools.cache
 def root_of_tiny(dtype: torch.dtype) -> float:
+    """The root of the smallest normal number, and a little more: a product of two is normal."""
     return math.exp(0.5 * math.log(torch.finfo(dtype).tiny) + 1e-5)
 
 

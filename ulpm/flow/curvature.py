@@ -19,9 +19,8 @@ def is_saddle(
     """Whether J, the derivative of the flow, is found to have a positive eigenvalue at points of norm ``size``.
 
     A part of the state along it grows, however small it is and whatever the rest does. By Lanczos's process from a
-    vector that is random with a fixed seed, which keeps three vectors and shows a lower bound of the largest
-    eigenvalue. 200 products with J find one of some 1e-4 of the spectrum's length, and far smaller ones where the
-    spectrum is discrete.
+    vector that is random with a fixed seed, of at most 200 products with J. It keeps three vectors and shows a lower
+    bound of the largest eigenvalue, so that a positive one is proof, and none is not.
     """
     linear = system.linearise(y)
     generator = torch.Generator("cpu").manual_seed(0)

@@ -201,7 +201,7 @@ class FlowLoop:
         settling = self.system.problem.attained
         error, size, speed, moved, along, log_loss, middle, residual_error, stiffness, products = _to_host(
             *self.system.inner.norms(step.error, step.end, step.end_rate),
-            self.system.inner.norms(step.end - c.y)[0] if settling else torch.zeros_like(step.end_monitor),
+            self.system.inner.norms(step.end - c.y)[0] if settling else step.stiffness,  # which nobody reads
             self.system.inner.dot(step.end, step.end_rate),
             step.end_monitor,
             at_middle.log_loss,

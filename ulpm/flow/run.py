@@ -20,7 +20,6 @@ from ulpm._modes import plain_arithmetic
 from ulpm._threads import suitable_threads
 from ulpm.distributed import ALONE, Shard
 from ulpm.flow.checkpoint import read_checkpoint, write_checkpoint
-from ulpm.flow.clock import LossClock, PlainClock
 from ulpm.flow.cohort import largest_cohort
 from ulpm.flow.interrupt import deferred_interrupt
 from ulpm.flow.loop import FlowLoop
@@ -344,9 +343,9 @@ def _started(
             if bool((nonzero & (state.squared_norm < _SMALLEST_SQUARED_NORM)).any()):
                 raise ValueError("the start is so small that its norm underflows: scale it up.")
         start_time = start_time.reshape(-1)
-        clock = (LossClock if problem.loss.logarithmic else PlainClock).start(start_time, log_loss.double().cpu())
         milestones = Milestones.until(kind, end, records, log_loss, start_time, save_at)
         loop = FlowLoop(system, Recorder(problem, y.device, shard), facts["rtol"], y.dtype, solver)
+        clock = loop.clock.start(start_time, log_loss.double().cpu())
         return loop, loop.start(milestones, y, clock, facts["snapshots"])
 
 
