@@ -9,6 +9,7 @@ they have reached.
 
 import dataclasses
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -25,17 +26,20 @@ class HandOver:
     To the stiff method after a step of hλ > ``limited``, once such attempts, accepted or not, are ahead of other steps
     by ``patience``, counted from when they were last behind: sizes may go round in circles at the limit of stability,
     some short and some rejected. A step of hλ > ``followed`` only counts as 1/``nearly`` of one that is limited: the
-    errors of driven stiff components may hold the size anywhere between. Back when more than ``trial_steps`` stiff ones
-    in a row would each have cost more than explicit steps of hλ = ``followed`` over the same s, even with the size of
-    the next; it is not tried again before J is twice as stiff, or after some 70 explicit steps of hλ > ``followed``:
-    each lowers what is asked by a share ``forgetting``, as what made stiff steps dear may be a passage, such as the
-    escape from a saddle, after which λ takes as long to double as all the time before. A product with J counts as
-    ``product_cost`` evaluations.
+    errors of driven stiff components may hold the size anywhere between. Not if ``worthwhile`` steps like the last will
+    do to the end of the run: the first stiff steps are dear, and only later ones pay for them.
+
+    Back when more than ``trial_steps`` stiff ones in a row would each have cost more than explicit steps of hλ =
+    ``followed`` over the same s, even with the size of the next; it is not tried again before J is twice as stiff, or
+    after some 70 explicit steps of hλ > ``followed``: each lowers what is asked by a share ``forgetting``, as what made
+    stiff steps dear may be a passage, such as the escape from a saddle, after which λ takes as long to double as all
+    the time before. A product with J counts as ``product_cost`` evaluations.
     """
 
     limited: float = 1.5
     patience: int = 2
     nearly: int = 10
+    worthwhile: float = 3.0
     trial_steps: int = 3
     followed: float = 1.0
     product_cost: float = 1.5
@@ -49,40 +53,42 @@ class HandOver:
         stiffness: Float[Tensor, " A"],
         products: Float[Tensor, " A"] | None,
         evaluations: tuple[int, int],
+        left: Float[Tensor, " A"],
     ) -> None:
         """Look at an attempted step of the replicas in ``c``, all with one method, and move those that should.
 
         ``products`` are those of a stiff step, None for an explicit one; ``evaluations`` what a step of the explicit
-        and of the stiff method takes.
+        and of the stiff method takes; ``left`` how many steps like this one there are to the end.
         """
-        if products is None:
-            # An estimate that is not finite says nothing.
-            reach = torch.where(torch.isfinite(stiffness), step_size * stiffness, 0.0)
-            limited, nearly = reach > self.limited, reach > min(self.limited, self.followed)
-            c.stiffness_floor = torch.where(
-                accepted & nearly, (1 - self.forgetting) * c.stiffness_floor, c.stiffness_floor
-            )
-            asked = stiffness > c.stiffness_floor
-            others = torch.where(accepted, -self.nearly, 0)
-            steps = torch.where(limited & asked, self.nearly, torch.where(nearly & asked, 1, others))
-            c.limited_steps = (c.limited_steps + steps).clamp(min=0)
-            moves = accepted & nearly & asked & (c.limited_steps >= self.patience * self.nearly)
-        else:
-            explicit = evaluations[0] * stiffness / self.followed
-            # The first steps are as short as explicit ones; c.step_size is by now that of the next.
-            longer = torch.maximum(step_size, c.step_size)
-            stiff = (evaluations[1] + self.product_cost * products) / longer
-            c.limited_steps = torch.where(
-                accepted, torch.where(stiff > explicit, c.limited_steps + 1, 0), c.limited_steps
-            )
-            moves = accepted & (c.limited_steps > self.trial_steps)
-            c.stiffness_floor = torch.where(moves, 2 * stiffness, c.stiffness_floor)
-            # An explicit step as long as the stiff one would only be rejected.
-            c.step_size = torch.where(moves, torch.minimum(c.step_size, self.limited / stiffness), c.step_size)
-        if not bool(moves.any()):
+        # In numpy: its small operations take a third of the time of torch's.
+        with np.errstate(all="ignore"):
+            h, λ, good, to_go = step_size.numpy(), stiffness.numpy(), accepted.numpy(), left.numpy()
+            count, floor, size = c.limited_steps.numpy(), c.stiffness_floor.numpy(), c.step_size.numpy()
+            if products is None:
+                # An estimate that is not finite says nothing.
+                reach = np.where(np.isfinite(λ), h * np.where(np.isfinite(λ), λ, 0.0), 0.0)
+                limited, nearly = reach > self.limited, reach > min(self.limited, self.followed)
+                floor = np.where(good & nearly, (1 - self.forgetting) * floor, floor)
+                asked = λ > floor
+                others = np.where(good, -self.nearly, 0)
+                steps = np.where(limited & asked, self.nearly, np.where(nearly & asked, 1, others))
+                count = np.maximum(count + steps, 0)
+                moves = good & nearly & asked & (count >= self.patience * self.nearly) & (to_go > self.worthwhile)
+            else:
+                explicit = evaluations[0] * λ / self.followed
+                # The first steps are as short as explicit ones; c.step_size is by now that of the next.
+                stiff = (evaluations[1] + self.product_cost * products.numpy()) / np.maximum(h, size)
+                count = np.where(good, np.where(stiff > explicit, count + 1, 0), count)
+                moves = good & (count > self.trial_steps)
+                floor = np.where(moves, 2 * λ, floor)
+                # An explicit step as long as the stiff one would only be rejected.
+                c.step_size = torch.from_numpy(np.where(moves, np.minimum(size, self.limited / λ), size))
+        c.limited_steps, c.stiffness_floor = torch.from_numpy(count), torch.from_numpy(floor)
+        if not moves.any():
             return
-        c.stiff = c.stiff ^ moves
-        c.limited_steps = torch.where(moves, 0, c.limited_steps)
+        moved = torch.from_numpy(moves)
+        c.stiff = c.stiff ^ moved
+        c.limited_steps = torch.where(moved, 0, c.limited_steps)
         # The last step and its error were those of another method.
-        c.previous_step_size = torch.where(moves, c.step_size, c.previous_step_size)
-        c.previous_ratio = torch.where(moves, 1.0, c.previous_ratio)
+        c.previous_step_size = torch.where(moved, c.step_size, c.previous_step_size)
+        c.previous_ratio = torch.where(moved, 1.0, c.previous_ratio)

@@ -5,6 +5,7 @@ import math
 from collections.abc import Mapping
 from typing import Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -67,6 +68,7 @@ class FlowLoop:
         self.system = system
         self.recorder = recorder
         self.rtol = rtol
+        self.dtype = dtype
         self.solver = solver
         self.clock: Clock = LossClock() if system.objective.logarithmic else PlainClock()
         device = system.objective.labels.device
@@ -211,20 +213,14 @@ class FlowLoop:
         )
         if not stiff:
             # The Rayleigh quotient of the error: at the limit of stability that is nearly all stiff components.
-            quotient = torch.where(residual_error > 0, (residual_error / error).square(), 0.0)
-            stiffness = torch.maximum(stiffness, quotient)
+            stiffness = torch.maximum(stiffness, _quotient(residual_error, error))
         slopes = self.clock.slope(c.speed, c.log_loss), self.clock.slope(speed, log_loss)
         inside = LossInside(c.step_size, (c.log_loss, middle, log_loss), slopes)
         clock, clock_error = self.clock.through_step(c.clock, inside)
         now = self.clock.log_time(clock, log_loss)
-        # Where nothing moves any more, nothing is along anything.
-        along = torch.where(speed > 0, along / (size * speed), 0.0)
-        tangential = (1 - along.square()).clamp(min=0).sqrt()
-        # Products of two vectors are rounded to this, and so is the residual.
-        rounding = 4 * torch.finfo(c.y.dtype).eps * size.square()
         ratio = error_ratio(
             error / state_tolerance(size, c.log_loss, self.rtol),
-            residual_error / (residual_tolerance(tangential, self.rtol) + rounding),
+            residual_error / self._residual_tolerance(size, speed, along),
             clock_error / clock,
             now,
             self.rtol,
@@ -239,6 +235,7 @@ class FlowLoop:
         c.failed = ~accepted & (c.step_size * c.speed < 4 * torch.finfo(c.y.dtype).eps * c.size)
         known = {"size": size, "speed": speed, "log_loss": log_loss, "clock": clock, "position": position}
         known |= {"previous_step_size": step_size, "previous_ratio": ratio}
+        left = _steps_left(s.milestones.marks[-1, c.replicas] - position, position - c.position)
         if settling:
             still = self._nearly_there(c, step_size, size, speed, moved, stiffness)
             c.way = torch.where(accepted, c.way + step_size, c.way)
@@ -246,8 +243,21 @@ class FlowLoop:
             c.still_since = torch.where(accepted & ~still, c.way, c.still_since)
         c.move(accepted, step.end, step.end_rate, known)
         evaluations = self.stepper.evaluations_per_step, self.stiff_stepper.evaluations_per_step
-        self.solver.hand_over(c, accepted, step_size, stiffness, products if stiff else None, evaluations)
+        self.solver.hand_over(c, accepted, step_size, stiffness, products if stiff else None, evaluations, left)
         return s
+
+    def _residual_tolerance(
+        self, size: Float[Tensor, " A"], speed: Float[Tensor, " A"], along: Float[Tensor, " A"]
+    ) -> Float[Tensor, " A"]:
+        """That of a step whose end has ⟨F, y⟩ ``along`` it, with what rounding makes of the residual."""
+        ρ, v, product = size.numpy(), speed.numpy(), along.numpy()
+        with np.errstate(all="ignore"):
+            # Where nothing moves any more, nothing is along anything.
+            cosine = np.where(v > 0, product / (ρ * v), 0.0)
+            tangential = np.sqrt(np.maximum(1 - np.square(cosine), 0))
+        # Products of two vectors are rounded to this, and so is the residual.
+        rounding = 4 * torch.finfo(self.dtype).eps * np.square(ρ)
+        return residual_tolerance(torch.from_numpy(tangential), self.rtol) + torch.from_numpy(rounding)
 
     def _nearly_there(
         self,
@@ -423,6 +433,20 @@ class FlowLoop:
         if bool(ends.any()):
             s.final[replicas[ends].to(y.device)] = y[ends.to(y.device)]
         return dataclasses.replace(s, records=records)
+
+
+def _steps_left(way: Float[Tensor, " A"], progress: Float[Tensor, " A"]) -> Float[Tensor, " A"]:
+    """How many more steps of this ``progress`` the rest of the ``way`` takes."""
+    done = progress.numpy()
+    with np.errstate(all="ignore"):
+        return torch.from_numpy(np.where(done > 0, way.numpy() / done, np.inf))
+
+
+def _quotient(above: Float[Tensor, " A"], below: Float[Tensor, " A"]) -> Float[Tensor, " A"]:
+    """(above/below)², and 0 where nothing is above."""
+    numerator = above.numpy()
+    with np.errstate(all="ignore"):
+        return torch.from_numpy(np.where(numerator > 0, np.square(numerator / below.numpy()), 0.0))
 
 
 def _plus(counts: Mapping[str, int], **more: int) -> dict[str, int]:

@@ -1,5 +1,7 @@
 """Replicas go to the stiff method where stability limits explicit steps, and come back where it does not pay."""
 
+import math
+
 import pytest
 import torch
 
@@ -37,10 +39,11 @@ def cohort(count, stiff=False):
     )
 
 
-def look(c, step_size, stiffness, products=None, accepted=(True, True), next_size=None):
+def look(c, step_size, stiffness, products=None, accepted=(True, True), next_size=None, left=(math.inf, math.inf)):
     h, lam = torch.tensor(step_size, dtype=torch.float64), torch.tensor(stiffness, dtype=torch.float64)
     c.step_size = h.clone() if next_size is None else torch.tensor(next_size, dtype=torch.float64)
-    RULE(c, torch.tensor(accepted), h, lam, None if products is None else torch.tensor(products).double(), (6, 6))
+    taken = None if products is None else torch.tensor(products).double()
+    RULE(c, torch.tensor(accepted), h, lam, taken, (6, 6), torch.tensor(left).double())
 
 
 RULE = HandOver(limited=2.5, patience=8, nearly=1, followed=3.0)
@@ -59,6 +62,25 @@ def test_steps_at_the_limit_of_stability_hand_over_once_they_outnumber_the_other
     assert c.previous_step_size.tolist() == [0.1, 0.25]
 
 
+def test_a_replica_that_is_nearly_there_stays_with_the_explicit_method():
+    c = cohort(2)
+    for _ in range(RULE.patience):
+        look(c, [0.1, 0.1], [30.0, 30.0], left=(RULE.worthwhile, RULE.worthwhile + 0.1))
+    assert c.stiff.tolist() == [False, True]
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_a_loose_tolerance_is_no_dearer_than_a_tight_one_where_the_end_is_near():
+    """To t = 10⁴ a few steps are at the limit of stability; stiff ones cost as much as all the way before them."""
+    problem = ulpm.Problem([50] * 10, 64)
+    start, costs = problem.random_state(seed=0), []
+    for rtol in (1e-3, 1e-4, 1e-5, 1e-6, 1e-7):
+        path = ulpm.gradient_flow(problem, start, log10_time=4, records=2, rtol=rtol)
+        costs.append(path.stats["field_evaluations"] + path.stats["jacobian_products"])
+    assert costs == sorted(costs)
+    assert costs[2] <= 100
+
+
 def test_many_steps_in_a_row_that_are_nearly_limited_hand_over_too():
     rule = HandOver(limited=2.0, patience=2, nearly=10, followed=1.0)
     one = torch.ones(2, dtype=torch.float64)
@@ -66,7 +88,8 @@ def test_many_steps_in_a_row_that_are_nearly_limited_hand_over_too():
     for i in range(20):
         assert not bool(c.stiff.any())
         # hλ = 1.5 in the first replica; in the second one step of the row is shorter than the stiff components.
-        rule(c, torch.tensor([True, True]), one, torch.tensor([1.5, 0.5 if i == 10 else 1.5]).double(), None, (6, 6))
+        reach = torch.tensor([1.5, 0.5 if i == 10 else 1.5]).double()
+        rule(c, torch.tensor([True, True]), one, reach, None, (6, 6), torch.inf * one)
     assert c.stiff.tolist() == [True, False]
 
 
