@@ -50,10 +50,10 @@ class ConjugateGradients:
         ``known`` has one or two systems with the same matrix that were solved before, as pairs of x_j and (σI − J)x_j,
         and the first x is the combination of the x_j whose image is closest to b.
 
-        A replica that meets a direction of no positive curvature (σ below an eigenvalue of J), or runs out of
-        iterations, is not converged. The stiffness is the largest diagonal entry of the Lanczos matrix that the
-        coefficients of the iteration define, less σ. Source: Hestenes and Stiefel, 1952; Lanczos matrix: Saad,
-        "Iterative Methods for Sparse Linear Systems", 2003, section 6.7.
+        A replica that meets a direction of no positive curvature (σ below an eigenvalue of J) is not converged, and its
+        x is nan; nor is one that runs out of iterations. The stiffness is the largest diagonal entry of the Lanczos
+        matrix that the coefficients of the iteration define, less σ. Source: Hestenes and Stiefel, 1952; Lanczos
+        matrix: Saad, "Iterative Methods for Sparse Linear Systems", 2003, section 6.7.
         """
         if self._work is None or self._work.shape[1:] != rhs.shape or self._work.dtype != rhs.dtype:
             self._work = rhs.new_empty(3, *rhs.shape)
@@ -61,38 +61,38 @@ class ConjugateGradients:
         residual.copy_(rhs)
         x.zero_()
         squared = self._inner.norms(residual)[0].square()
+        # nan is neither above a goal nor below it.
+        squared = torch.where(torch.isfinite(squared), squared, torch.nan)
         goal = torch.maximum(tolerance.square(), squared * (64 * torch.finfo(rhs.dtype).eps) ** 2)
-        positive = torch.isfinite(squared)
         if known:
             for (solution, its_image), weight in zip(known, self._weights(rhs, known, goal.sqrt()), strict=True):
                 x.addcmul_(solution, weight[:, None])
-                residual.addcmul_(its_image, -weight[:, None])
-            squared = self._inner.norms(residual)[0].square()
+                residual.addcmul_(its_image, weight[:, None], value=-1)
+            squared = self._inner.norms(residual)[0].square() + 0 * squared
         direction.copy_(residual)
-        iterations = torch.zeros_like(shift, dtype=torch.int64)
-        largest, carried = torch.zeros_like(shift), torch.zeros_like(shift)
+        lengths, ratios = [], []
         every = _ITERATIONS_BETWEEN_QUESTIONS.get(rhs.device.type, 8)
         for i in range(_MOST_ITERATIONS):
-            going = positive & (squared > goal)
+            going = squared > goal
             if i % every == 0 and not bool(going.any()):
                 break
             product(direction, image)
-            image.neg_().addcmul_(direction, shift[:, None])
+            # −A d, with which one sign does for both updates: the step is −ℓ d.
+            image.addcmul_(direction, shift[:, None], value=-1)
             curvature = self._inner.dot(direction, image)
-            positive &= ~going | (curvature > 0)
-            going &= positive
-            iterations += going
-            step = torch.where(going, squared / curvature, 0.0)
-            x.addcmul_(direction, step[:, None])
-            residual.addcmul_(image, -step[:, None])
-            before, squared = squared, torch.where(going, self._inner.norms(residual)[0].square(), squared)
-            inverse = torch.where(going, curvature / before, 0.0)
-            largest = torch.where(going, torch.maximum(largest, inverse + carried), largest)
-            ratio = torch.where(going, squared / before, 0.0)
-            carried = ratio * inverse
+            length = torch.where(curvature < 0, squared / curvature, torch.nan)
+            length = torch.where(going, length, 0.0)
+            x.addcmul_(direction, length[:, None], value=-1)
+            residual.addcmul_(image, length[:, None], value=-1)
+            left = self._inner.norms(residual)[0].square()
+            ratio = torch.where(going, left / squared, 0.0)
+            squared = torch.where(going, left, squared)
+            lengths.append(length)
+            ratios.append(ratio)
             direction.mul_(ratio[:, None]).add_(residual)
         rhs.sub_(residual)
-        return KrylovSolution(iterations, positive & (squared <= goal), largest - shift)
+        iterations, stiffness = _lanczos(lengths, ratios, shift)
+        return KrylovSolution(iterations, squared <= goal, stiffness)
 
     def _weights(
         self, rhs: Float[Tensor, "B D"], known: Sequence[KnownImage], tolerance: Float[Tensor, " B"]
@@ -118,3 +118,20 @@ class ConjugateGradients:
         share = p - cosine * other_share
         harmless = 16 * numbers.eps * (share.abs() + other_share.abs()) <= tolerance
         return torch.where(harmless, share / size, 0.0), torch.where(harmless, other_share / other_size, 0.0)
+
+
+def _lanczos(
+    lengths: Sequence[Float[Tensor, " B"]], ratios: Sequence[Float[Tensor, " B"]], shift: Float[Tensor, " B"]
+) -> tuple[Int[Tensor, " B"], Float[Tensor, " B"]]:
+    """The iterations of each replica, which are those of a step that is not 0, and the largest diagonal entry of its
+    Lanczos matrix, less σ: 1/α_i + β_{i−1}/α_{i−1} with the step α_i along direction i, and β_i the ``ratios``.
+    """
+    if not lengths:
+        return torch.zeros_like(shift, dtype=torch.int64), -shift
+    inverse = torch.stack(lengths).reciprocal_().neg_()
+    taken = torch.isfinite(inverse)
+    inverse.masked_fill_(~taken, 0.0)
+    carried = torch.stack(ratios[:-1] or [torch.zeros_like(shift)]).mul_(inverse[: max(1, len(lengths) - 1)])
+    diagonal = inverse.clone()
+    diagonal[1:] += carried[: len(lengths) - 1]
+    return taken.sum(0), torch.where(taken, diagonal, 0.0).amax(0) - shift

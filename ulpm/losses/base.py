@@ -8,6 +8,7 @@ L, so that neither over- nor underflows however small L is; the flow is then fol
 
 import abc
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -35,6 +36,11 @@ class LossAt:
     largest_gaps: Float[Tensor, "*batch 1 N"]
     log_scale: Float[Tensor, "*batch"]
     memory: Float[Tensor, "*batch any N"] | None = None
+
+    @functools.cached_property
+    def scale(self) -> Float[Tensor, "*batch 1 1"]:
+        """e^``log_scale``."""
+        return self.log_scale.exp()[..., None, None]
 
     @property
     def margin(self) -> Float[Tensor, "*batch"]:

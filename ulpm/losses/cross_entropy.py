@@ -84,7 +84,7 @@ class CrossEntropy(LogOddsLoss):
 
     def _bend(self, at: LossAt, per_sample: Float[Tensor, "*batch 1 N"], rows: Tensor) -> Float[Tensor, "*batch 1 N"]:
         # ψ = σ(x), and colsum(Q) = σ(x)/L.
-        return at.log_scale.exp()[..., None, None] * per_sample
+        return at.scale * per_sample
 
     def differential(
         self, at: LossAt, dZ: Float[Tensor, "*batch K N"], rows: Int[Tensor, "*batch 1 N"]
