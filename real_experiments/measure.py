@@ -1,6 +1,5 @@
 """Measure a network's neural collapse on its training set, and what the theory says of (W, H) while it trains."""
 
-import contextlib
 import copy
 import dataclasses
 import json
@@ -25,7 +24,7 @@ from real_experiments.nc0_law import kept_share
 from real_experiments.schedule import steps_per_epoch
 from real_experiments.training_checkpoint import identify, restore_network
 from real_experiments.training_directory import TrainingDirectory
-from ulpm.support import checks, files
+from ulpm.support import checks, evaluation_mode, files
 
 __all__ = [
     "Measure",
@@ -149,7 +148,7 @@ def _features(
 ) -> tuple[Float[Tensor, "N d"], Float[Tensor, "K d"], Float[Tensor, " K"] | None]:
     """The input of the last layer for each image, with the weight and bias of that layer."""
     dtype = next(model.parameters()).dtype
-    with ulpm.probe(model) as seen, _evaluation_mode(model), torch.no_grad():
+    with ulpm.probe(model) as seen, evaluation_mode(model), torch.no_grad():
         features = []
         for batch in torch.split(images, batch_size):
             model(batch.to(dtype))
@@ -212,18 +211,6 @@ def _measurement(
 def _numbers(values: dict[str, Tensor]) -> dict[str, float]:
     """All of them in one transfer from the device."""
     return dict(zip(values, torch.stack([value.double() for value in values.values()]).tolist(), strict=True))
-
-
-@contextlib.contextmanager
-def _evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """Afterwards each module has its own flag again."""
-    flags = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in flags:
-            module.training = training
 
 
 @dataclasses.dataclass(frozen=True)

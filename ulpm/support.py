@@ -6,6 +6,7 @@ version or the whole new one.
 
 from ulpm import _checks as checks
 from ulpm import _files as files
+from ulpm._modes import evaluation_mode
 from ulpm._streams import accept_any_encoding
 from ulpm._versions import versions
 from ulpm.distributed import Shard
@@ -21,6 +22,7 @@ __all__ = [
     "accept_any_encoding",
     "checks",
     "deferred_interrupt",
+    "evaluation_mode",
     "files",
     "law_exponent",
     "law_exponents",

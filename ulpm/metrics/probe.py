@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from ulpm._modes import evaluation_mode
 from ulpm.metrics.collapse import Center, grand_mean, in_order, neural_collapse_from_moments, where_defined
 from ulpm.metrics.few_samples import few_sample_nc1, warn_of_single_samples
 from ulpm.metrics.head import affine_error, is_pointwise, output_error, per_sample
@@ -197,7 +198,7 @@ def measure(
     moments: ClassMoments | None = None
     seen_batches: list[tuple[Tensor, Tensor, Tensor]] = []
     device = _device(model)
-    with probe(model, layer) as seen, _evaluation(model), torch.no_grad():
+    with probe(model, layer) as seen, evaluation_mode(model), torch.no_grad():
         for inputs, labels in map(_pair, batches):
             model(inputs.to(device))
             if seen.logits.ndim != 2:
@@ -304,18 +305,6 @@ def _hooks_run() -> AbstractContextManager[object]:
         return nullcontext()
     stance: AbstractContextManager[object] = torch.compiler.set_stance("force_eager")
     return stance
-
-
-@contextmanager
-def _evaluation(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode; afterwards each submodule has its own flag again, which ``model.train()`` would overwrite."""
-    flags = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in flags:
-            module.training = training
 
 
 def _device(model: nn.Module) -> torch.device:
