@@ -9,14 +9,9 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-import ulpm
-from real_experiments import sources
-from real_experiments.formats import Pixels
-from real_experiments.sources import Split
-
-SAMPLE = "fashion-mnist-sample"
-DATASETS = ("mnist", "kmnist", "fashion-mnist", "cifar10", SAMPLE)
-NUM_CLASSES = 10  # of every one of them
+from real_experiments.datasets import find_dataset
+from real_experiments.datasets.formats import Pixels
+from real_experiments.datasets.image_set import Split
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -63,7 +58,7 @@ def load_dataset(
     split: Split = "train",
     standardised_like: Split | None = None,
 ) -> Dataset:
-    """A whole split of the data set called ``name``, one of DATASETS, on ``device``.
+    """A whole split of the data set called ``name``, one of ``real_experiments.datasets``, on ``device``.
 
     Its channels have mean 0 and standard deviation 1 over the split itself, or over that named by
     ``standardised_like``: a network wants test images in the units of the images that it was trained on.
@@ -72,25 +67,16 @@ def load_dataset(
     Fashion-MNIST the Debian package dataset-fashion-mnist; the cache of earlier downloads; a download, if ``download``
     allows it. "fashion-mnist-sample" is embedded and needs no source; it has 100 images a class.
 
-    Raises: ValueError for an unknown name or device, or a path or the test split of the embedded sample; OSError if the
-    data cannot be had, or is damaged, truncated or not what was published. Each says what to do.
+    Raises: ValueError for an unknown name or device, a split that the data set has not, or a path of an embedded one;
+    OSError if the data cannot be had, or is damaged, truncated or not what was published. Each says what to do.
     """
-    if name not in DATASETS:
-        raise ValueError(f"there is no data set {name!r}: choose one of {', '.join(DATASETS)}.")
-    where = _device(device)
-    if name != SAMPLE:
-        pixels, labels, source = sources.images_of(name, split, path, download)
-    elif split != "train":
-        raise ValueError(f"{SAMPLE} has no test split: leave it out, or load fashion-mnist.")
-    elif path is None:
-        pixels, labels, source = _sample()
-    else:
-        raise ValueError(f"{SAMPLE} is embedded, so that it has no path: leave it out, or load fashion-mnist.")
+    found, where = find_dataset(name), _device(device)
+    pixels, labels, source = found.images(split, path, download)
     like = pixels
     if standardised_like is not None and standardised_like != split:
-        like, _, _ = sources.images_of(name, standardised_like, path, download)
+        like, _, _ = found.images(standardised_like, path, download)
     images = torch.from_numpy(standardised(pixels, like)).to(where)
-    return Dataset(name, images, torch.from_numpy(labels.astype(np.int64)).to(where), NUM_CLASSES, source)
+    return Dataset(name, images, torch.from_numpy(labels.astype(np.int64)).to(where), found.num_classes, source)
 
 
 def subset(
@@ -170,12 +156,6 @@ def standardised(pixels: Pixels, like: UInt8[np.ndarray, "M C H W"] | None = Non
             raise ValueError(f"channel {c} has the same value in every pixel, so that it cannot be standardised.")
         result[:, c] = ((values - mean) / deviation).astype(np.float32)[pixels[:, c]]
     return result
-
-
-def _sample() -> tuple[Pixels, np.ndarray, str]:
-    images, labels = ulpm.fashion_mnist_sample()
-    pixels = (images * 255).round().to(torch.uint8).reshape(-1, 1, 28, 28).numpy()
-    return pixels, labels.numpy(), "The embedded sample of Fashion-MNIST: the first 100 images of each class."
 
 
 def _counts(dataset: Dataset, size: int | None, class_counts: Sequence[int] | None) -> tuple[int, ...]:

@@ -20,6 +20,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 import ulpm
+from real_experiments.datasets import find_dataset
+from real_experiments.models import find_network
 from real_experiments.training_directory import TrainingDirectory
 from ulpm.demo import closest_rotation, principal_axes
 from ulpm.support import files
@@ -34,10 +36,6 @@ _COLUMNS = (
     "certificate_lower_bound",
     "certificate_nuclear_upper_bound",
 )
-_NAMES = {
-    "fashion-mnist": ["T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot"],
-    "cifar10": ["aeroplane", "car", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "lorry"],
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +78,8 @@ class DemoNetwork:
         found["feature_classes"] = np.repeat(np.arange(len(counts)), last_features.shape[0] // len(counts))
         about = {
             "samples_of_a_class": counts[0],
-            "class_names": _NAMES.get(config["arguments"]["dataset"]) or [str(k) for k in range(len(counts))],
+            # A run may have only the first of the classes.
+            "class_names": find_dataset(config["arguments"]["dataset"]).classes[: len(counts)],
             **_words(config["arguments"], config["num_samples"], len(counts), epochs[-1]),
         }
         found["about"] = np.array(json.dumps(about))
@@ -108,8 +107,7 @@ def _self_duality(snapshot: dict[str, Tensor]) -> Tensor:
 
 def _words(arguments: dict[str, object], images: int, classes: int, epochs: int) -> dict[str, str]:
     """Caption and facts. No measured number is in them."""
-    model = {"resnet18": "ResNet18", "vgg13": "VGG-13"}[str(arguments["model"])]
-    data = str(arguments["dataset"])
+    model, data = find_network(str(arguments["model"])).title, find_dataset(str(arguments["dataset"])).title
     caption = (
         f"A real network, {model} on {images:,} images: while it trains, its last-layer features gather by class and "
         f"turn towards the same simplex, but {epochs} epochs are an early time of the flow."

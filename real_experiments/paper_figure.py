@@ -8,6 +8,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullFormatter
 
+from real_experiments.datasets import find_dataset
+from real_experiments.models import find_network
 from real_experiments.pair_result import PairResult
 from ulpm.plotting import house_style, legend_below, style
 
@@ -35,7 +37,8 @@ def plot_paper_figure(results: Sequence[PairResult]) -> Figure:
     for each in results:
         rows.setdefault(each.recipe.dataset, []).append(each)
     recipe = results[0].recipe
-    heading = f"Neural collapse of {_TITLES[recipe.model]} (width {recipe.width}), trained without weight decay"
+    network = find_network(recipe.model).title
+    heading = f"Neural collapse of {network} (width {recipe.width}), trained without weight decay"
     figure = style.new_figure(14, 0.9 + 3.0 * len(rows), heading)
     grid = figure.subplots(len(rows), len(PANELS), squeeze=False)
     for (dataset, seeds), line in zip(rows.items(), grid, strict=True):
@@ -43,7 +46,7 @@ def plot_paper_figure(results: Sequence[PairResult]) -> Figure:
             _panel(axes, seeds, metrics)
             axes.set_title(title, fontsize=11)
         split = ", test split" if seeds[0].recipe.split == "test" else ""
-        line[0].set_ylabel(f"{dataset}{split}")
+        line[0].set_ylabel(f"{find_dataset(dataset).title}{split}")
     for axes in grid[-1]:
         axes.set_xlabel("epoch")
     entries = [
@@ -53,9 +56,6 @@ def plot_paper_figure(results: Sequence[PairResult]) -> Figure:
     ]
     legend_below(figure, entries, fontsize=10)
     return figure
-
-
-_TITLES = {"resnet18": "ResNet18", "vgg13": "VGG-13"}
 
 
 def _panel(axes: Axes, seeds: Sequence[PairResult], metrics: Sequence[str]) -> None:

@@ -4,19 +4,27 @@ import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from types import UnionType
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
 import torch
 from torch import nn
 
 import ulpm
-from real_experiments.data import SAMPLE, Dataset, load_dataset, subset, unseen
+from real_experiments.data import Dataset, load_dataset, subset, unseen
+from real_experiments.datasets import DATASETS, find_dataset
+from real_experiments.datasets.image_set import Split
 from real_experiments.losses import ModelLoss
-from real_experiments.models import build_model
-from real_experiments.sources import Split
+from real_experiments.models import NETWORKS, build_model, find_network
 from ulpm.support import checks, parse_class_counts
 
 __all__ = ["Recipe"]
+
+if TYPE_CHECKING:
+    NetworkName = str
+    DatasetName = str
+else:  # The command line offers what the tables have.
+    NetworkName = Literal[tuple(NETWORKS)]
+    DatasetName = Literal[tuple(DATASETS)]
 
 _FEWEST_CHANNELS_LAST = 8
 # Fields that were not there from the first version on: files of recipes that leave them alone are as they were.
@@ -31,13 +39,13 @@ class Recipe:
     Raises: ValueError or TypeError with one sentence for a number that makes no sense.
     """
 
-    model: Literal["resnet18", "vgg13"] = "resnet18"
+    model: NetworkName = "resnet18"
     """Network."""
     width: int = 64
     """Channels of the first stage; 64 is the published network."""
     bias: bool = False
     """Give the last layer a bias."""
-    dataset: Literal["mnist", "kmnist", "fashion-mnist", "cifar10", "fashion-mnist-sample"] = "fashion-mnist"
+    dataset: DatasetName = "fashion-mnist"
     """Data set; fashion-mnist-sample, 1,000 images, is in the package and needs no download."""
     data: Path | None = None
     """Folder with its published files; by default /usr/share/datasets and the cache, which ULPM_CACHE moves."""
@@ -103,8 +111,8 @@ class Recipe:
         checks.real("--weight-decay", self.weight_decay, minimum=0)
         self._check_optimizer()
         self._check_loss()
-        if self.split == "test" and self.dataset == SAMPLE:
-            raise ValueError(f"--split test: {SAMPLE} has no test split.")
+        find_network(self.model)
+        find_dataset(self.dataset).require_split(self.split)
         if max(self.seed, self.subset_seed) >= 2**63:
             raise ValueError("--seed and --subset-seed must be below 2^63.")
         if self.bf16 and self.dtype != "float32":
@@ -211,7 +219,7 @@ class Recipe:
         if self.test_images == 0:
             return None
         where, download = str(device), self.download
-        if self.split == "train" and self.dataset != SAMPLE:
+        if self.split == "train" and "test" in find_dataset(self.dataset).splits:
             whole = load_dataset(self.dataset, self.data, where, download, "test", standardised_like="train")
             return unseen(whole, [0] * dataset.num_classes, self.test_images, self.subset_seed)
         whole = load_dataset(self.dataset, self.data, where, download, self.split)

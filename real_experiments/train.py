@@ -32,7 +32,7 @@ Result = TypeVar("Result")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Train(Recipe):
-    """Train ResNet18 or VGG-13, by default with the recipe of Ji et al. (2022), and measure its neural collapse.
+    """Train a network, by default with the recipe of Ji et al. (2022), and measure its neural collapse.
 
     To go on with a run that was interrupted, give the same command again with --resume; on the same machine the result
     is the same bit for bit. A larger --epochs prolongs a run. Under torchrun each batch is split over the processes.

@@ -1,4 +1,4 @@
-"""The file formats of the small-image data sets: IDX (MNIST and its kin) and the binary records of CIFAR-10."""
+"""The file formats of small images: IDX (MNIST and its kin), and records of a label and its pixels (CIFAR-10)."""
 
 import gzip
 import math
@@ -14,10 +14,10 @@ from jaxtyping import UInt8
 
 Pixels = UInt8[np.ndarray, "N C H W"]
 Labels = UInt8[np.ndarray, " N"]
+Shape = tuple[int, int, int]  # channels, height, width
 
 # The largest file of these data sets has 47 MB. A damaged or hostile archive cannot make us decompress more than this.
 MOST_BYTES = 64 * 2**20
-CIFAR10_SHAPE = (3, 32, 32)
 _UNSIGNED_BYTE = 8
 
 
@@ -62,35 +62,38 @@ def unpack(archive: Path, names: Iterable[str]) -> dict[str, Contents]:
     return found
 
 
-def read_idx(images: Contents, labels: Contents, num_classes: int = 10) -> tuple[Pixels, Labels]:
-    """Pixels [N, 1, H, W] and labels [N] of a pair of IDX files.
+def read_idx(files: Sequence[Contents], shape: Shape, num_classes: int) -> tuple[Pixels, Labels]:
+    """Pixels [N, 1, H, W] and labels [N] of a pair of IDX files, images first.
 
     IDX: bytes 0, 0, type (8 = unsigned byte), number of axes; a big-endian 32-bit length an axis; entries in C order.
 
-    Raises: OSError with one sentence for another format, a wrong length, unequal numbers, a label outside 0 … K−1.
+    Raises: OSError with one sentence for another format, a wrong length, images that have not ``shape``, unequal
+    numbers, a label outside 0 … K−1.
     """
+    images, labels = files
     pixels, classes = _idx(images, axes=3)[:, None], _idx(labels, axes=1)
     if len(pixels) != len(classes):
         raise OSError(f"{labels.place} has {len(classes)} labels for the {len(pixels)} images of {images.place}.")
+    if pixels.shape[1:] != shape:
+        raise OSError(f"{images.place} has images of {_times(pixels.shape[1:])} pixels, not {_times(shape)}.")
     return pixels, _in_range(classes, num_classes, labels.place)
 
 
-def read_cifar10(batches: Sequence[Contents], num_classes: int = 10) -> tuple[Pixels, Labels]:
-    """Pixels [N, 3, 32, 32] and labels [N] of CIFAR-10 in its binary form: records of a label and 3·32·32 colours.
+def read_records(files: Sequence[Contents], shape: Shape, num_classes: int) -> tuple[Pixels, Labels]:
+    """Pixels [N, C, H, W] and labels [N] of files of records, each a byte for the label and C·H·W for the pixels.
 
     Raises: OSError with one sentence for a length that is no whole number of records, a label outside 0 … K−1.
     """
-    size = 1 + math.prod(CIFAR10_SHAPE)
+    size = 1 + math.prod(shape)
     pixels, classes = [], []
-    for batch in batches:
-        if not batch.data or len(batch.data) % size:
+    for place, data in files:
+        if not data or len(data) % size:
             raise OSError(
-                f"{batch.place} is damaged or truncated: its {len(batch.data)} bytes are no whole number of images "
-                f"of {size} bytes."
+                f"{place} is damaged or truncated: its {len(data)} bytes are no whole number of images of {size} bytes."
             )
-        records = np.frombuffer(batch.data, np.uint8).reshape(-1, size)
-        classes.append(_in_range(records[:, 0], num_classes, batch.place))
-        pixels.append(records[:, 1:].reshape(-1, *CIFAR10_SHAPE))
+        records = np.frombuffer(data, np.uint8).reshape(-1, size)
+        classes.append(_in_range(records[:, 0], num_classes, place))
+        pixels.append(records[:, 1:].reshape(-1, *shape))
     return np.concatenate(pixels), np.concatenate(classes)
 
 
@@ -104,10 +107,14 @@ def _idx(contents: Contents, axes: int) -> np.ndarray:
     shape = struct.unpack(f">{axes}I", data[4:header])
     if len(data) != header + math.prod(shape) or 0 in shape:
         raise OSError(
-            f"{place} is damaged or truncated: its header promises {' × '.join(map(str, shape))} entries after "
+            f"{place} is damaged or truncated: its header promises {_times(shape)} entries after "
             f"{header} bytes, but it has {len(data)} bytes."
         )
     return np.frombuffer(data, np.uint8, offset=header).reshape(shape)
+
+
+def _times(shape: Sequence[int]) -> str:
+    return " × ".join(map(str, shape))
 
 
 def _in_range(labels: Labels, num_classes: int, place: str) -> Labels:

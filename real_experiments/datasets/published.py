@@ -1,40 +1,39 @@
-"""Where the data sets come from (a path, a package, the cache, a download), and how a published file is recognised."""
+"""Data sets in published files: where they come from (a path, a package, the cache, a download) and how a file is
+recognised.
+"""
 
 import dataclasses
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, NamedTuple
 
 import pooch
 
-from real_experiments import formats
-from real_experiments.formats import Contents, Labels, Pixels
+from real_experiments.datasets.formats import Contents, Labels, Pixels, Shape, decompress, unpack
+from real_experiments.datasets.image_set import ImageSet, Split
+
+__all__ = ["CACHE_VARIABLE", "DebianPackage", "Files", "PublishedImages", "cache_folder", "idx_files"]
 
 CACHE_VARIABLE = "ULPM_CACHE"
 TIMEOUT = 30.0  # seconds without an answer, then the next address is tried
-PACKAGE = "dataset-fashion-mnist"
-
-
-Split = Literal["train", "test"]
-SPLITS: tuple[Split, ...] = ("train", "test")
 
 
 @dataclasses.dataclass(frozen=True)
 class Files:
     """The files of one split.
 
-    ``downloads``: files as they are served and their MD5. ``contents``: files after decompression and their MD5, in the
-    order in which they are read; every source is checked against them, because Debian compresses the files again.
-    None: no checksum of the contents was published.
+    ``contents``: files after decompression and their MD5, in the order in which they are read; every source is checked
+    against them, because Debian compresses the files again. None: no checksum of the contents was published.
+    ``downloads``: files as they are served and their MD5; none if no address serves them.
 
     MD5 is what the publishers give. It finds every accidental change; no way is known to make another file with the MD5
     of a given one.
     """
 
-    downloads: Mapping[str, str]
     contents: Mapping[str, str | None]
+    downloads: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def archive(self) -> str | None:
@@ -48,163 +47,128 @@ class Files:
         return f"{self.archive}, or {files}" if self.archive else f"{files} (each with or without .gz)"
 
 
-@dataclasses.dataclass(frozen=True)
-class Published:
-    """A data set as it was published, split by split. ``package``: where Debian's package puts the files."""
-
-    form: Literal["idx", "cifar10"]
-    mirrors: tuple[str, ...]
-    splits: Mapping[Split, Files]
-    package: Path | None = None
-
-
-def _idx(split: str, images: tuple[str, str | None], labels: tuple[str, str | None]) -> Files:
+def idx_files(prefix: str, images: tuple[str, str | None], labels: tuple[str, str | None]) -> Files:
     """The pair of IDX files of a split, each by the MD5 of what is served and that of its contents."""
-    names = f"{split}-images-idx3-ubyte", f"{split}-labels-idx1-ubyte"
-    sums = dict(zip(names, (images, labels), strict=True))
+    names = f"{prefix}-images-idx3-ubyte", f"{prefix}-labels-idx1-ubyte"
     return Files(
-        {f"{name}.gz": str(served) for name, (served, _) in sums.items()},
-        {name: contents for name, (_, contents) in sums.items()},
+        contents=dict(zip(names, (images[1], labels[1]), strict=True)),
+        downloads={f"{name}.gz": served for name, served in zip(names, (images[0], labels[0]), strict=True)},
     )
 
 
-# The binary form: the one for Python is a pickle, which can run any code when it is opened.
-_CIFAR10_ARCHIVE = {"cifar-10-binary.tar.gz": "c32a1d4ab5d03f1284b67883e8d87530"}
+class DebianPackage(NamedTuple):
+    """A package that has the files, and the folder where it puts them."""
 
-PUBLISHED: dict[str, Published] = {
-    "mnist": Published(
-        form="idx",
-        mirrors=(
-            "https://ossci-datasets.s3.amazonaws.com/mnist/",
-            "https://storage.googleapis.com/cvdf-datasets/mnist/",
-            "http://yann.lecun.com/exdb/mnist/",
-        ),
-        splits={
-            "train": _idx(
-                "train",
-                ("f68b3c2dcbeaaa9fbdd348bbdeb94873", "6bbc9ace898e44ae57da46a324031adb"),
-                ("d53e105ee54ea40749a09fcbcd1e9432", "a25bea736e30d166cdddb491f175f624"),
-            ),
-            "test": _idx(
-                "t10k",
-                ("9fb629c4189551a2d022fa330f9573f3", "2646ac647ad5339dbf082846283269ea"),
-                ("ec29112dd5afa0611ce80d1b7f02629c", "27ae3e4e09519cfbb04c329615203637"),
-            ),
-        },
-    ),
-    "kmnist": Published(
-        form="idx",
-        mirrors=(
-            "https://codh.rois.ac.jp/kmnist/dataset/kmnist/",
-            "http://codh.rois.ac.jp/kmnist/dataset/kmnist/",
-        ),
-        splits={
-            # Two public records of the checksum of the training images' contents disagree, so that none is used. A
-            # download is checked as it is served, and gzip's own CRC-32 covers the cache; images that a user gives are
-            # held only against their header and the checksum of the labels.
-            "train": _idx(
-                "train",
-                ("bdb82020997e1d708af4cf47b453dcf7", None),
-                ("e144d726b3acfaa3e44228e80efcd344", "949e75301f8813e0dc5800dcc320fc52"),
-            ),
-            "test": _idx(
-                "t10k",
-                ("5c965bf0a639b31b8f53240b1b52f4d7", "bf305b8cd328700fbc17f5acbc2856d2"),
-                ("7320c461ea6c1c855c0b718fb2a4b134", "9f55f451c0988b028eccdf7d5cc265ab"),
-            ),
-        },
-    ),
-    "fashion-mnist": Published(
-        form="idx",
-        mirrors=(
-            "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
-            "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
-        ),
-        splits={
-            "train": _idx(
-                "train",
-                ("8d4fb7e6c68d591d4c3dfef9ec88bf0d", "f4a8712d7a061bf5bd6d2ca38dc4d50a"),
-                ("25c81989df183df01b3e8a0aad5dffbe", "9018921c3c673c538a1fc5bad174d6f9"),
-            ),
-            "test": _idx(
-                "t10k",
-                ("bef4ecab320f06d8554ea6380940ec79", "8181f5470baa50b63fa0f6fddb340f0a"),
-                ("bb300cfdad3c16e7a12a480ee83cd310", "15d484375f8d13e6eb1aabb0c3f46965"),
-            ),
-        },
-        package=Path("/usr/share/datasets/fashion-mnist"),
-    ),
-    "cifar10": Published(
-        form="cifar10",
-        mirrors=(
-            "https://www.cs.toronto.edu/~kriz/",
-            "https://cave.cs.toronto.edu/kriz/",
-            "https://storage.googleapis.com/s4tf-hosted-binaries/datasets/CIFAR10/",
-        ),
-        splits={
-            "train": Files(
-                _CIFAR10_ARCHIVE,
-                {
-                    "data_batch_1.bin": "5dd7e06a14cb22eb9f671a540d1b7c25",
-                    "data_batch_2.bin": "5ea93a67294ea407fff1d09f752e9692",
-                    "data_batch_3.bin": "942cd6a4bcdd0dd3c604fbe906cb4421",
-                    "data_batch_4.bin": "ae636b3ba5c66a11e91e8cb52e771fcb",
-                    "data_batch_5.bin": "53f37980c15c3d472c316c40844f3f0d",
-                },
-            ),
-            # No checksum of this batch alone was found; in the archive it is covered by that of the archive.
-            "test": Files(_CIFAR10_ARCHIVE, {"test_batch.bin": None}),
-        },
-    ),
-}
+    name: str
+    folder: Path
 
 
-def images_of(
-    name: str, split: Split = "train", path: Path | None = None, download: bool = True
-) -> tuple[Pixels, Labels, str]:
-    """Pixels [N, C, H, W] and labels [N] of a split as bytes, and a sentence that says where they come from.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PublishedImages(ImageSet):
+    """A data set whose ``files`` were published, split by split, and are served by each of the ``mirrors``.
 
-    Sources in order: ``path`` and nothing else if it is given; Debian's package; the cache; a download into the cache.
-
-    Raises: OSError with one sentence that names what to do if the data cannot be had, or is not what was published. A
-    file that is there is never overwritten.
+    ``read(contents, shape, num_classes)`` makes pixels and labels of a split from the contents of its files.
     """
-    published = PUBLISHED[name]
-    files = published.splits[split]
-    of_split = "" if split == "train" else ", the official test split"
-    if path is not None:
-        place = path.expanduser()
-        found = _load(place, published, files, "give another copy as path, or no path to use the cache or a download")
+
+    has_files: ClassVar[bool] = True
+    read: Callable[[Sequence[Contents], Shape, int], tuple[Pixels, Labels]]
+    files: Mapping[Split, Files]
+    mirrors: tuple[str, ...] = ()
+    package: DebianPackage | None = None
+
+    @property
+    def splits(self) -> tuple[Split, ...]:
+        """Those that have files."""
+        return tuple(self.files)
+
+    def images(self, split: Split, path: Path | None = None, download: bool = True) -> tuple[Pixels, Labels, str]:
+        """As ``ImageSet.images``. Sources in order: ``path`` and nothing else if it is given; Debian's package; the
+        cache; a download into the cache. A file that is there is never overwritten.
+        """
+        self.require_split(split)
+        files, package = self.files[split], self.package
+        of_split = "" if split == "train" else f", the official {split} split"
+        if path is not None:
+            place = path.expanduser()
+            found = self._load(place, files, "give another copy as path, or no path to use the cache or a download")
+            if found is None:
+                raise OSError(self._lacking(split, place))
+            return *found, f"Read from {place}{of_split}."
+        if package is not None:
+            mend = f"install the Debian package {package.name} again, or give a folder as path"
+            found = self._load(package.folder, files, mend)
+            if found is not None:
+                return *found, f"Read from the Debian package {package.name} ({package.folder}){of_split}."
+        folder = cache_folder() / self.name
+        origin = "Read from the cache"
+        if _locate(folder, files) is None:
+            served = self.mirrors and files.downloads
+            if not (download and served):
+                allow = ", or allow the download" if served else ""
+                raise OSError(f"{self.name} is not on this machine: {self._mend(files)}{allow}.")
+            origin = f"Downloaded from {self._download(files, folder)}"
+        mend = "delete it, and it will be downloaded again" if self.mirrors else "put another copy there"
+        found = self._load(folder, files, mend)
         if found is None:
-            raise OSError(_lacking(name, split, place))
-        return *found, f"Read from {place}{of_split}."
-    if published.package is not None:
-        mend = f"install the Debian package {PACKAGE} again, or give a folder as path"
-        found = _load(published.package, published, files, mend)
-        if found is not None:
-            return *found, f"Read from the Debian package {PACKAGE} ({published.package}){of_split}."
-    folder = cache_folder() / name
-    origin = "Read from the cache"
-    if _locate(folder, files) is None:
-        if not download:
-            raise OSError(f"{name} is not on this machine: {_mend(published, files)}, or allow the download.")
-        origin = f"Downloaded from {_download(name, published, files, folder)}"
-    found = _load(folder, published, files, "delete it, and it will be downloaded again")
-    if found is None:
-        raise OSError(f"{folder} lost files while they were read: try again.")
-    return *found, f"{origin} ({folder}){of_split}."
+            raise OSError(f"{folder} lost files while they were read: try again.")
+        return *found, f"{origin} ({folder}){of_split}."
 
+    def _load(self, place: Path, files: Files, mend: str) -> tuple[Pixels, Labels] | None:
+        """Read and check the files at ``place``; None if they are not there."""
+        paths = _locate(place, files)
+        if paths is None:
+            return None
+        try:
+            contents = _contents(paths, files)
+            # The format first: what is wrong with it says more than a checksum that differs.
+            loaded = self.read([contents[name] for name in files.contents], self.shape, self.num_classes)
+            for name, md5 in files.contents.items():
+                _check(name, md5, contents[name])
+        except OSError as error:
+            raise OSError(f"{str(error).removesuffix('.')}: {mend}.") from error
+        return loaded
 
-def _lacking(name: str, split: Split, place: Path) -> str:
-    """One sentence for a folder without the files of a split; it may hold those of the other one."""
-    (other,) = (each for each in SPLITS if each != split)
-    wanted = PUBLISHED[name].splits[split].wanted
-    if _locate(place, PUBLISHED[name].splits[other]) is None:
-        return f"{place} does not hold {name}: path must be a folder with {wanted}."
-    return (
-        f"{place} holds only the {other} split of {name}, not its {split} split: choose the {other} split, or give a "
-        f"folder with {wanted}."
-    )
+    def _lacking(self, split: Split, place: Path) -> str:
+        """One sentence for a folder without the files of a split; it may hold those of another one."""
+        wanted = self.files[split].wanted
+        other = next((each for each, files in self.files.items() if _locate(place, files) is not None), None)
+        if other is None:
+            return f"{place} does not hold {self.name}: path must be a folder with {wanted}."
+        return (
+            f"{place} holds only the {other} split of {self.name}, not its {split} split: choose the {other} split, or "
+            f"give a folder with {wanted}."
+        )
+
+    def _download(self, files: Files, folder: Path) -> str:
+        """Fetch what is missing in ``folder`` from the first address that gives it, and return that address.
+
+        pooch writes beside, compares the checksum and only then moves the file into place.
+        """
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OSError(f"{folder} cannot be made ({error.strerror}): name a folder in {CACHE_VARIABLE}.") from error
+        used = self.mirrors[0]
+        for file, md5 in files.downloads.items():
+            if (folder / file).is_file():
+                continue  # its contents are checked like any other
+            reasons = []
+            for mirror in self.mirrors:
+                try:
+                    downloader = pooch.HTTPDownloader(timeout=TIMEOUT)
+                    pooch.retrieve(f"{mirror}{file}", f"md5:{md5}", fname=file, path=folder, downloader=downloader)
+                except (OSError, ValueError) as error:  # requests' exceptions are OSErrors
+                    reasons.append(f"{mirror}: {_reason(error)}")
+                else:
+                    used = mirror
+                    break
+            else:
+                raise OSError(f"{self.name} could not be downloaded ({'; '.join(reasons)}): {self._mend(files)}.")
+        return used
+
+    def _mend(self, files: Files) -> str:
+        package = f", or install the Debian package {self.package.name}" if self.package is not None else ""
+        return f"give a folder with {files.wanted} as path{package}"
 
 
 def cache_folder() -> Path:
@@ -228,61 +192,16 @@ def _locate(place: Path, files: Files) -> list[Path] | None:
     return paths
 
 
-def _load(place: Path, published: Published, files: Files, mend: str) -> tuple[Pixels, Labels] | None:
-    """Read and check the files at ``place``; None if they are not there."""
-    paths = _locate(place, files)
-    if paths is None:
-        return None
-    try:
-        contents = _contents(paths, files)
-        parts = [contents[name] for name in files.contents]
-        # The format first: what is wrong with it says more than a checksum that differs.
-        loaded = formats.read_idx(parts[0], parts[1]) if published.form == "idx" else formats.read_cifar10(parts)
-        for name, md5 in files.contents.items():
-            _check(name, md5, contents[name])
-    except OSError as error:
-        raise OSError(f"{str(error).removesuffix('.')}: {mend}.") from error
-    return loaded
-
-
 def _contents(paths: list[Path], files: Files) -> dict[str, Contents]:
     if len(paths) == 1 and paths[0].name.removesuffix(".gz") not in files.contents:
-        return formats.unpack(paths[0], files.contents)
-    return {name: formats.decompress(path) for name, path in zip(files.contents, paths, strict=True)}
+        return unpack(paths[0], files.contents)
+    return {name: decompress(path) for name, path in zip(files.contents, paths, strict=True)}
 
 
 def _check(name: str, md5: str | None, contents: Contents) -> None:
     got = hashlib.md5(contents.data, usedforsecurity=False).hexdigest()
     if md5 is not None and got != md5:
         raise OSError(f"{contents.place} is not the published {name} (the MD5 of its contents is {got}, not {md5})")
-
-
-def _download(name: str, published: Published, files: Files, folder: Path) -> str:
-    """Fetch what is missing in ``folder`` from the first address that gives it, and return that address.
-
-    pooch writes beside, compares the checksum and only then moves the file into place.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OSError(f"{folder} cannot be made ({error.strerror}): name a folder in {CACHE_VARIABLE}.") from error
-    used = published.mirrors[0]
-    for file, md5 in files.downloads.items():
-        if (folder / file).is_file():
-            continue  # its contents are checked like any other
-        reasons = []
-        for mirror in published.mirrors:
-            try:
-                downloader = pooch.HTTPDownloader(timeout=TIMEOUT)
-                pooch.retrieve(f"{mirror}{file}", f"md5:{md5}", fname=file, path=folder, downloader=downloader)
-            except (OSError, ValueError) as error:  # requests' exceptions are OSErrors
-                reasons.append(f"{mirror}: {_reason(error)}")
-            else:
-                used = mirror
-                break
-        else:
-            raise OSError(f"{name} could not be downloaded ({'; '.join(reasons)}): {_mend(published, files)}.")
-    return used
 
 
 def _reason(error: OSError | ValueError) -> str:
@@ -293,8 +212,3 @@ def _reason(error: OSError | ValueError) -> str:
     if isinstance(error, OSError):
         return error.strerror or "no connection"
     return "wrong checksum"
-
-
-def _mend(published: Published, files: Files) -> str:
-    package = f", or install the Debian package {PACKAGE}" if published.package is not None else ""
-    return f"give a folder with {files.wanted} as path{package}"

@@ -4,6 +4,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from real_experiments.models.network import Network
+
 
 class BasicBlock(nn.Module):
     """relu(x' + BN(conv(relu(BN(conv(x)))))), x' = x, or BN(1×1 conv(x)) where the shape changes."""
@@ -55,3 +57,6 @@ class ResNet18(nn.Module):
     def forward(self, images: Float[Tensor, "B C H W"]) -> Float[Tensor, "B K"]:
         logits: Tensor = self.classifier(self.features(images))
         return logits
+
+
+NETWORK = Network("resnet18", "ResNet18", ResNet18)

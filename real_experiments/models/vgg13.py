@@ -4,6 +4,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from real_experiments.models.network import Network
+
 SIDE = 32  # five poolings halve it to a single pixel
 _STAGES = (1, 2, 4, 8, 8)  # channels in units of the width; two convolutions a stage, then a max-pooling
 
@@ -44,3 +46,6 @@ class VGG13(nn.Module):
     def forward(self, images: Float[Tensor, "B C H W"]) -> Float[Tensor, "B K"]:
         logits: Tensor = self.classifier(self.features(images))
         return logits
+
+
+NETWORK = Network("vgg13", "VGG-13", VGG13)

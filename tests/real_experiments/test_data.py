@@ -1,5 +1,6 @@
 """Data sets are standardised tensors, and subsets are drawn from a seed with the class counts that were asked for."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +9,9 @@ import torch
 from tiny_files import cifar_files, idx_files, images_and_labels, publish, publish_test_split, write
 
 import ulpm
-from real_experiments import sources
-from real_experiments.data import DATASETS, Dataset, load_dataset, standardised, subset, unseen
+from real_experiments.data import Dataset, load_dataset, standardised, subset, unseen
+from real_experiments.datasets import DATASETS
+from real_experiments.datasets.embedded import EmbeddedImages
 
 
 @pytest.fixture(scope="module")
@@ -86,8 +88,26 @@ def test_an_unknown_name_an_unknown_device_and_a_path_of_the_embedded_sample_are
         load_dataset("fashion-mnist-sample", tmp_path)
 
 
-def test_the_names_are_those_of_the_published_data_sets_and_the_sample() -> None:
-    assert set(DATASETS) == {*sources.PUBLISHED, "fashion-mnist-sample"}
+@pytest.mark.usefixtures("unchecked")
+def test_a_data_set_that_is_computed_needs_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels, labels = images_and_labels(12, 3, 8)
+    made = EmbeddedImages(
+        name="made",
+        title="Made",
+        classes=("a", "b", "c"),
+        shape=(3, 8, 8),
+        read=lambda: (pixels, labels % 3),
+        source="Made up.",
+    )
+    monkeypatch.setitem(DATASETS, "made", made)
+    dataset = load_dataset("made")
+    assert torch.equal(dataset.images, torch.from_numpy(standardised(pixels)))
+    assert dataset.labels.tolist() == (labels % 3).tolist()
+    assert (dataset.num_classes, dataset.source) == (3, "Made up.")
+    for wrong in (pixels[:, :1], pixels.astype(np.float32)):
+        monkeypatch.setitem(DATASETS, "made", dataclasses.replace(made, read=lambda wrong=wrong: (wrong, labels)))
+        with pytest.raises(ValueError, match=r"the images of made must be bytes of shape \(3, 8, 8\), but they are"):
+            load_dataset("made")
 
 
 @pytest.mark.usefixtures("unchecked")
@@ -220,13 +240,11 @@ def test_the_global_random_numbers_are_left_alone() -> None:
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
-PACKAGE = sources.PUBLISHED["fashion-mnist"].package
+PACKAGE = DATASETS["fashion-mnist"].package.folder
 
 
 @pytest.mark.real_data
-@pytest.mark.skipif(
-    PACKAGE is None or not PACKAGE.is_dir(), reason="the Debian package dataset-fashion-mnist is not installed"
-)
+@pytest.mark.skipif(not PACKAGE.is_dir(), reason="the Debian package dataset-fashion-mnist is not installed")
 def test_the_full_fashion_mnist_is_the_published_one() -> None:
     dataset = load_dataset("fashion-mnist", download=False)
     assert dataset.images.shape == (60000, 1, 28, 28)
@@ -244,9 +262,7 @@ def test_the_full_fashion_mnist_is_the_published_one() -> None:
 
 
 @pytest.mark.real_data
-@pytest.mark.skipif(
-    PACKAGE is None or not PACKAGE.is_dir(), reason="the Debian package dataset-fashion-mnist is not installed"
-)
+@pytest.mark.skipif(not PACKAGE.is_dir(), reason="the Debian package dataset-fashion-mnist is not installed")
 def test_the_test_split_of_fashion_mnist_is_other_images_in_the_same_units() -> None:
     training = load_dataset("fashion-mnist", download=False)
     test = load_dataset("fashion-mnist", download=False, split="test", standardised_like="train")

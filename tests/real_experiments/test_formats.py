@@ -9,16 +9,17 @@ import numpy as np
 import pytest
 from tiny_files import archive, cifar_files, idx, images_and_labels, write
 
-from real_experiments import formats
-from real_experiments.formats import Contents
+from real_experiments.datasets import formats
+from real_experiments.datasets.formats import Contents
 
+SHAPE = (1, 4, 4)
 PIXELS, LABELS = images_and_labels(count=12, side=4)
 IMAGES = Contents("images", idx(PIXELS[:, 0]))
 CLASSES = Contents("labels", idx(LABELS))
 
 
 def test_a_pair_of_idx_files_gives_images_with_one_channel_and_their_labels() -> None:
-    pixels, labels = formats.read_idx(IMAGES, CLASSES)
+    pixels, labels = formats.read_idx([IMAGES, CLASSES], SHAPE, 10)
     assert pixels.shape == (12, 1, 4, 4)
     assert np.array_equal(pixels, PIXELS)
     assert np.array_equal(labels, LABELS)
@@ -38,11 +39,12 @@ def test_a_pair_of_idx_files_gives_images_with_one_channel_and_their_labels() ->
         (idx(PIXELS[:0, 0]), idx(LABELS[:0]), "images is damaged or truncated: its header promises 0 × 4 × 4"),
         (IMAGES.data, idx(LABELS[:11]), "labels has 11 labels for the 12 images of images."),
         (IMAGES.data, idx(LABELS + 1), "labels is damaged: it has the label 10, outside 0 … 9."),
+        (idx(PIXELS[:, 0, 1:]), CLASSES.data, "images has images of 1 × 3 × 4 pixels, not 1 × 4 × 4."),
     ],
 )
 def test_an_idx_file_that_is_none_is_refused_with_one_sentence(images: bytes, labels: bytes, message: str) -> None:
     with pytest.raises(OSError) as caught:  # noqa: PT011 (the message is compared below)
-        formats.read_idx(Contents("images", images), Contents("labels", labels))
+        formats.read_idx([Contents("images", images), Contents("labels", labels)], SHAPE, 10)
     assert message in str(caught.value)
 
 
@@ -51,7 +53,7 @@ def test_a_record_of_cifar10_is_a_label_and_the_red_the_green_and_the_blue_plane
     red[0, 1], green[2, 3], blue[31, 31] = 10, 20, 30
     record = bytes([7]) + red.tobytes() + green.tobytes() + blue.tobytes()
     assert len(record) == 3073
-    pixels, labels = formats.read_cifar10([Contents("one", record), Contents("two", record + record)])
+    pixels, labels = formats.read_records([Contents("one", record), Contents("two", record + record)], (3, 32, 32), 10)
     assert pixels.shape == (3, 3, 32, 32)
     assert labels.tolist() == [7, 7, 7]
     for image in pixels:
@@ -70,7 +72,7 @@ def test_a_record_of_cifar10_is_a_label_and_the_red_the_green_and_the_blue_plane
 )
 def test_a_damaged_batch_of_cifar10_is_refused_with_one_sentence(data: bytes, message: str) -> None:
     with pytest.raises(OSError) as caught:  # noqa: PT011
-        formats.read_cifar10([Contents("batch", data)])
+        formats.read_records([Contents("batch", data)], (3, 32, 32), 10)
     assert message in str(caught.value)
 
 

@@ -17,10 +17,11 @@ from hand_made_run import made_run
 
 import ulpm
 from real_experiments.__main__ import main
+from real_experiments.datasets import DATASETS
+from real_experiments.datasets.published import CACHE_VARIABLE
 from real_experiments.recipe import Recipe
 from real_experiments.run_lock import sole_writer
 from real_experiments.schedule import measured_epochs, snapshot_epochs
-from real_experiments.sources import CACHE_VARIABLE, PUBLISHED
 from real_experiments.training_checkpoint import (
     Checkpoint,
     identify,
@@ -330,7 +331,7 @@ def test_the_help_says_where_data_are_searched_for(capsys: pytest.CaptureFixture
         main(["train", "--help"])
     words = " ".join(capsys.readouterr().out.replace("│", " ").split())
     data = words.split("--data {None}|PATH ")[1].split("--download")[0]
-    assert str(PUBLISHED["fashion-mnist"].package.parent) in data
+    assert str(DATASETS["fashion-mnist"].package.folder.parent) in data
     assert CACHE_VARIABLE in data
 
 

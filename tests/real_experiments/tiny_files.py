@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from real_experiments import sources
+from real_experiments.datasets import DATASETS
+from real_experiments.datasets.published import Files, PublishedImages
 
 
 def idx(array: np.ndarray) -> bytes:
@@ -67,20 +68,21 @@ def publish(
     **changes: object,
 ) -> None:
     """Declare ``contents`` to be the training split of ``name``, on no machine and behind no address unless said."""
-    published = sources.PUBLISHED[name]
-    downloads = {file: md5(data) for file, data in served.items()} if served else published.splits["train"].downloads
-    files = sources.Files(downloads, {file: md5(data) for file, data in contents.items()})
+    published = DATASETS[name]
+    assert isinstance(published, PublishedImages)
+    downloads = {file: md5(data) for file, data in served.items()} if served else published.files["train"].downloads
+    files = Files({file: md5(data) for file, data in contents.items()}, downloads)
     changes = {"package": None, "mirrors": (), **changes}
-    tiny = dataclasses.replace(published, splits={**published.splits, "train": files}, **changes)  # type: ignore[arg-type]
-    monkeypatch.setitem(sources.PUBLISHED, name, tiny)
+    tiny = dataclasses.replace(published, files={**published.files, "train": files}, **changes)  # type: ignore[arg-type]
+    monkeypatch.setitem(DATASETS, name, tiny)
 
 
 def publish_test_split(monkeypatch: pytest.MonkeyPatch, name: str, contents: dict[str, bytes]) -> None:
     """Declare ``contents`` to be the test split of ``name``."""
-    published = sources.PUBLISHED[name]
-    files = dataclasses.replace(published.splits["test"], contents={file: md5(data) for file, data in contents.items()})
-    tiny = dataclasses.replace(published, splits={**published.splits, "test": files})
-    monkeypatch.setitem(sources.PUBLISHED, name, tiny)
+    published = DATASETS[name]
+    assert isinstance(published, PublishedImages)
+    files = dataclasses.replace(published.files["test"], contents={file: md5(data) for file, data in contents.items()})
+    monkeypatch.setitem(DATASETS, name, dataclasses.replace(published, files={**published.files, "test": files}))
 
 
 def md5(data: bytes) -> str:

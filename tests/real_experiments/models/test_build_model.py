@@ -8,9 +8,10 @@ from torch import nn
 from torch.nn import functional as F
 
 import ulpm
-from real_experiments.models import MODELS, build_model
+from real_experiments.models import NETWORKS, build_model
+from real_experiments.models.network import Network
 
-both = pytest.mark.parametrize("name", MODELS)
+both = pytest.mark.parametrize("name", NETWORKS)
 
 
 @both
@@ -104,6 +105,50 @@ def test_the_probe_finds_the_classifier_and_the_features(name: str) -> None:
     assert torch.equal(seen.logits, logits)
     assert torch.equal(seen.classifier, model.classifier.weight)
     assert seen.bias is None
+
+
+class Other(nn.Module):
+    """A network whose first layers are none that the initialisation knows."""
+
+    def __init__(self, num_classes: int, channels: int, width: int, bias: bool) -> None:
+        super().__init__()
+        self.first = nn.ConvTranspose2d(channels, width, 3)
+        self.shift = nn.Parameter(torch.randn(width, 1, 1))
+        self.classifier = nn.Linear(width, num_classes, bias=bias)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.classifier((self.first(x) + self.shift).relu().mean((2, 3)))
+
+
+def test_the_seed_decides_the_weights_of_layers_of_every_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(NETWORKS, "other", Network("other", "Other", Other))
+    made = []
+    for state, seed in ((1, 3), (2, 3), (2, 4)):
+        torch.manual_seed(state)
+        before = torch.random.get_rng_state()
+        made.append(build_model("other", 3, width=2, seed=seed).state_dict())
+        assert torch.equal(torch.random.get_rng_state(), before)
+    assert all(torch.equal(made[0][key], made[1][key]) for key in made[0])
+    assert not any(torch.equal(made[1][key], made[2][key]) for key in made[1])
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("fault", ["no linear layer", "another name", "a later layer", "outputs", "bias"])
+def test_a_network_whose_last_layer_cannot_be_measured_is_refused(monkeypatch: pytest.MonkeyPatch, fault: str) -> None:
+    def build(num_classes: int, channels: int, width: int, bias: bool) -> nn.Module:
+        model = Other(num_classes + (fault == "outputs"), channels, width, bias or fault == "bias")
+        if fault in ("no linear layer", "another name"):
+            classifier, model.classifier = model.classifier, nn.Identity()
+            if fault == "another name":
+                model.head = classifier
+        if fault == "a later layer":
+            model.auxiliary = nn.Linear(width, num_classes, bias=bias)
+        return model
+
+    monkeypatch.setitem(NETWORKS, "other", Network("other", "Other", build))
+    message = r"^the last torch\.nn\.Linear of other must be its attribute classifier, with 3 outputs and no bias\.$"
+    with pytest.raises(TypeError, match=message):
+        build_model("other", 3)
 
 
 @pytest.mark.usefixtures("unchecked")

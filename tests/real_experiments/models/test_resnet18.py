@@ -5,8 +5,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from real_experiments.models import ResNet18, build_model
-from real_experiments.models.resnet18 import BasicBlock
+from real_experiments.models import build_model
+from real_experiments.models.resnet18 import BasicBlock, ResNet18
 
 # The published ResNet18: 1,000 classes with biases, three channels, a stem of 7×7.
 PUBLISHED = 11_689_512
