@@ -67,7 +67,9 @@ class TrainingDirectory:
         """The recipe in config.json. Raises: OSError with one sentence if it is missing or damaged."""
         try:
             return Recipe.from_json(self.read_config()["arguments"])
-        except (TypeError, ValueError, AttributeError, OverflowError) as error:
+        except ValueError as error:  # such as a network that only another copy of this program has
+            raise OSError(f"{self.config} is not the configuration of a training run here: {error}") from error
+        except (TypeError, AttributeError, OverflowError) as error:
             raise OSError(f"{self.config} is damaged: it is not the configuration of a training run.") from error
 
     def read_checkpoint(self) -> Checkpoint:

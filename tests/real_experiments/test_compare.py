@@ -128,16 +128,25 @@ def test_an_interrupted_comparison_leaves_no_numbers(tmp_path: Path, monkeypatch
     assert not (tmp_path / "c" / "comparison.json").exists()
 
 
-def test_an_unknown_optimiser_in_a_configuration_gets_one_sentence(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ({"optimizer": "lion"}, "--optimizer must be sgd, adam or adamw"),
+        ({"model": "mine"}, "there is no model 'mine': choose one of resnet18, vgg13."),
+        ({"dataset": "mine"}, "there is no data set 'mine': choose one of mnist, kmnist"),
+    ],
+)
+@pytest.mark.usefixtures("unchecked")
+def test_a_name_in_a_configuration_that_is_unknown_here_gets_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], argument: dict[str, str], message: str
 ) -> None:
     write_run(tmp_path / "r", 4.0)
     directory = TrainingDirectory(tmp_path / "r")
-    arguments = directory.read_config()["arguments"] | {"optimizer": "lion"}
+    arguments = directory.read_config()["arguments"] | argument
     directory.write_config({"arguments": arguments})
     assert main(["compare", str(tmp_path / "r"), "--out", str(tmp_path / "c"), "--no-progress"]) == 1
     error = capsys.readouterr().err
-    assert "is not the configuration of a training run" in error
+    assert f"is not the configuration of a training run here: {message}" in error
     assert error.count("\n") == 1
 
 
