@@ -15,6 +15,7 @@ from ulpm.distributed import ALONE, Shard
 from ulpm.invariants import invariants_of
 from ulpm.metrics.collapse import metrics_at, statistics_of
 from ulpm.metrics.floors import feature_size
+from ulpm.metrics.tiles import column_squares
 from ulpm.objective import Objective
 from ulpm.optimality.certificate import Certificate, certificate_at, has_certificate
 from ulpm.problem import Problem, checked
@@ -125,7 +126,7 @@ class Recorder:
     ) -> dict[str, Float[Tensor, " S"]]:
         """All columns but those that the flow knows anyway."""
         W64, H64, b64 = at
-        squared_norm = W64.square().sum((-2, -1)) + self._shard.sum(H64.square().sum((-2, -1)))
+        squared_norm = W64.square().sum((-2, -1)) + self._shard.sum(column_squares(H64).sum(-1))
         # The origin, a critical point, has no scale to compare with; its drift is 0.
         rho = squared_norm.sqrt().clamp(min=1e-150)
         drifts = {

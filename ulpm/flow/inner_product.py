@@ -29,7 +29,8 @@ class InnerProduct:
     def dots(self, *pairs: tuple[Float[Tensor, "B D"], Float[Tensor, "B D"]]) -> tuple[Float[Tensor, " B"], ...]:
         """⟨a, b⟩ of each pair, by one message."""
         if self.shard.count == 1:
-            return tuple(vecdot(a, b) for a, b in pairs)
+            # Of a single row without a vector of products, which would cost as much as the sum of a large one.
+            return tuple(torch.dot(a[0], b[0])[None] if len(a) == 1 else vecdot(a, b) for a, b in pairs)
         split = self.split
         own = self.shard.sum(torch.stack([vecdot(a[:, split:], b[:, split:]) for a, b in pairs]))
         return tuple(vecdot(a[:, :split], b[:, :split]) + part for (a, b), part in zip(pairs, own, strict=True))

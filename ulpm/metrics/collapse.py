@@ -11,13 +11,13 @@ from torch import Tensor
 
 from ulpm import _checks
 from ulpm.distributed import ALONE, Shard
-from ulpm.metrics.frame import Frame, norm_of
+from ulpm.metrics.frame import Frame
 from ulpm.metrics.moments import ClassMoments, ClassStatistics, require_every_class
 from ulpm.metrics.nearest import nearest_class
-from ulpm.metrics.precision import epsilon_of, significant_bits
+from ulpm.metrics.precision import epsilon_of, format_bits
 from ulpm.metrics.records import METRICS, RECORDS
 from ulpm.metrics.simplex import of_size_one
-from ulpm.metrics.tiles import Membership, tiles
+from ulpm.metrics.tiles import Membership, column_squares, column_tiles
 from ulpm.metrics.variability import pinv_trace, with_equal_means
 
 Center = Literal["classes", "samples"]
@@ -174,22 +174,23 @@ def statistics_of(
     counts = shard.sum(membership.counts)
     require_every_class(counts)
     references = shard.first(H.index_select(-1, membership.first), membership.counts)
-    deviations = H - references.index_select(-1, labels)
+    deviations = membership.subtract_(H.clone(), references)
     mean_shifts = shard.sum(membership.sums(deviations)) / counts
-    deviations -= mean_shifts.index_select(-1, labels)
+    membership.subtract_(deviations, mean_shifts)
     origin, num_samples = references[..., :1], counts.sum()
     means = (references - origin) + mean_shifts
-    squares = deviations.square().sum(-2)
+    squares = column_squares(deviations)
     statistics = ClassStatistics(
         counts=counts,
         origin=origin,
         means=means,
         within_traces=shard.sum(membership.sums(squares)) / counts,
         variance_along=lambda U: shard.sum((U.mT @ deviations).square().sum(-1)) / num_samples,
-        epsilon=lambda: epsilon_of(max(shard.gather(torch.tensor(significant_bits(H), device=H.device)).tolist())),
+        epsilon=lambda: epsilon_of(max(shard.gather(torch.tensor(format_bits(H), device=H.device)).tolist())),
     )
-    about_mean = deviations + (means - grand_mean(statistics)).index_select(-1, labels)
-    within, total = shard.sum(torch.stack([squares.sqrt().sum(-1), norm_of(about_mean, -2).sum(-1)]))
+    centres = means - grand_mean(statistics)
+    about_mean = [column_squares(deviations[..., part] + membership.columns(centres, part)) for part in column_tiles(H)]
+    within, total = shard.sum(torch.stack([squares.sqrt().sum(-1), torch.cat(about_mean, -1).sqrt().sum(-1)]))
     return statistics, within / total
 
 
@@ -213,7 +214,7 @@ def _mismatches(statistics: ClassStatistics, W: Tensor, H: Tensor, bias: Tensor 
         logits = W @ part if bias is None else W @ part + bias[..., None]
         return (nearest_class(statistics, part, close) != logits.max(-2).indices).double().sum(-1)
 
-    parts = tiles(H.shape[-1], W.shape[:-1].numel())
+    parts = column_tiles(H)
     return count(H) if len(parts) == 1 else torch.stack([count(H[..., part]) for part in parts]).sum(0)
 
 

@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ulpm import _checks
-from ulpm.metrics.precision import epsilon_of, significant_bits
+from ulpm.metrics.precision import epsilon_of, format_bits
 from ulpm.metrics.tiles import Membership
 
 
@@ -114,7 +114,7 @@ class ClassMoments:
         if len(h) == 0:
             return
         h = h.detach().to(self.device, torch.float64)
-        self.bits = max(self.bits, significant_bits(h))
+        self.bits = max(self.bits, format_bits(h))
         membership = Membership(y, self.num_classes)
         self._adopt(h[membership.first], membership.counts)
         shifted = h - self.references[y]

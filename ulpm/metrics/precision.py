@@ -5,6 +5,7 @@ from torch import Tensor
 
 EPSILON = torch.finfo(torch.float64).eps
 COARSEST = torch.finfo(torch.bfloat16).eps
+_BITS_OF_FLOAT32, _GLANCE = 24, 4096
 
 
 def significant_bits(values: Tensor) -> int:
@@ -12,6 +13,12 @@ def significant_bits(values: Tensor) -> int:
     integers = (torch.frexp(values.double()).mantissa * 2.0**53).long()
     lowest = (integers & -integers)[integers != 0]
     return 53 - (int(lowest.min()).bit_length() - 1) if len(lowest) else 0
+
+
+def format_bits(values: Tensor) -> int:
+    """``significant_bits``, or as many as only float64 has, once a part of the values is seen to need them."""
+    few = significant_bits(values.flatten()[:_GLANCE])
+    return few if few > _BITS_OF_FLOAT32 else significant_bits(values)
 
 
 def epsilon_of(bits: int) -> float:

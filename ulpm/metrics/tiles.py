@@ -6,12 +6,25 @@ from torch import Tensor
 
 # 32 MB of float64. What fits is computed at once.
 LARGEST = 2**22
+# 1 MB.
+SMALL = 2**17
 
 
 def tiles(rows: int, entries: int) -> list[slice]:
     """Consecutive parts of ``rows`` rows of ``entries`` numbers each, each part within the largest size."""
-    step = max(1, LARGEST // max(1, entries))
-    return [slice(first, min(first + step, rows)) for first in range(0, rows, step)]
+    return _parts(rows, LARGEST // max(1, entries))
+
+
+def column_tiles(matrix: Float[Tensor, "*batch d N"]) -> list[slice]:
+    """Consecutive parts of the columns, which on a CPU stay in its cache: for what is made only to be summed up."""
+    entries = matrix.shape[:-1].numel()
+    # A few columns of many matrices would lie far apart.
+    cached = matrix.device.type == "cpu" and entries == matrix.shape[-2]
+    return _parts(matrix.shape[-1], (SMALL if cached else LARGEST) // max(1, entries))
+
+
+def _parts(rows: int, step: int) -> list[slice]:
+    return [slice(first, min(first + max(1, step), rows)) for first in range(0, rows, max(1, step))]
 
 
 class Membership:
@@ -23,7 +36,7 @@ class Membership:
     """
 
     def __init__(self, labels: Int[Tensor, " N"], num_classes: int) -> None:
-        self._num_classes = num_classes
+        self._num_classes, self._labels = num_classes, labels
         self._whole: Tensor | None = None
         if len(labels) * num_classes <= LARGEST:
             self._whole = _one_hot(labels, num_classes)
@@ -45,6 +58,29 @@ class Membership:
             here = values.index_select(-1, self._order[part]) @ _one_hot(members, len(classes))
             total[..., classes] = total[..., classes] + here
         return total
+
+    def columns(self, of_classes: Float[Tensor, "*batch d K"], part: slice) -> Float[Tensor, "*batch d n"]:
+        """For each of a part of the samples the column of its class."""
+        if self._whole is None:
+            return of_classes.index_select(-1, self._labels[part])
+        # Exact, as every other summand is 0, and some times as fast.
+        return of_classes @ self._whole[part].mT
+
+    def subtract_(
+        self, samples: Float[Tensor, "*batch d N"], of_classes: Float[Tensor, "*batch d K"]
+    ) -> Float[Tensor, "*batch d N"]:
+        """Samples less the column of their class, in place."""
+        for part in column_tiles(samples):
+            samples[..., part].sub_(self.columns(of_classes, part))
+        return samples
+
+
+def column_squares(matrix: Float[Tensor, "*batch d N"]) -> Float[Tensor, "*batch N"]:
+    """The sum of squares of each column."""
+    parts = column_tiles(matrix)
+    if len(parts) == 1:
+        return matrix.square().sum(-2)
+    return torch.cat([matrix[..., part].square().sum(-2) for part in parts], -1)
 
 
 def _one_hot(labels: Tensor, num_classes: int) -> Tensor:

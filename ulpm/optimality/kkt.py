@@ -33,16 +33,15 @@ def stationarity(
     """min_c ‖Θ − cF‖/‖Θ‖ = sin ∠(Θ, F) with the field F = −∇ log L: the relative residual of Θ̂ = Σ λ ∇q(Θ̂).
 
     It is also ‖F − mΘ‖/‖F‖ with m = ⟨F, Θ⟩/ρ², the share of the gradient that is tangential to the sphere of radius ρ.
-    Where F vanishes but for rounding, Θ is critical: 0.
+    Where F vanishes but for rounding, Θ is critical: 0. F is overwritten.
     """
     squared_norm = euclidean_norm(W, H, shard=shard).square()
     # ⟨W, RHᵀ⟩ = ⟨R, WH⟩ = ⟨H, WᵀR⟩: the smaller factor gives both halves of ⟨F, Θ⟩.
     m = 2 * (W * W_dot).sum((-2, -1)) / squared_norm
     m = torch.where(squared_norm > 0, m, 0.0)[..., None, None]
-    # The residual itself, not √(1 − cos²), which would end at 1e-8.
-    W_part, H_part = torch.addcmul(W_dot, m, W, value=-1), torch.addcmul(H_dot, m, H, value=-1)
-    tangential = euclidean_norm(W_part, H_part, shard=shard)
     total = euclidean_norm(W_dot, H_dot, shard=shard)
+    # The residual itself, not √(1 − cos²), which would end at 1e-8.
+    tangential = euclidean_norm(W_dot.addcmul_(m, W, value=-1), H_dot.addcmul_(m, H, value=-1), shard=shard)
     scale = squared_norm.sqrt() * euclidean_norm(loss.residual, shard=shard)
     rounding = 32 * torch.finfo(W.dtype).eps * scale
     return torch.where(total > rounding, tangential / total, 0.0)

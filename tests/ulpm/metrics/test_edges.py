@@ -282,6 +282,7 @@ def test_tables_in_tiles_give_what_whole_tables_give(counts, d, replicas, center
     moments.update(H.reshape(-1, *H.shape[-2:])[0].T, labels)
     for module in ("tiles", "variability"):
         monkeypatch.setattr(f"ulpm.metrics.{module}.LARGEST", 20)
+    monkeypatch.setattr(tiles, "SMALL", 3 * d)
     assert len(tiles.tiles(len(counts), len(counts))) > 1
     assert_close(neural_collapse(W, H, labels, bias, center), whole, rtol=1e-12, atol=1e-15)
     again = ClassMoments(len(counts), d)
