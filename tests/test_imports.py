@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+import theory_experiments
 import ulpm
 
 PACKAGE = Path(ulpm.__file__).parent
@@ -60,15 +61,15 @@ OUTSIDE = {
 UNSAFE = {"torch.load", "torch.save"}  # both are pickle
 
 
-def modules():
-    """(dotted name below ulpm, source) of every file of the package."""
-    for path in sorted(PACKAGE.rglob("*.py")):
-        yield ".".join(path.relative_to(PACKAGE).with_suffix("").parts), path.read_text(encoding="utf-8")
+def modules(folder=PACKAGE):
+    """(dotted name below the package, source) of every file of a package."""
+    for path in sorted(folder.rglob("*.py")):
+        yield ".".join(path.relative_to(folder).with_suffix("").parts), path.read_text(encoding="utf-8")
 
 
-def imported(name, source):
+def imported(name, source, root="ulpm"):
     """Absolute dotted names that a module imports; ``from a import b`` counts as a.b, which may be a module."""
-    package = ["ulpm", *name.split(".")[:-1]]
+    package = [root, *name.split(".")[:-1]]
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -181,3 +182,76 @@ def test_the_reader_of_imports_complains_about_a_wrong_one(name, source, complai
 )
 def test_the_reader_of_imports_does_not_complain_about_a_right_one(name, source):
     assert list(violations(name, source)) == []
+
+
+# The experiments: a claim and the work it is made with, numerics, theorems, and what runs and reports all of them.
+EXPERIMENT_LAYERS = (("harness.claim", "harness.work"), ("numerics",), ("theorems",), ("harness", "__main__"))
+EXPERIMENT_MODULES = dict(modules(Path(theory_experiments.__file__).parent))
+
+
+def experiment_layer(name):
+    """The layer of a dotted name below theory_experiments; nothing for the package itself."""
+    found = [i for i, parts in enumerate(EXPERIMENT_LAYERS) if any(f"{name}.".startswith(f"{p}.") for p in parts)]
+    return min(found) if found else None
+
+
+def experiment_violations(name, source):
+    """Sentences about what a module of the experiments must not import."""
+    own = experiment_layer(name)
+    for target in imported(name, source, "theory_experiments"):
+        root, _, inside = target.partition(".")
+        if root != "theory_experiments":
+            continue
+        layer = experiment_layer(inside)
+        if layer is None or own is None:
+            if name != "__init__":
+                yield f"{name} imports {target}, of which one is in no layer"
+        elif layer > own:
+            yield f"{name} imports {target}, which is not below it"
+        elif own == layer == experiment_layer("theorems") and name.split(".")[1] != inside.split(".")[1]:
+            yield f"{name} imports {target}, which is another experiment"
+
+
+@pytest.mark.parametrize("name", EXPERIMENT_MODULES)
+def test_an_experiment_imports_only_what_lies_below_it(name):
+    assert list(experiment_violations(name, EXPERIMENT_MODULES[name])) == []
+
+
+def test_the_experiments_were_read():
+    assert {"harness.runner", "numerics.rays", "theorems.rates.__init__"} <= set(EXPERIMENT_MODULES)
+    assert None not in {experiment_layer(name) for name in EXPERIMENT_MODULES if name != "__init__"}
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "complaint"),
+    [
+        ("numerics.rays", "from theory_experiments.theorems.rates import check", "not below it"),
+        ("numerics.rays", "from theory_experiments.theorems import rates", "not below it"),
+        ("numerics.rays", "from ..harness import report", "not below it"),
+        ("theorems.rates.claims", "from theory_experiments.harness.runner import run", "not below it"),
+        ("theorems.rates.claims", "from theory_experiments.theorems.escape.config import QUICK", "another experiment"),
+        ("theorems.rates.claims", "from theory_experiments.theorems import escape", "another experiment"),
+        ("theorems.rates.claims", "from ..escape import config", "another experiment"),
+        ("theorems.rates.__init__", "from ..escape import config", "another experiment"),
+        ("harness.claim", "from theory_experiments.numerics.rays import tail", "not below it"),
+        ("harness.runner", "from theory_experiments.unheard_of import x", "in no layer"),
+    ],
+)
+def test_the_reader_of_experiments_complains_about_a_wrong_import(name, source, complaint):
+    found = list(experiment_violations(name, source))
+    assert any(complaint in sentence for sentence in found), found
+
+
+@pytest.mark.parametrize(
+    ("name", "source"),
+    [
+        ("numerics.decayed_ends", "from theory_experiments.harness.claim import Claim"),
+        ("numerics.seli", "from theory_experiments.numerics import rays"),
+        ("theorems.rates.claims", "from theory_experiments.theorems.rates.config import Config"),
+        ("theorems.rates.__init__", "from theory_experiments.harness.work import Work"),
+        ("harness.experiments", "from theory_experiments.theorems import rates, escape"),
+        ("__main__", "from theory_experiments.harness.runner import run"),
+    ],
+)
+def test_the_reader_of_experiments_does_not_complain_about_a_right_import(name, source):
+    assert list(experiment_violations(name, source)) == []

@@ -10,12 +10,12 @@ from typing import Annotated
 import torch
 import tyro
 
-from theory_experiments import results
-from theory_experiments.experiments import chosen
-from theory_experiments.report import REPORT
-from theory_experiments.results import CLAIMS
-from theory_experiments.runner import run
-from theory_experiments.theorems_page import rewrite
+from theory_experiments.harness import results
+from theory_experiments.harness.experiments import chosen
+from theory_experiments.harness.report import REPORT
+from theory_experiments.harness.results import CLAIMS
+from theory_experiments.harness.runner import run
+from theory_experiments.harness.theorems_page import rewrite
 from ulpm.distributed import torchrun_place, torchrun_shard
 from ulpm.support import accept_any_encoding
 

@@ -2,7 +2,7 @@
 
     :::{experiment} rates
 
-is its file, command, verdict and figure. Where there are no results yet, the page says so and names the command.
+is its package, command, verdict and figure. Where there are no results yet, the page says so and names the command.
 """
 
 from pathlib import Path
@@ -12,11 +12,11 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 import theory_experiments
-from theory_experiments import results
-from theory_experiments.report import verdict
+from theory_experiments.harness import results
+from theory_experiments.harness.experiments import file_of
+from theory_experiments.harness.report import verdict
 
-PACKAGE = Path(theory_experiments.__file__).parent
-COMMITTED = PACKAGE / "results"
+COMMITTED = Path(theory_experiments.__file__).parent / "results"
 
 
 class Experiment(SphinxDirective):
@@ -24,16 +24,17 @@ class Experiment(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         (name,) = self.arguments
-        if (PACKAGE / f"{name}.py").exists():
+        if file_of(name).exists():
             self.env.note_dependency(str(COMMITTED / results.CLAIMS))
         return self.parse_text_to_nodes(_words(name))
 
 
 def _words(name: str) -> str:
     command = f"`python -m theory_experiments {name}`"
-    if not (PACKAGE / f"{name}.py").exists():
+    if not file_of(name).exists():
         return f"*Experiment:* `{name}`, which this version does not have yet."
-    source = f"[theory_experiments/{name}.py](../theory_experiments/{name}.py)"
+    where = f"theory_experiments/theorems/{name}"
+    source = f"[{where}](../{where}/__init__.py)"
     outcome = results.read(COMMITTED / results.CLAIMS).get(name)
     if outcome is None:
         return f"*Experiment:* {source}; run {command} for its verdict."

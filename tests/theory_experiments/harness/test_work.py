@@ -1,0 +1,77 @@
+"""However many processes share an experiment, it finds the same."""
+
+import json
+import math
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import ulpm
+from theory_experiments.harness.work import Work
+
+ROOT = Path(__file__).parents[3]
+# It leaves a saddle along one of several directions that are as good, and rounding chooses.
+AMPLIFIES_ROUNDING = {"narrow_features"}
+ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+
+
+def run_on(processes: int, names: list[str], out: Path) -> subprocess.CompletedProcess[str]:
+    """In processes of their own, whose signatures are not checked at every call."""
+    command = ["-m", "theory_experiments", *names, "--quick", "--out", str(out)]
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)] * (processes > 1)
+    return subprocess.run([sys.executable, *launch, *command], env=ENVIRONMENT, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize(
+    ("processes", "names"),
+    [
+        (2, ["benign_landscape"]),
+        pytest.param(3, ["implicit_bias", "rates", "minority_collapse", "narrow_features"], marks=pytest.mark.slow),
+    ],
+)
+def test_claims_do_not_depend_on_the_number_of_processes(processes: int, names: list[str], tmp_path: Path) -> None:
+    done = run_on(processes, names, tmp_path / "several")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("experiments verified") == 1
+    assert run_on(1, names, tmp_path / "one").returncode == 0
+    several, one = (json.loads((tmp_path / folder / "claims.json").read_text()) for folder in ("several", "one"))
+    assert several["experiments"].keys() == one["experiments"].keys() == set(names)
+    assert f"torchrun --nproc-per-node {processes} -m theory_experiments" in str(several["experiments"])
+    for kind in ("claims", "falsified"):
+        assert len(several[kind]) == len(one[kind])
+        for a, b in zip(several[kind], one[kind], strict=True):
+            words = ("experiment", "variant", "comparator", "reason", "holds")
+            assert [a.get(word) for word in words] == [b.get(word) for word in words]
+            for number in ("measured", "bound"):
+                pair = float(a[number]), float(b[number])
+                # What is measured can be rounding, of which no digit need agree.
+                same = math.isclose(*pair, rel_tol=1e-6, abs_tol=1e-11) or all(map(math.isnan, pair))
+                assert same or a["experiment"] in AMPLIFIES_ROUNDING
+    for name in names:
+        assert (tmp_path / "several" / f"{name}.png").stat().st_size > 10_000
+
+
+@pytest.mark.slow
+def test_a_mistake_is_told_once(tmp_path: Path) -> None:
+    done = run_on(2, ["nothing"], tmp_path)
+    assert done.returncode != 0
+    assert done.stderr.count("theory_experiments: there is no experiment 'nothing'") == 1
+
+
+def test_alone_the_work_is_the_plain_flow_and_the_plain_map() -> None:
+    problem = ulpm.Problem([2, 2], 3)
+    start = problem.random_state(replicas=3)
+    said: list[str] = []
+    tell: Callable[[str], Any] = said.append
+    work = Work(tell)
+    plain = ulpm.gradient_flow(problem, start, log_time=5, records=3)
+    assert torch.equal(work.flow(problem, start, log_time=5, records=3).log_loss, plain.log_loss)
+    norms, doubled = work.replicas(lambda W, H: (W.norm(dim=(1, 2)), 2 * H), start.W, start.H)
+    assert torch.equal(norms, start.W.norm(dim=(1, 2)))
+    assert torch.equal(doubled, 2 * start.H)

@@ -1,0 +1,155 @@
+"""Runs experiments one after the other and keeps what each has shown as soon as it ends."""
+
+import dataclasses
+import json
+import os
+import platform
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.markup import escape
+
+from theory_experiments.harness import results
+from theory_experiments.harness.claim import Claim
+from theory_experiments.harness.experiments import EXPERIMENTS, Experiment, name_of
+from theory_experiments.harness.report import REPORT, write_report
+from theory_experiments.harness.results import CLAIMS, Outcome
+from theory_experiments.harness.work import Work
+from ulpm.distributed import ALONE, Shard
+from ulpm.plotting import house_style, save_figure
+from ulpm.support import checks, versions
+
+__all__ = ["run", "run_experiment"]
+
+
+def run(
+    experiments: Sequence[Experiment],
+    out: Path,
+    *,
+    quick: bool = False,
+    starts: int | None = None,
+    device: str | None = None,
+    command: str = "",
+    shard: Shard = ALONE,
+) -> list[Outcome]:
+    """Run ``experiments``, each with its falsified variants, and write claims.json, figures and report.md into ``out``.
+
+    After each experiment NAME, NAME.png, NAME.svg, its entries in claims.json and the whole report are replaced; the
+    entries of others stay. ``starts`` and ``device`` override the configurations. Progress goes to standard error.
+    The processes of the ``shard`` share the work out; the leading one writes and speaks.
+
+    Returns: the outcomes, in order. Raises: ValueError or OSError for what makes no sense or cannot be written.
+    """
+    if starts is not None:
+        checks.integer("--seeds", starts, minimum=1)
+    if device is not None:
+        checks.device(device)
+    # Read before anything is computed: a damaged file must not cost an hour.
+    shard.together(lambda: results.read(out / CLAIMS))
+    console = Console(stderr=True, quiet=not shard.leads)
+    done: list[Outcome] = []
+    for experiment in experiments:
+        name = name_of(experiment)
+        config = _adapted(experiment.QUICK if quick else experiment.FULL, starts, device)
+        began = time.monotonic()
+        with console.status(name) as status:
+
+            def tell(what: str, name: str = name, show: Callable[[str], object] = status.update) -> None:
+                show(escape(f"{name}: {what}"))
+
+            facts = {"settings": "QUICK" if quick else "FULL", "command": command, **_circumstances(config, shard)}
+            outcome = run_experiment(experiment, config, device, facts, out, Work(tell, shard))
+        done.append(outcome)
+        if not shard.leads:
+            continue
+        # Again, as another run may have added to it meanwhile.
+        kept = {**results.read(out / CLAIMS), name: outcome}
+        in_order = [kept[name_of(each)] for each in EXPERIMENTS if name_of(each) in kept]
+        results.write(out / CLAIMS, in_order)
+        write_report(out / REPORT, EXPERIMENTS, kept)
+        console.print(
+            escape(f"{_summary(outcome)} ({time.monotonic() - began:.1f} s)"), highlight=False, soft_wrap=True
+        )
+    return done
+
+
+def run_experiment(
+    experiment: Experiment,
+    config: Any,
+    device: str | None,
+    facts: dict[str, Any],
+    out: Path,
+    work: Work,
+) -> Outcome:
+    """One experiment and its falsified variants; its figure goes into ``out``. The same outcome on every process.
+
+    Of the experiment the processes share the replicas, and then the variants, of which each does some on its own.
+    """
+    name, shard = name_of(experiment), work.shard
+    work.tell("simulating")
+    data = experiment.simulate(config, work)
+    claims = tuple(experiment.check(config, data))
+    if shard.leads:
+        work.tell("drawing")
+        with house_style():
+            figure = experiment.plot(config, data)
+        for ending in ("png", "svg"):
+            save_figure(figure, out / f"{name}.{ending}", ending)
+    configs = {variant: _adapted(wrong, None, device) for variant, wrong in experiment.FALSIFIED.items()}
+
+    def own_variants() -> str:
+        alone, own = Work(work.tell), {}
+        for variant, wrong in list(configs.items())[shard.rank :: shard.count]:
+            work.tell(f"falsified: {variant}")
+            own[variant] = [claim.to_json() for claim in experiment.check(wrong, experiment.simulate(wrong, alone))]
+        return json.dumps(own)
+
+    found: dict[str, Any] = {}
+    for others in shard.texts(shard.together(own_variants)):
+        found |= json.loads(others)
+    falsified = {variant: tuple(map(Claim.from_json, found[variant])) for variant in configs}
+    knobs = {variant: dataclasses.asdict(wrong) for variant, wrong in configs.items()}
+    return Outcome(name, claims, falsified, {**facts, "falsified_configs": knobs})
+
+
+def _adapted(config: Any, starts: int | None, device: str | None) -> Any:
+    """The configuration with another number of random starts or another device, where these are given."""
+    changes = {"starts": starts, "device": device}
+    return dataclasses.replace(config, **{name: value for name, value in changes.items() if value is not None})
+
+
+def _circumstances(config: Any, shard: Shard) -> dict[str, Any]:
+    return {"config": dataclasses.asdict(config), "hardware": _hardware(config.device, shard), "versions": versions()}
+
+
+def _hardware(device: str, shard: Shard) -> str:
+    """What computed, in words."""
+    if device.startswith("cuda"):
+        return f"{'one' if shard.count == 1 else shard.count} {torch.cuda.get_device_name(device)}"
+    processes = "" if shard.count == 1 else f" in each of {shard.count} processes"
+    return f"{_processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} thread(s) used{processes}"
+
+
+def _processor() -> str:
+    """The name of the processor as Linux tells it, else the architecture."""
+    information = Path("/proc/cpuinfo")
+    lines: Iterable[str] = information.read_text(encoding="utf-8").splitlines() if information.exists() else ()
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return f"{platform.machine()} ({next(names, 'unnamed processor')})"
+
+
+def _summary(outcome: Outcome) -> str:
+    held = len(outcome.claims) - len(outcome.failing)
+    found = len(outcome.falsified) - len(outcome.undetected)
+    words = f"{outcome.name}: {held} of {len(outcome.claims)} claims hold"
+    lines = [f"{words}, {found} of {len(outcome.falsified)} falsified variants are found out"]
+    lines += [
+        f"  fails: {claim.statement} {claim.measured:.4g}, not {claim.comparator} {claim.bound:.4g}"
+        for claim in outcome.failing
+    ]
+    lines += [f"  not found out: {variant}" for variant in outcome.undetected]
+    return "\n".join(lines)
