@@ -21,14 +21,14 @@ import torch
 from torch import Tensor
 
 import ulpm
+from theory_experiments.numerics.margins import RANK, Margins, row_space
 from theory_experiments.numerics.vectors import flat
 
-__all__ = ["Ending", "classify"]
+__all__ = ["Ending", "Kind", "classify"]
 
 _CARRIES = 1e-6  # p_a over the largest, from which on a constraint carries a multiplier
 _RESIDUAL = 1e-9  # of the KKT conditions of a point of size 1
 _ACTIVE = 1e-7
-_RANK = 1e-9  # of singular values
 # Where Newton's method converges slowly, as to points with dependent ∇q_a, an error of 1e-9 in the conditions is
 # one of 1e-4 in the point: those ∇q_a then look independent by as much. Truly independent ones had 0.8 or more.
 _INDEPENDENT = 1e-2
@@ -55,7 +55,7 @@ class Ending:
 
 def classify(problem: ulpm.Problem, state: ulpm.State) -> Ending:
     """Polish a single late state and put it to the test; dense, D³ in time."""
-    margins = _Margins(problem)
+    margins = Margins(problem)
     point = flat(state).double().cpu()
     q = margins.values(point)
     p = (q.min() - q).exp()  # softmax shares of the wrong classes, over the largest
@@ -82,62 +82,7 @@ def classify(problem: ulpm.Problem, state: ulpm.State) -> Ending:
     return Ending(kind, float(point @ point) / 2, residual, curvature, point, direction)
 
 
-class _Margins:
-    """q_a = Z_{y_i,i} − Z_{j,i} of all pairs a = (i, j ≠ y_i), with derivatives, at points [D]."""
-
-    def __init__(self, problem: ulpm.Problem) -> None:
-        self.problem = problem
-        pairs = [(i, j) for i, y in enumerate(problem.labels.tolist()) for j in range(problem.num_classes) if j != y]
-        self.sample, self.other = torch.tensor(pairs).T
-        self.label = problem.labels[self.sample]
-
-    def parts(self, point: Tensor) -> tuple[Tensor, Tensor]:
-        """W [K, d] and H [d, N]."""
-        K, d = self.problem.num_classes, self.problem.feature_dim
-        return point[: K * d].view(K, d), point[K * d :].view(d, -1)
-
-    def values(self, point: Tensor) -> Tensor:
-        """q [A]."""
-        W, H = self.parts(point)
-        Z = W @ H
-        return Z[self.label, self.sample] - Z[self.other, self.sample]
-
-    def gradients(self, point: Tensor) -> Tensor:
-        """∇q [A, D]."""
-        W, H = self.parts(point)
-        count = torch.arange(len(self.sample))
-        by_W, by_H = W.new_zeros(len(count), *W.shape), W.new_zeros(len(count), *H.shape)
-        by_W[count, self.label] = H.T[self.sample]
-        by_W[count, self.other] = -H.T[self.sample]
-        by_H[count, :, self.sample] = W[self.label] - W[self.other]
-        return torch.cat([by_W.flatten(1), by_H.flatten(1)], 1)
-
-    def lagrangian_hessian(self, multipliers: Tensor) -> Tensor:
-        """I − Σ λ_a ∇²q_a [D, D]: it depends on the point by the multipliers only."""
-        K, d, N = self.problem.num_classes, self.problem.feature_dim, self.problem.num_samples
-        G = torch.zeros(K, N, dtype=multipliers.dtype)
-        G.index_put_((self.label, self.sample), multipliers, accumulate=True)
-        G.index_put_((self.other, self.sample), -multipliers, accumulate=True)
-        mixed = torch.einsum("ki,ab->kabi", G, torch.eye(d, dtype=G.dtype)).reshape(K * d, d * N)
-        hessian = torch.eye(K * d + d * N, dtype=G.dtype)
-        hessian[: K * d, K * d :] -= mixed
-        hessian[K * d :, : K * d] -= mixed.T
-        return hessian
-
-    def rotations(self, point: Tensor) -> Tensor:
-        """An orthonormal basis [r, D] of the directions (WΩ, −ΩH), Ω skew."""
-        W, H = self.parts(point)
-        d = self.problem.feature_dim
-        rows = []
-        for a in range(d):
-            for b in range(a):
-                skew = torch.zeros(d, d, dtype=point.dtype)
-                skew[a, b], skew[b, a] = 1.0, -1.0
-                rows.append(torch.cat([(W @ skew).flatten(), (-skew @ H).flatten()]))
-        return _row_space(torch.stack(rows)) if rows else point.new_zeros(0, len(point))
-
-
-def _newton(margins: _Margins, point: Tensor, carrying: Tensor, multipliers: Tensor) -> tuple[Tensor, Tensor, float]:
+def _newton(margins: Margins, point: Tensor, carrying: Tensor, multipliers: Tensor) -> tuple[Tensor, Tensor, float]:
     """Solve Θ = Σ λ ∇q, q = 1 for the ``carrying`` constraints; least-norm steps, as rotations make it singular."""
     residual = math.inf
     for _ in range(40):
@@ -150,15 +95,15 @@ def _newton(margins: _Margins, point: Tensor, carrying: Tensor, multipliers: Ten
         weights[carrying] = multipliers
         top = torch.cat([margins.lagrangian_hessian(weights), -gradients.T], 1)
         bottom = torch.cat([gradients, point.new_zeros(len(carrying), len(carrying))], 1)
-        step = torch.linalg.lstsq(torch.cat([top, bottom]), -equations, rcond=_RANK, driver="gelsd").solution
+        step = torch.linalg.lstsq(torch.cat([top, bottom]), -equations, rcond=RANK, driver="gelsd").solution
         point, multipliers = point + step[: len(point)], multipliers + step[len(point) :]
     return point, multipliers, residual
 
 
-def _least(hessian: Tensor, margins: _Margins, point: Tensor, rows: Tensor) -> tuple[float, Tensor]:
+def _least(hessian: Tensor, margins: Margins, point: Tensor, rows: Tensor) -> tuple[float, Tensor]:
     """The least eigenvalue, with its vector, on the tangent space of these constraints without rotations."""
     normal = torch.cat([margins.gradients(point)[rows], margins.rotations(point)])
-    basis = _row_space(normal)
+    basis = row_space(normal)
     tangent = torch.linalg.svd(basis, full_matrices=True).Vh[len(basis) :]
     if not len(tangent):
         return math.inf, torch.zeros_like(point)
@@ -169,10 +114,3 @@ def _least(hessian: Tensor, margins: _Margins, point: Tensor, rows: Tensor) -> t
 def _independent(rows: Tensor) -> bool:
     """Whether the rows, of norms of about 1, are independent beyond doubt."""
     return len(rows) <= rows.shape[1] and float(torch.linalg.svdvals(rows)[-1]) > _INDEPENDENT
-
-
-def _row_space(rows: Tensor) -> Tensor:
-    """An orthonormal basis of the span of the rows."""
-    _, values, Vh = torch.linalg.svd(rows, full_matrices=False)
-    basis: Tensor = Vh[values > _RANK]
-    return basis

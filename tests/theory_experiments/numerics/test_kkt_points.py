@@ -1,14 +1,13 @@
-"""KKT points whose nature is known are found and called what they are, and derivatives are those of autograd."""
+"""KKT points whose nature is known are found and called what they are."""
 
 import math
 
 import pytest
 import torch
-from torch import Tensor
 
 import ulpm
-from theory_experiments.numerics.kkt_points import _independent, _Margins, classify
-from theory_experiments.numerics.vectors import flat, unflat
+from theory_experiments.numerics.kkt_points import _independent, classify
+from theory_experiments.numerics.vectors import unflat
 
 
 def displaced(problem: ulpm.Problem, state: ulpm.State, size: float) -> ulpm.State:
@@ -76,28 +75,3 @@ def test_rows_that_a_point_off_by_1e_4_would_make_independent_are_not_called_so(
     dependent = torch.cat([rows, rows[:1] + rows[1:2]])
     assert not _independent(dependent)
     assert not _independent(dependent + 1e-4 * torch.ones(4, 5, dtype=torch.float64).tril())
-
-
-def test_derivatives_are_those_of_automatic_differentiation() -> None:
-    problem = ulpm.Problem([2, 1, 1], 2)
-    margins, point = _Margins(problem), flat(problem.random_state(seed=0))
-    weights = torch.rand(8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-
-    def lagrangian(x: Tensor) -> Tensor:
-        return x @ x / 2 - weights @ margins.values(x)
-
-    torch.testing.assert_close(
-        margins.gradients(point), torch.autograd.functional.jacobian(margins.values, point), atol=1e-14, rtol=0
-    )
-    torch.testing.assert_close(
-        margins.lagrangian_hessian(weights), torch.autograd.functional.hessian(lagrangian, point), atol=1e-14, rtol=0
-    )
-    assert float(margins.values(point).min()) == pytest.approx(float(ulpm.margin(problem, unflat(problem, point))))
-
-
-def test_rotations_change_no_margin() -> None:
-    problem = ulpm.Problem([1] * 4, 3)
-    margins, point = _Margins(problem), flat(problem.random_state(seed=0))
-    turns = margins.rotations(point)
-    assert len(turns) == 3
-    assert float((margins.gradients(point) @ turns.T).abs().max()) < 1e-13

@@ -9,7 +9,7 @@ import torch
 import ulpm
 from theory_experiments.numerics.exponents import fitted_exponents
 from theory_experiments.numerics.late_laws import limits, mean_row_bend
-from theory_experiments.theorems.rates import SHARP
+from theory_experiments.theorems.rates.config import SHARP
 from ulpm.support import law_exponents
 
 SIZES = {"K = 4": ([5] * 4, 20), "K = 10": ([50] * 10, 64)}

@@ -8,7 +8,8 @@ import torch
 from quick_runs import check_quick_run
 
 import ulpm
-from theory_experiments.theorems import descent_against_flow
+from theory_experiments.theorems.descent_against_flow import QUICK
+from theory_experiments.theorems.descent_against_flow.stability import threshold
 
 
 @pytest.mark.usefixtures("unchecked")  # they cost several times what the experiment itself does
@@ -34,7 +35,7 @@ def test_the_limit_of_stability_is_where_autograds_hessian_says(K: int, n: int, 
 
     hessian = torch.autograd.functional.hessian(log_loss, torch.cat([state.W.flatten(), state.H.flatten()]))
     largest = float(torch.linalg.eigvalsh(hessian)[-1])
-    config = dataclasses.replace(descent_against_flow.QUICK, counts=(n,) * K, dim=d)
+    config = dataclasses.replace(QUICK, counts=(n,) * K, dim=d)
     predicted = 2 / (0.1 * largest / 600.0**2)
     # ∇² log L also has a part of order 1 beside that of order ρ² = 3.6e5.
-    assert descent_against_flow._threshold(config, 0.1) == pytest.approx(predicted, rel=1e-4)
+    assert threshold(config, 0.1) == pytest.approx(predicted, rel=1e-4)

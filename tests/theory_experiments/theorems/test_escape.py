@@ -9,7 +9,9 @@ from quick_runs import check_quick_run
 
 import ulpm
 from theory_experiments.numerics.vectors import flat
-from theory_experiments.theorems.escape import QUICK, near, rescaled_time, witnesses
+from theory_experiments.theorems.escape import QUICK
+from theory_experiments.theorems.escape.measurement import rescaled_time
+from theory_experiments.theorems.escape.starts import near, witnesses
 
 
 @pytest.mark.usefixtures("unchecked")

@@ -8,7 +8,8 @@ from quick_runs import check_quick_run
 
 import ulpm
 from theory_experiments.numerics.vectors import flat
-from theory_experiments.theorems.lowest_loss import QUICK, claimed
+from theory_experiments.theorems.lowest_loss import QUICK
+from theory_experiments.theorems.lowest_loss.measurement import claimed
 
 
 @pytest.mark.usefixtures("unchecked")

@@ -10,7 +10,8 @@ from torch import Tensor
 
 import ulpm
 from theory_experiments.numerics.vectors import flat, unflat
-from theory_experiments.theorems.suboptimal_kkt_points import Partition, kkt_residual, partition_state
+from theory_experiments.theorems.suboptimal_kkt_points.config import Partition
+from theory_experiments.theorems.suboptimal_kkt_points.points import kkt_residual, partition_state
 
 
 @pytest.mark.usefixtures("unchecked")

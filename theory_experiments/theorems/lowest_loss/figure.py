@@ -2,15 +2,19 @@
 
 from collections.abc import Mapping, Sequence
 
+import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
 import ulpm
+from theory_experiments.numerics import collapse_on_sphere
 from theory_experiments.numerics.collapse_on_sphere import value
+from theory_experiments.theorems.lowest_loss.config import Config
+from theory_experiments.theorems.lowest_loss.measurement import Tried
 from ulpm.plotting import style
 
-__all__ = ["draw"]
+__all__ = ["plot"]
 
 _SHOWN = (
     "unequal norms",
@@ -24,7 +28,19 @@ _LEAST = 1e-5  # below it the axis of the excess is linear, so that it can show 
 _LABEL = r"$\log L - \log L_{\rm collapse}$"
 
 
-def draw(
+def plot(config: Config, data: tuple[Tried, ...]) -> Figure:
+    """Left: log L above that of collapse against ρ², by family. Right: against the distance from collapse."""
+    shown = max(data, key=lambda tried: (tried.problem.num_classes == 4, tried.problem.num_samples))
+    rho_squared = [collapse_on_sphere.norm(shown.problem, q) ** 2 for q in config.margins]
+    return _draw(
+        shown.problem,
+        torch.tensor(rho_squared, dtype=torch.float64),
+        {each.family: (each.share, each.excess) for each in shown.compared if len(each.share)},
+        [(each.kind, each.q, each.stiffness, each.distance, each.excess) for each in shown.near],
+    )
+
+
+def _draw(
     problem: ulpm.Problem,
     rho_squared: Tensor,
     families: Mapping[str, tuple[Tensor, Tensor]],

@@ -10,10 +10,14 @@ from torch import Tensor
 import ulpm
 from theory_experiments.numerics.exponents import Interval
 from theory_experiments.numerics.late_laws import quantities
+from theory_experiments.theorems.rates.config import Config
+from theory_experiments.theorems.rates.constants import constants
+from theory_experiments.theorems.rates.exponents import claimed_exponents, measured_exponents, sharp_exponents
+from theory_experiments.theorems.rates.measurement import Data
 from ulpm.plotting import style
 from ulpm.support import law_exponents
 
-__all__ = ["draw"]
+__all__ = ["plot"]
 
 _CONSTANTS = (r"$L\,t\,\log t$ from $v^*/2$", r"$\rho^2/\log t$ from $2v^*$")
 _SHOWN = (
@@ -26,7 +30,18 @@ _SHOWN = (
 )
 
 
-def draw(
+def plot(config: Config, data: Data) -> Figure:
+    """Constants with their next terms, metrics with their powers, and all exponents."""
+    first = next(iter(data.paths.values()))
+    intervals = measured_exponents(config, data)
+    laws = {kind: claimed_exponents(config, kind, path) for kind, path in data.paths.items()}
+    for path in data.sharp[1:]:  # the first has the size of the balanced run
+        kind = f"balanced, K = {path.problem.num_classes}"
+        intervals[kind], laws[kind] = sharp_exponents(path), law_exponents(path.problem)
+    return _draw(first, constants(config, first), intervals, laws, config.starts)
+
+
+def _draw(
     path: ulpm.Trajectory,
     constants: Sequence[tuple[str, Tensor, Tensor]],
     intervals: Mapping[str, Mapping[str, Interval]],

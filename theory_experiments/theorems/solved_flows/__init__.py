@@ -15,109 +15,14 @@ Not verified: Hadamard matrices that are no tables of characters, such as those 
     moderate times, and the constants are those of that equation; the experiment on losses has their late flows.
 """
 
-import dataclasses
-from collections.abc import Mapping
+from theory_experiments.theorems.solved_flows.claims import check
+from theory_experiments.theorems.solved_flows.config import FALSIFIED, FULL, QUICK, Config
+from theory_experiments.theorems.solved_flows.figure import plot
+from theory_experiments.theorems.solved_flows.measurement import simulate
 
-from matplotlib.figure import Figure
-
-from theory_experiments.harness.claim import Claim
-from theory_experiments.harness.work import Work
-from theory_experiments.numerics import rays
-from theory_experiments.numerics.invariants import invariant_claims
-from theory_experiments.theorems.solved_flows import figure as solved_figure
-from theory_experiments.theorems.solved_flows.config import Config
-from theory_experiments.theorems.solved_flows.losses import constants, direct_errors, loss_claims
-from theory_experiments.theorems.solved_flows.ray import Ray, ray_claims, run_ray
-from theory_experiments.theorems.solved_flows.singular_values import (
-    Diagonal,
-    excess_of_mean_margin,
-    hadamard_claims,
-    run_diagonal,
-)
+__all__ = ["EXPLANATION", "FALSIFIED", "FULL", "QUICK", "TITLE", "Config", "check", "plot", "simulate"]
 
 TITLE = "Solved flows"
-
-FULL = Config()
-QUICK = Config(
-    starts=4,
-    rays=((3, 1, 2), (4, 5, 20)),
-    ray_rtols=(1e-6,),
-    records=30,
-    hadamard=((4, 5, 3), (16, 1, 15)),
-    hadamard_records=80,
-    hadamard_rtol=1e-8,
-    points=500,
-)
-_RAY = dataclasses.replace(QUICK, starts=2, rays=((4, 5, 20),), hadamard=(), gammas=())
-_HADAMARD = dataclasses.replace(QUICK, starts=3, rays=(), hadamard=((4, 5, 3),), gammas=(), points=10)
-FALSIFIED = {
-    "the closed form has K√n in the place of 2K√n": dataclasses.replace(_RAY, time_factor=1.0),
-    "the start is 1% beside the ray": dataclasses.replace(_RAY, noise=0.01),
-    "the singular vectors are no characters": dataclasses.replace(_HADAMARD, turned=True),
-    "the start is not balanced: a = 2√n b": dataclasses.replace(_HADAMARD, excess=2.0),
-    "log(max σ/min σ) is taken for a Lyapunov function": dataclasses.replace(
-        _HADAMARD, hadamard=((16, 1, 15),), function="log_ratio"
-    ),
-    "focal loss of γ = 2 is taken to have κ = 1": dataclasses.replace(_RAY, rays=(), gammas=(2.0,), kappa_is_one=True),
-}
-
-
-@dataclasses.dataclass(frozen=True)
-class Data:
-    """``direct`` errors by loss, ``excess`` of the mean margin over the mean of σ by K, ``constants`` by loss."""
-
-    rays: list[Ray]
-    diagonals: list[Diagonal]
-    direct: Mapping[str, float]
-    excess: Mapping[int, float]
-    constants: list[solved_figure.Constants]
-
-
-def simulate(config: Config, work: Work) -> Data:
-    """All runs, and what is computed without the library's flow beside them."""
-    made = []
-    for sizes in config.rays:
-        for rtol in config.ray_rtols:
-            work.tell(f"the collapsed ray of K, n, d = {sizes} at rtol {rtol:g}")
-            made.append(run_ray(config, work, sizes, rtol))
-    diagonals = []
-    for sizes in config.hadamard:
-        work.tell(f"Hadamard starts of K, n, d = {sizes}")
-        diagonals.append(run_diagonal(config, work, sizes))
-    work.tell("other losses")
-    tails = [rays.tail(gamma) for gamma in config.gammas]
-    return Data(
-        made,
-        diagonals,
-        direct_errors(tails),
-        {K: excess_of_mean_margin(config, K) for K in ((4, 8, 16, 32) if diagonals else ())},
-        [constants(config, tail) for tail in tails],
-    )
-
-
-def check(config: Config, data: Data) -> list[Claim]:
-    """Invariants, the ray, the singular values, the Lyapunov function, and the constants of losses."""
-    claims = [*ray_claims(config, data.rays), *hadamard_claims(config, data.diagonals, data.excess)]
-    claims += loss_claims(data.direct, data.constants)
-    coarse = [each.path for each in data.rays if each.rtol == max(config.ray_rtols)]
-    fine = [each.path for each in data.diagonals]
-    kept = [*(invariant_claims(coarse, max(config.ray_rtols)) if coarse else ())]
-    kept += invariant_claims(fine, config.hadamard_rtol) if fine else []
-    return [*kept, *claims]
-
-
-def plot(config: Config, data: Data) -> Figure:
-    """Errors of the ray and of σ, the Lyapunov function, and the constants with their next terms."""
-    curves = [
-        solved_figure.RayErrors(each.path.problem, each.rtol, each.path.log_time.cpu(), each.errors()["log L"])
-        for each in data.rays
-    ]
-    diagonals = [
-        solved_figure.Singular(each.path.problem, each.path.log_time.cpu(), each.sigma, each.solved, each.level)
-        for each in data.diagonals
-    ]
-    return solved_figure.draw(curves, diagonals, data.constants, config.starts)
-
 
 EXPLANATION = """
 **Top left: the collapsed ray.** A collapsed start stays collapsed, one number moves, and its equation has a closed

@@ -1,8 +1,8 @@
-"""The settings of the experiment on solved flows."""
+"""The sizes of the solved flows, and the negative controls."""
 
 import dataclasses
 
-__all__ = ["Config"]
+__all__ = ["FALSIFIED", "FULL", "QUICK", "Config"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,3 +31,28 @@ class Config:
     excess: float = 1.0
     function: str = "lyapunov"
     kappa_is_one: bool = False
+
+
+FULL = Config()
+QUICK = Config(
+    starts=4,
+    rays=((3, 1, 2), (4, 5, 20)),
+    ray_rtols=(1e-6,),
+    records=30,
+    hadamard=((4, 5, 3), (16, 1, 15)),
+    hadamard_records=80,
+    hadamard_rtol=1e-8,
+    points=500,
+)
+_RAY = dataclasses.replace(QUICK, starts=2, rays=((4, 5, 20),), hadamard=(), gammas=())
+_HADAMARD = dataclasses.replace(QUICK, starts=3, rays=(), hadamard=((4, 5, 3),), gammas=(), points=10)
+FALSIFIED = {
+    "the closed form has K√n in the place of 2K√n": dataclasses.replace(_RAY, time_factor=1.0),
+    "the start is 1% beside the ray": dataclasses.replace(_RAY, noise=0.01),
+    "the singular vectors are no characters": dataclasses.replace(_HADAMARD, turned=True),
+    "the start is not balanced: a = 2√n b": dataclasses.replace(_HADAMARD, excess=2.0),
+    "log(max σ/min σ) is taken for a Lyapunov function": dataclasses.replace(
+        _HADAMARD, hadamard=((16, 1, 15),), function="log_ratio"
+    ),
+    "focal loss of γ = 2 is taken to have κ = 1": dataclasses.replace(_RAY, rays=(), gammas=(2.0,), kappa_is_one=True),
+}

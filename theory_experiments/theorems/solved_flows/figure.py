@@ -1,95 +1,62 @@
 """The figure of the solved flows: errors of the ray, singular values, the Lyapunov function, constants of losses."""
 
-import dataclasses
 import math
 from collections.abc import Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from torch import Tensor
 
-import ulpm
 from theory_experiments.numerics import hadamard, rays
+from theory_experiments.theorems.solved_flows.config import Config
+from theory_experiments.theorems.solved_flows.losses import Constants
+from theory_experiments.theorems.solved_flows.measurement import Data
+from theory_experiments.theorems.solved_flows.ray import Ray
+from theory_experiments.theorems.solved_flows.singular_values import Diagonal
 from ulpm.plotting import style
 
-__all__ = ["Constants", "RayErrors", "Singular", "draw"]
+__all__ = ["plot"]
 
 _LN10 = math.log(10)
 _FLOOR = 1e-16
 _SHOWN = 10  # starts of each K in the panel of Λ
 
 
-@dataclasses.dataclass(frozen=True)
-class RayErrors:
-    """Relative errors of log L along a run from collapsed starts."""
+def plot(config: Config, data: Data) -> Figure:
+    """Errors of the ray and of σ, the Lyapunov function, and the constants with their next terms.
 
-    problem: ulpm.Problem
-    rtol: float
-    log_time: Float[Tensor, "R B"]
-    error: Float[np.ndarray, "R B"]
-
-
-@dataclasses.dataclass(frozen=True)
-class Singular:
-    """σ of a run from Hadamard starts, by its own equation, and the level of the Lyapunov function."""
-
-    problem: ulpm.Problem
-    log_time: Float[Tensor, "R B"]
-    sigma: Float[Tensor, "R B s"]
-    solved: Float[Tensor, "E B s"]
-    level: Float[Tensor, "R B"]
-
-
-@dataclasses.dataclass(frozen=True)
-class Constants:
-    """Distances of L·t·log t and ρ²/log t from their limits along a ray, their next terms, and the size of the rest."""
-
-    name: str
-    kappa: float
-    log_time: Float[np.ndarray, " Q"]
-    loss: Float[np.ndarray, " Q"]
-    norm: Float[np.ndarray, " Q"]
-    loss_term: Float[np.ndarray, " Q"]
-    norm_term: Float[np.ndarray, " Q"]
-    unit: Float[np.ndarray, " Q"]
-
-
-def draw(
-    curves: Sequence[RayErrors], diagonals: Sequence[Singular], constants: Sequence[Constants], starts: int
-) -> Figure:
-    """Four panels; one that has no data says so."""
-    figure = style.new_figure(13, 9, f"Flows that are solved exactly · {starts} starts each")
+    A panel that has no data says so.
+    """
+    figure = style.new_figure(13, 9, f"Flows that are solved exactly · {config.starts} starts each")
     panels = figure.subplots(2, 2).ravel()
-    _draw_errors(panels[0], curves)
-    if diagonals:
-        _draw_singular(panels[1], diagonals[min(1, len(diagonals) - 1)])
-    _draw_levels(panels[2], diagonals)
-    _draw_constants(panels[3], constants)
+    _draw_errors(panels[0], data.rays)
+    if data.diagonals:
+        _draw_singular(panels[1], data.diagonals[min(1, len(data.diagonals) - 1)])
+    _draw_levels(panels[2], data.diagonals)
+    _draw_constants(panels[3], data.constants)
     for axes in panels:
         style.finish(axes)
     return figure
 
 
-def _draw_errors(axes: Axes, curves: Sequence[RayErrors]) -> None:
-    sizes = list(dict.fromkeys(each.problem.num_classes for each in curves))
+def _draw_errors(axes: Axes, curves: Sequence[Ray]) -> None:
+    sizes = list(dict.fromkeys(each.path.problem.num_classes for each in curves))
     tolerances = list(dict.fromkeys(each.rtol for each in curves))
     for each in curves:
-        late = each.log_time.amin(1) >= math.log(100)
-        x = each.log_time.amin(1)[late].numpy() / _LN10
+        late = each.path.log_time.amin(1).cpu() >= math.log(100)
+        x = each.path.log_time.amin(1).cpu()[late].numpy() / _LN10
         coarse = each.rtol == tolerances[0]
         axes.plot(
             x,
-            np.maximum(each.error.max(1)[late.numpy()], _FLOOR),
-            color=style.COLORS[sizes.index(each.problem.num_classes)],
+            np.maximum(each.errors()["log L"].max(1)[late.numpy()], _FLOOR),
+            color=style.COLORS[sizes.index(each.path.problem.num_classes)],
             linestyle="-" if coarse else (0, (1.2, 1.2)),
             linewidth=1.5,
-            label=f"K = {each.problem.num_classes}" if coarse else None,
+            label=f"K = {each.path.problem.num_classes}" if coarse else None,
         )
     for rtol in tolerances:
-        end = float(curves[0].log_time[-1].max()) / _LN10
+        end = float(curves[0].path.log_time[-1].max()) / _LN10
         axes.plot([2, end], [max(rtol, 5e-9)] * 2, **style.THEORY)
         axes.plot([end], [max(1e-5 * rtol, 1e-13)], marker="v", color="0.25", clip_on=False, linestyle="none")
         style.note(axes, f"bound, rtol = {style.number(rtol)}", 0.99, 0, ha="right", va="bottom")
@@ -103,11 +70,11 @@ def _draw_errors(axes: Axes, curves: Sequence[RayErrors]) -> None:
         axes.legend(fontsize=9, frameon=False, ncols=2, loc="lower left")
 
 
-def _draw_singular(axes: Axes, one: Singular) -> None:
+def _draw_singular(axes: Axes, one: Diagonal) -> None:
     """The start whose σ are most unequal."""
-    K, n = one.problem.num_classes, one.problem.class_counts[0]
+    K, n = one.path.problem.num_classes, one.path.problem.class_counts[0]
     b = int(hadamard.lyapunov(one.sigma[0]).argmax())
-    x = one.log_time[:, b].numpy()
+    x = one.path.log_time[:, b].numpy(force=True)
     shown = slice(1, len(one.solved))
     for s in range(K - 1):
         color = style.COLORS[s % len(style.COLORS)]
@@ -123,14 +90,14 @@ def _draw_singular(axes: Axes, one: Singular) -> None:
     axes.set(
         xscale="log", yscale="log", xlabel=style.TIME_LABEL, ylabel=r"singular values $\sigma_s$", xlim=(0.05, None)
     )
-    axes.set_title(f"A Hadamard start, {style.sizes(one.problem)}", fontsize=10)
+    axes.set_title(f"A Hadamard start, {style.sizes(one.path.problem)}", fontsize=10)
     axes.legend(fontsize=9, frameon=False, loc="upper left")
 
 
-def _draw_levels(axes: Axes, diagonals: Sequence[Singular]) -> None:
+def _draw_levels(axes: Axes, diagonals: Sequence[Diagonal]) -> None:
     """Λ of all starts against the mean of σ, in which its law is a straight line."""
     for i, each in enumerate(diagonals):
-        K, color = each.problem.num_classes, style.COLORS[i]
+        K, color = each.path.problem.num_classes, style.COLORS[i]
         x, y = each.sigma.mean(-1) / K, hadamard.lyapunov(each.sigma).clamp(min=1e-20)
         shown = [*range(min(_SHOWN, x.shape[1])), -1]
         axes.plot(x[:, shown], y[:, shown], color=color, linewidth=0.9, alpha=0.7)

@@ -1,5 +1,6 @@
 """Other losses along the ray: their constants, and full gradient flows by autograd."""
 
+import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
 
@@ -14,13 +15,26 @@ from theory_experiments.harness.claim import Claim
 from theory_experiments.numerics import rays
 from theory_experiments.numerics.summaries import greatest
 from theory_experiments.numerics.vectors import flat, unflat
-from theory_experiments.theorems.solved_flows import figure as solved_figure
 from theory_experiments.theorems.solved_flows.config import Config
 
-__all__ = ["constants", "direct_errors", "loss_claims"]
+__all__ = ["Constants", "constants", "direct_errors", "loss_claims"]
 
 
-def constants(config: Config, tail: rays.Tail) -> solved_figure.Constants:
+@dataclasses.dataclass(frozen=True)
+class Constants:
+    """Distances of L·t·log t and ρ²/log t from their limits along a ray, their next terms, and the size of the rest."""
+
+    name: str
+    kappa: float
+    log_time: Float[np.ndarray, " Q"]
+    loss: Float[np.ndarray, " Q"]
+    norm: Float[np.ndarray, " Q"]
+    loss_term: Float[np.ndarray, " Q"]
+    norm_term: Float[np.ndarray, " Q"]
+    unit: Float[np.ndarray, " Q"]
+
+
+def constants(config: Config, tail: rays.Tail) -> Constants:
     """Distances from both limits along the ray, with the next terms, for K = 4, n = 5."""
     K, n = 4, 5
     kappa = 1.0 if config.kappa_is_one else tail.kappa
@@ -33,9 +47,7 @@ def constants(config: Config, tail: rays.Tail) -> solved_figure.Constants:
     norm = 2 * v * q / log_t / (2 * v / kappa) - 1
     shift = tail.shift(q, K, n)
     x = kappa * q
-    return solved_figure.Constants(
-        tail.name, tail.kappa, log_t, loss, norm, (1 - shift) / x, shift / log_t, (shift / x) ** 2 + 1e-9
-    )
+    return Constants(tail.name, tail.kappa, log_t, loss, norm, (1 - shift) / x, shift / log_t, (shift / x) ** 2 + 1e-9)
 
 
 def direct_errors(tails: Sequence[rays.Tail]) -> dict[str, float]:
@@ -88,7 +100,8 @@ def direct_errors(tails: Sequence[rays.Tail]) -> dict[str, float]:
     return errors
 
 
-def loss_claims(direct: Mapping[str, float], found: Sequence[solved_figure.Constants]) -> list[Claim]:
+def loss_claims(direct: Mapping[str, float], found: Sequence[Constants]) -> list[Claim]:
+    """The equation of the ray is that of gradient flows, and the constants are those of its late solution."""
     if not found:
         return []
     claims = [

@@ -47,6 +47,7 @@ class Ray:
 
 
 def run_ray(config: Config, work: Work, sizes: tuple[int, int, int], rtol: float) -> Ray:
+    """The flow from collapsed starts of all sizes q₀, and its closed form."""
     K, n, d = sizes
     problem, q0 = ulpm.Problem([n] * K, d), _margins_at_start(config)
     one = ulpm.collapsed_state(problem, norm=math.sqrt(2 * problem.minimum_norm_value))
@@ -73,6 +74,7 @@ def _margins_at_start(config: Config) -> Float[Tensor, " B"]:
 
 
 def ray_claims(config: Config, runs: list[Ray]) -> list[Claim]:
+    """Runs agree with the closed form, and its constants are those of the late flow."""
     claims = []
     for rtol in config.ray_rtols if runs else ():
         own = [each for each in runs if each.rtol == rtol]

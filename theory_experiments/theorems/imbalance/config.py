@@ -1,0 +1,36 @@
+"""The imbalances, and the negative controls."""
+
+import dataclasses
+
+__all__ = ["FALSIFIED", "FULL", "QUICK", "Config"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Two frequent and two rare classes at several imbalances, and how far to follow the flow."""
+
+    seed: int = 0
+    starts: int = 32
+    device: str = "cpu"
+    majority: int = 2
+    minority: int = 2
+    minority_count: int = 2
+    ratios: tuple[int, ...] = (1, 10, 100)
+    feature_dim: int = 6
+    log_time: float = 1e6
+    rtol: float = 1e-6
+    records: int = 80
+    geometry: str = "SELI"  # what is claimed of the classifier's Gram matrix and of nc3_difference; or "ETF"
+    constant: str = "SELI"  # whose value v* is claimed; or "balanced"
+    exponent: float = -2.0  # what is claimed of nc1_pinv
+
+
+FULL = Config()
+QUICK = Config(starts=3, ratios=(4,), log_time=3e3, records=30)
+_SMALL = dataclasses.replace(QUICK, starts=2, ratios=(4,), log_time=1e3)
+FALSIFIED = {
+    "the classifier is claimed to be an ETF": dataclasses.replace(_SMALL, geometry="ETF"),
+    "the value of equal counts, (K − 1)√(N/K), is claimed": dataclasses.replace(_SMALL, constant="balanced"),
+    "the exponent of equal counts, −3, is claimed": dataclasses.replace(_SMALL, exponent=-3.0),
+    "d = 2 features, fewer than K − 1": dataclasses.replace(_SMALL, feature_dim=2),
+}

@@ -1,0 +1,48 @@
+"""The losses and their sizes, and the negative controls."""
+
+import dataclasses
+
+__all__ = ["FALSIFIED", "FULL", "QUICK", "Config"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """``gammas`` are exponents of focal loss, 0 for cross-entropy. From ``kappa_is_one`` on: negative controls."""
+
+    seed: int = 0
+    starts: int = 32
+    device: str = "cpu"
+    classes: int = 4
+    samples: int = 5
+    dim: int = 20
+    gammas: tuple[float, ...] = (0.0, 0.5, 1.0, 2.0, 5.0)
+    log10_time: float = 1e6
+    rtol: float = 1e-6
+    smoothing: float = 0.1
+    ending: tuple[str, ...] = ("smoothed labels", "squared error")
+    ending_rtol: float = 1e-9
+    small: float = 0.03
+    kappa_is_one: bool = False
+    value: str = "(K-1)√n"
+    end_factor: float = 1.0  # K in the margin of smoothed labels is multiplied by it
+    end_frame: str = "orthogonal"
+    power_law: bool = False
+
+
+FULL = Config()
+QUICK = Config(starts=2, gammas=(0.0, 2.0), log10_time=1e4)
+_ENDLESS = dataclasses.replace(QUICK, gammas=(2.0,), log10_time=1e3, ending=())
+_ENDING = dataclasses.replace(QUICK, gammas=())
+FALSIFIED = {
+    "focal loss of γ = 2 is taken to have κ = 1": dataclasses.replace(_ENDLESS, kappa_is_one=True),
+    "v* is K√n": dataclasses.replace(_ENDLESS, gammas=(0.0,), value="K√n"),
+    "smoothed labels are taken to have the margin log(1 + (1 − α)/α)": dataclasses.replace(
+        _ENDING, ending=("smoothed labels",), end_factor=0.25
+    ),
+    "squared error is taken to end at a simplex": dataclasses.replace(
+        _ENDING, ending=("squared error",), end_frame="simplex"
+    ),
+    "the distance from the end is taken for a power of t": dataclasses.replace(
+        _ENDING, ending=("squared error",), power_law=True
+    ),
+}
