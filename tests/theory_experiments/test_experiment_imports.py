@@ -7,14 +7,15 @@ from core_names import private, unsafe
 
 import theory_experiments
 
-FILES = sorted(Path(theory_experiments.__file__).parent.rglob("*.py"))
+PACKAGE = Path(theory_experiments.__file__).parent
+FILES = sorted(PACKAGE.rglob("*.py"))
 
 
 def complaints(source: str) -> list[str]:
     return [*unsafe(source, "real_experiments", "cvxpy"), *private(source)]
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_public_names_of_the_core_only(path: Path) -> None:
     assert complaints(path.read_text(encoding="utf-8")) == []
 

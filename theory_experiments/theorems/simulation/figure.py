@@ -11,19 +11,9 @@ from torch import Tensor
 
 from theory_experiments.theorems.simulation.config import Config
 from theory_experiments.theorems.simulation.measurement import PANELS, Data, measured_exponents
-from ulpm.plotting import style
+from ulpm.plotting import FORMULAS, style
 
-__all__ = ["FORMULAS", "plot"]
-
-FORMULAS = {
-    "nc2_norm_means": r"Std / Avg of $\Vert\bar h_k-\bar h\Vert$",
-    "nc2_norm_classifier_centered": r"Std / Avg of $\Vert\bar w_k\Vert$",
-    "nc1_distance": r"Avg $\Vert h-\bar h_k\Vert$ / Avg $\Vert h-\bar h\Vert$",
-    "nc2_angle_means": r"Avg $|\cos+\frac{1}{K-1}|$ of $\bar h_k-\bar h$",
-    "nc2_angle_classifier_centered": r"Avg $|\cos+\frac{1}{K-1}|$ of $\bar w_k$",
-    "nc3_duality": r"Avg $\Vert\frac{\bar h_k-\bar h}{\Vert\bar h_k-\bar h\Vert}"
-    r"-\frac{\bar w_k}{\Vert\bar w_k\Vert}\Vert$",
-}
+__all__ = ["plot"]
 
 
 def plot(config: Config, data: Data) -> Figure:
