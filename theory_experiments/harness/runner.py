@@ -2,18 +2,16 @@
 
 import dataclasses
 import json
-import os
-import platform
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
 from rich.markup import escape
 
 from theory_experiments.harness import results
+from theory_experiments.harness.circumstances import circumstances
 from theory_experiments.harness.claim import Claim
 from theory_experiments.harness.experiments import EXPERIMENTS, Experiment, name_of
 from theory_experiments.harness.report import REPORT, write_report
@@ -21,7 +19,7 @@ from theory_experiments.harness.results import CLAIMS, Outcome
 from theory_experiments.harness.work import Work
 from ulpm.distributed import ALONE, Shard
 from ulpm.plotting import house_style, save_figure
-from ulpm.support import checks, versions
+from ulpm.support import checks
 
 __all__ = ["run", "run_experiment"]
 
@@ -61,7 +59,7 @@ def run(
             def tell(what: str, name: str = name, show: Callable[[str], object] = status.update) -> None:
                 show(escape(f"{name}: {what}"))
 
-            facts = {"settings": "QUICK" if quick else "FULL", "command": command, **_circumstances(config, shard)}
+            facts = {"settings": "QUICK" if quick else "FULL", "command": command, **circumstances(config, shard)}
             outcome = run_experiment(experiment, config, device, facts, out, Work(tell, shard))
         done.append(outcome)
         if not shard.leads:
@@ -120,26 +118,6 @@ def _adapted(config: Any, starts: int | None, device: str | None) -> Any:
     """The configuration with another number of random starts or another device, where these are given."""
     changes = {"starts": starts, "device": device}
     return dataclasses.replace(config, **{name: value for name, value in changes.items() if value is not None})
-
-
-def _circumstances(config: Any, shard: Shard) -> dict[str, Any]:
-    return {"config": dataclasses.asdict(config), "hardware": _hardware(config.device, shard), "versions": versions()}
-
-
-def _hardware(device: str, shard: Shard) -> str:
-    """What computed, in words."""
-    if device.startswith("cuda"):
-        return f"{'one' if shard.count == 1 else shard.count} {torch.cuda.get_device_name(device)}"
-    processes = "" if shard.count == 1 else f" in each of {shard.count} processes"
-    return f"{_processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} thread(s) used{processes}"
-
-
-def _processor() -> str:
-    """The name of the processor as Linux tells it, else the architecture."""
-    information = Path("/proc/cpuinfo")
-    lines: Iterable[str] = information.read_text(encoding="utf-8").splitlines() if information.exists() else ()
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return f"{platform.machine()} ({next(names, 'unnamed processor')})"
 
 
 def _summary(outcome: Outcome) -> str:
