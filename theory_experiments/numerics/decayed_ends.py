@@ -14,7 +14,7 @@ import torch
 
 import ulpm
 from theory_experiments.harness.claim import Claim
-from theory_experiments.numerics.finite_ends import final_distances, last
+from theory_experiments.numerics.finite_ends import final_distances, last, rest_time
 from theory_experiments.numerics.summaries import greatest
 
 __all__ = ["Setting", "closed_margin", "end_claims", "end_error", "margin_rate"]
@@ -82,15 +82,26 @@ def end_error(path: ulpm.Trajectory, q: float) -> float:
 def end_claims(
     paths: Sequence[ulpm.Trajectory], margins: Sequence[float], rtol: float, zero: str, over: str
 ) -> list[Claim]:
-    """That flows end at the closed form with these margins; ``zero`` is the condition for W = H = 0."""
+    """That flows come to rest, at the closed form with these margins; ``zero`` is the condition for W = H = 0.
+
+    The time asked for must be far beyond the inverse of the slowest rate.
+    """
     errors: dict[bool, list[float]] = {}
     excess = []
+    moving = sum(int(rest_time(path).isinf().sum()) for path in paths)
     for path, q in zip(paths, margins, strict=True):
         errors.setdefault(q > 0, []).append(end_error(path, q))
         best = ulpm.optimum(path.problem)
         excess.append((last(path.log_loss).exp() / best.value - 1).abs() - abs(best.duality_gap) / best.value)
     reason = "by then nothing is left of the way but the tolerance of the run, relative to ρ"
     claims = [
+        Claim(
+            f"Flows that do not end with Status.CONVERGED, of {sum(rest_time(path).numel() for path in paths)}.",
+            moving,
+            "<=",
+            0,
+            "each has a minimum, and the time asked for is far beyond the inverse of the slowest rate",
+        ),
         Claim(
             f"Relative distance of the objective at the end from ulpm.optimum, in excess of the duality gap, {over}.",
             greatest(excess),

@@ -8,7 +8,7 @@ import torch
 from scipy.optimize import approx_fprime
 
 import ulpm
-from theory_experiments.numerics.decayed_ends import Setting, closed_margin, end_error, margin_rate
+from theory_experiments.numerics.decayed_ends import Setting, closed_margin, end_claims, end_error, margin_rate
 
 SETTINGS = [
     Setting(4, 5, 4, 0.3, 4.0),
@@ -58,3 +58,16 @@ def test_the_error_of_an_end_sees_logits_and_norms() -> None:
     moved = ulpm.gradient_flow(problem, stretched, log_time=-20.0, records=2)
     assert end_error(moved, q) == pytest.approx(3, rel=1e-6)
     assert torch.isfinite(moved.log_loss).all()
+
+
+@pytest.mark.parametrize(("log_time", "moving"), [(0.0, 2.0), (20.0, 0.0)])
+def test_flows_that_were_stopped_before_they_came_to_rest_are_counted(log_time: float, moving: float) -> None:
+    problem = Setting(4, 5, 4, 0.3).problem
+    path = ulpm.gradient_flow(problem, problem.random_state(0, replicas=2), log_time=log_time, records=10)
+    (claim,) = [
+        claim
+        for claim in end_claims([path], [closed_margin(problem)], 1e-6, "Kc ≥ 1", "largest")
+        if "Status.CONVERGED" in claim.statement
+    ]
+    assert claim.measured == moving
+    assert claim.holds == (moving == 0)
