@@ -8,8 +8,12 @@ __all__ = ["to_rest"]
 
 
 def to_rest(
-    config: Config, work: Work, problem: ulpm.Problem, starts: int, log10_time: float = 10.0
+    config: Config, work: Work, problem: ulpm.Problem, starts: int, log10_time: float = 14.0
 ) -> ulpm.Trajectory:
-    """The default time is a hundred times the inverse of the slowest rate of the settings, 1e-8."""
+    """The flow until it says that it is at rest, or until ``log10_time``.
+
+    The slowest rate of the settings is 1e-8. A flow counts as at rest after a long time without motion only, here up to
+    t = 10^12, so the default is beyond that.
+    """
     start = problem.random_state(config.seed, replicas=starts, device=config.device)
     return work.flow(problem, start, log10_time=log10_time, rtol=config.rtol, records=30)
