@@ -68,7 +68,7 @@ def read_checkpoint(
     sweep, columns = shared_out(shard, replicas, samples)
     with _files.understanding(path, "a checkpoint"):
         problem = Problem.from_record(metadata)
-        system = FlowSystem(problem, where, columns)
+        system = FlowSystem(problem, where, columns, (solver or Solver()).product_dtype)
         own = columns.part(problem.num_samples)
         leaves = {}
         # In the order of the table, which files do not keep.

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ulpm.flow.inner_product import InnerProduct
 
-__all__ = ["ConjugateGradients", "KnownImage", "KrylovSolution"]
+__all__ = ["ConjugateGradients", "KnownImage", "KrylovSolution", "start_from"]
 
 KnownImage = tuple[Tensor, Tensor]
 """A vector x [B, D] and (σI − J)x."""
@@ -58,17 +58,7 @@ class ConjugateGradients:
         if self._work is None or self._work.shape[1:] != rhs.shape or self._work.dtype != rhs.dtype:
             self._work = rhs.new_empty(3, *rhs.shape)
         residual, direction, image = self._work
-        residual.copy_(rhs)
-        x.zero_()
-        squared = self._inner.norms(residual)[0].square()
-        # nan is neither above a goal nor below it.
-        squared = torch.where(torch.isfinite(squared), squared, torch.nan)
-        goal = torch.maximum(tolerance.square(), squared * (64 * torch.finfo(rhs.dtype).eps) ** 2)
-        if known:
-            for (solution, its_image), weight in zip(known, self._weights(rhs, known, goal.sqrt()), strict=True):
-                x.addcmul_(solution, weight[:, None])
-                residual.addcmul_(its_image, weight[:, None], value=-1)
-            squared = self._inner.norms(residual)[0].square() + 0 * squared
+        _, squared, goal = start_from(self._inner, rhs, tolerance, x, known, residual)
         direction.copy_(residual)
         lengths, ratios = [], []
         every = _ITERATIONS_BETWEEN_QUESTIONS.get(rhs.device.type, 8)
@@ -94,30 +84,56 @@ class ConjugateGradients:
         iterations, stiffness = _lanczos(lengths, ratios, shift)
         return KrylovSolution(iterations, squared <= goal, stiffness)
 
-    def _weights(
-        self, rhs: Float[Tensor, "B D"], known: Sequence[KnownImage], tolerance: Float[Tensor, " B"]
-    ) -> tuple[Float[Tensor, " B"], ...]:
-        """The α_j with the least ‖b − Σ α_j b_j‖ of one or two known images b_j; 0 where their rounding would be seen.
 
-        With p_j = ⟨b_j, b⟩/‖b_j‖, c the cosine of b_1 and b_2, and shares ‖b_j‖ α_j of the length: the second share is
-        (p_2 − c p_1)/(1 − c²), and the first, p_1 less c times that, makes up for its rounding.
-        """
-        numbers = torch.finfo(rhs.dtype)
-        images = [image for _, image in known]
-        pairs = [(image, other) for image in images for other in (image, rhs)]
-        squared, along, *more = self._inner.dots(*pairs, *([(images[0], images[1])] if len(images) > 1 else []))
-        size = squared.clamp(min=numbers.tiny).sqrt()
-        if not more:
-            share = along / size
-            return (torch.where(16 * numbers.eps * share.abs() <= tolerance, share / size, 0.0),)
-        other_squared, other_along, product = more
-        other_size = other_squared.clamp(min=numbers.tiny).sqrt()
-        p, q, cosine = along / size, other_along / other_size, product / (size * other_size)
-        # The images may be parallel.
-        other_share = (q - cosine * p) / (1 + 8 * numbers.eps - cosine.square())
-        share = p - cosine * other_share
-        harmless = 16 * numbers.eps * (share.abs() + other_share.abs()) <= tolerance
-        return torch.where(harmless, share / size, 0.0), torch.where(harmless, other_share / other_size, 0.0)
+def start_from(
+    inner: InnerProduct,
+    rhs: Float[Tensor, "B D"],
+    tolerance: Float[Tensor, " B"],
+    x: Float[Tensor, "B D"],
+    known: Sequence[KnownImage],
+    residual: Float[Tensor, "B D"] | None = None,
+) -> tuple[Float[Tensor, "B D"], Float[Tensor, " B"], Float[Tensor, " B"]]:
+    """Write the first x, what ``known`` says of it, into ``x``: the residual that it leaves, its square and its goal.
+
+    Where ``rhs`` is not finite the square is nan, which is neither above a goal nor below it.
+    """
+    residual = rhs.clone() if residual is None else residual.copy_(rhs)
+    x.zero_()
+    squared = inner.norms(residual)[0].square()
+    squared = torch.where(torch.isfinite(squared), squared, torch.nan)
+    goal = torch.maximum(tolerance.square(), squared * (64 * torch.finfo(rhs.dtype).eps) ** 2)
+    if known:
+        for (solution, its_image), weight in zip(known, _weights(inner, rhs, known, goal.sqrt()), strict=True):
+            x.addcmul_(solution, weight[:, None])
+            residual.addcmul_(its_image, weight[:, None], value=-1)
+        squared = inner.norms(residual)[0].square() + 0 * squared
+    return residual, squared, goal
+
+
+def _weights(
+    inner: InnerProduct, rhs: Float[Tensor, "B D"], known: Sequence[KnownImage], tolerance: Float[Tensor, " B"]
+) -> tuple[Float[Tensor, " B"], ...]:
+    """The α_j with the least ‖b − Σ α_j b_j‖ of one or two known images b_j; 0 where their rounding would be seen.
+
+    With p_j = ⟨b_j, b⟩/‖b_j‖, c the cosine of b_1 and b_2, and shares ‖b_j‖ α_j of the length: the second share is
+    (p_2 − c p_1)/(1 − c²), and the first, p_1 less c times that, makes up for its rounding.
+    """
+    numbers = torch.finfo(rhs.dtype)
+    images = [image for _, image in known]
+    pairs = [(image, other) for image in images for other in (image, rhs)]
+    squared, along, *more = inner.dots(*pairs, *([(images[0], images[1])] if len(images) > 1 else []))
+    size = squared.clamp(min=numbers.tiny).sqrt()
+    if not more:
+        share = along / size
+        return (torch.where(16 * numbers.eps * share.abs() <= tolerance, share / size, 0.0),)
+    other_squared, other_along, product = more
+    other_size = other_squared.clamp(min=numbers.tiny).sqrt()
+    p, q, cosine = along / size, other_along / other_size, product / (size * other_size)
+    # The images may be parallel.
+    other_share = (q - cosine * p) / (1 + 8 * numbers.eps - cosine.square())
+    share = p - cosine * other_share
+    harmless = 16 * numbers.eps * (share.abs() + other_share.abs()) <= tolerance
+    return torch.where(harmless, share / size, 0.0), torch.where(harmless, other_share / other_size, 0.0)
 
 
 def _lanczos(

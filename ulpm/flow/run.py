@@ -328,7 +328,7 @@ def _started(
     """A run at its start, which is recorded."""
     records = facts["records"]
     with plain_arithmetic(state.W.device):
-        system = FlowSystem(problem, state.W.device, shard)
+        system = FlowSystem(problem, state.W.device, shard, solver.product_dtype)
         y = system.pack(state.factors._replace(H=state.H[..., shard.part(problem.num_samples)]))
         parts = torch.split(y, largest_cohort(len(y), system.numbers, y.device))
         log_loss = torch.cat([system.loss(part).log_loss for part in parts])

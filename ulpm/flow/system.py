@@ -1,5 +1,6 @@
 """The flow as an autonomous system on flat vectors y = (W, b, H): what steppers see of a Problem."""
 
+import dataclasses
 from collections.abc import Sequence
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 from ulpm.distributed import ALONE, Shard
 from ulpm.flow.inner_product import InnerProduct
 from ulpm.flow.krylov import ConjugateGradients, KnownImage
+from ulpm.flow.refinement import Refinement
 from ulpm.flow.runge_kutta import RateFunction
 from ulpm.losses import LossAt
 from ulpm.objective import Objective
@@ -28,7 +30,13 @@ class FlowSystem:
     the whole, by which processes take the same decisions.
     """
 
-    def __init__(self, problem: Problem, device: torch.device, shard: Shard = ALONE) -> None:
+    def __init__(
+        self,
+        problem: Problem,
+        device: torch.device,
+        shard: Shard = ALONE,
+        product_dtype: torch.dtype | None = None,
+    ) -> None:
         self.problem = problem
         self.shard = shard
         self.objective = Objective(problem, device, shard)
@@ -37,6 +45,7 @@ class FlowSystem:
         self.numbers = self.split + problem.feature_dim * problem.num_samples
         self.inner = InnerProduct(self.split, shard)
         self._solver = ConjugateGradients(self.inner)
+        self._refinement = None if product_dtype is None else Refinement(product_dtype, self.inner)
 
     def pack(self, at: State | Factors) -> Float[Tensor, "B D"]:
         """The vectors of a state with at most one replica axis."""
@@ -102,19 +111,30 @@ class FlowSystem:
 
     def linearise(self, y: Float[Tensor, "B D"]) -> "FlowLinearisation":
         """The Jacobian of the flow at y."""
-        return FlowLinearisation(self, y, self._solver)
+        return FlowLinearisation(self, y, self._solver, self._refinement)
 
 
 class FlowLinearisation:
-    """The Jacobian J of the flow at one point, which is symmetric, by conjugate gradients."""
+    """The Jacobian J of the flow at one point, which is symmetric, by conjugate gradients.
 
-    def __init__(self, system: FlowSystem, y: Float[Tensor, "B D"], solver: ConjugateGradients) -> None:
-        self._system, self._solver = system, solver
-        self._at = system.unpack(y)
-        self._loss = system.objective.loss(self._at)
+    With a ``refinement`` most products are in its precision: of the residual and the state as they are in that of y,
+    rounded, not of what the logits would be in it.
+    """
+
+    def __init__(
+        self,
+        system: FlowSystem,
+        y: Float[Tensor, "B D"],
+        solver: ConjugateGradients,
+        refinement: Refinement | None = None,
+    ) -> None:
+        self._system, self._solver, self._refinement = system, solver, refinement
+        at = system.unpack(y)
+        loss = system.objective.loss(at)
         # With it a product of several processes takes a message less.
         fused = system.shard.count > 1 and system.objective.fused
-        self._W_dot = system.shard.sum(self._loss.residual @ self._at.H.mT) if fused else None
+        self._point = _Point(at, loss, system.shard.sum(loss.residual @ at.H.mT) if fused else None)
+        self._low = None if refinement is None else self._point.to(refinement.dtype)
         self.products = torch.zeros(len(y), dtype=torch.int64, device=y.device)
         self.stiffness = torch.zeros_like(y[:, 0])
 
@@ -130,7 +150,10 @@ class FlowLinearisation:
 
         ``rhs`` becomes (shift·I − J) x, for ``known`` of later solves: pairs of an x and its image.
         """
-        solution = self._solver.solve(self.product, shift, rhs, tolerance, out, known)
+        if self._refinement is None:
+            solution = self._solver.solve(self.product, shift, rhs, tolerance, out, known)
+        else:
+            solution = self._refinement.solve(self.product, self._low_product, shift, rhs, tolerance, out, known)
         self.products += solution.iterations
         self.stiffness = torch.maximum(self.stiffness, solution.stiffness)
         failed = ~solution.converged[:, None]
@@ -139,5 +162,26 @@ class FlowLinearisation:
 
     def product(self, v: Float[Tensor, "B D"], out: Float[Tensor, "B D"]) -> None:
         """Write J v into ``out``."""
+        self._product(self._point, v, out)
+
+    def _low_product(self, v: Float[Tensor, "B D"], out: Float[Tensor, "B D"]) -> None:
+        assert self._low is not None
+        self._product(self._low, v, out)
+
+    def _product(self, point: "_Point", v: Float[Tensor, "B D"], out: Float[Tensor, "B D"]) -> None:
         unpack = self._system.unpack
-        self._system.objective.jacobian_product(self._at, unpack(v), self._loss, unpack(out), self._W_dot)
+        self._system.objective.jacobian_product(point.at, unpack(v), point.loss, unpack(out), point.W_dot)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Point:
+    """What products with J need: the state, its loss, and R Hᵀ of all samples or None."""
+
+    at: Factors
+    loss: LossAt
+    W_dot: Float[Tensor, "B K d"] | None
+
+    def to(self, dtype: torch.dtype) -> "_Point":
+        """The same rounded."""
+        at = Factors(*(None if part is None else part.to(dtype) for part in self.at))
+        return _Point(at, self.loss.to(dtype), None if self.W_dot is None else self.W_dot.to(dtype))

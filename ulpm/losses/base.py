@@ -37,6 +37,11 @@ class LossAt:
     log_scale: Float[Tensor, "*batch"]
     memory: Float[Tensor, "*batch any N"] | None = None
 
+    def to(self, dtype: torch.dtype) -> "LossAt":
+        """The same rounded to a precision."""
+        parts = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return LossAt(**{name: part if part is None else part.to(dtype) for name, part in parts.items()})
+
     @functools.cached_property
     def scale(self) -> Float[Tensor, "*batch 1 1"]:
         """e^``log_scale``."""
