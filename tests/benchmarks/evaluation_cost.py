@@ -5,37 +5,12 @@ from collections.abc import Sequence
 
 import numpy as np
 import scipy.optimize
-import torch
+from evaluation import BYTES, NAMES, PRODUCTS, Size, measure
 from figures import evaluation_cost_figure
 from report import Goal, Section, Tell, count, table
-from timing import Timing, repeat_for, seconds_text
+from timing import seconds_text
 
-import ulpm
-from ulpm.flow.system import FlowSystem
-
-BYTES = 8
-# Vectors as large as H and matrices as large as the logits that a product with the Jacobian holds at its peak.
-LARGE_VECTORS, LOGIT_MATRICES = 7, 10
 MOST_GIGABYTES = 8.0
-
-
-@dataclasses.dataclass(frozen=True)
-class Size:
-    """N samples of K classes in d dimensions."""
-
-    K: int
-    N: int
-    d: int
-
-    @property
-    def multiplications(self) -> int:
-        """K·d·N, the multiplications of one matrix product; it has as many additions."""
-        return self.K * self.d * self.N
-
-    @property
-    def gigabytes(self) -> float:
-        """An estimate of what measuring it takes."""
-        return BYTES * (LARGE_VECTORS * self.d + LOGIT_MATRICES * self.K) * self.N / 2**30
 
 
 def line(**values: Sequence[int]) -> list[Size]:
@@ -55,43 +30,6 @@ FULL = [
 ]
 QUICK_TARGET = Size(10, 1000, 16)
 QUICK = [QUICK_TARGET, Size(3, 100, 8), Size(30, 1000, 8), Size(3, 2000, 32), Size(5, 300, 100), Size(4, 500, 4)]
-
-
-@dataclasses.dataclass(frozen=True)
-class Cost:
-    """Times at one size: a field evaluation, a Jacobian product, and the three matrix products of the field alone."""
-
-    size: Size
-    rate: Timing
-    product: Timing
-    alone: Timing
-
-
-def measure(size: Size, total: float) -> Cost:
-    """Time the three at a random state."""
-    small, more = divmod(size.N, size.K)
-    problem = ulpm.Problem([small + (k < more) for k in range(size.K)], size.d)
-    with torch.inference_mode():
-        system = FlowSystem(problem, torch.device("cpu"))
-        state = problem.random_state(seed=0)
-        y = system.pack(state)
-        linear = system.linearise(y)
-        tangent, image = y.clone(), torch.empty_like(y)
-        W, H = state.W, state.H
-        Z, R = torch.empty(size.K, size.N, dtype=W.dtype), torch.ones(size.K, size.N, dtype=W.dtype)
-        W_image, H_image = torch.empty_like(W), torch.empty_like(H)
-
-        def products_alone() -> None:
-            torch.matmul(W, H, out=Z)
-            torch.matmul(R, H.T, out=W_image)
-            torch.matmul(W.T, R, out=H_image)
-
-        return Cost(
-            size,
-            rate=repeat_for(lambda: system.rate(y, image), total),
-            product=repeat_for(lambda: linear.product(tangent, image), total),
-            alone=repeat_for(products_alone, total),
-        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -158,9 +96,6 @@ class Law:
         )
 
 
-# Matrix products in one evaluation of each kind.
-PRODUCTS = {"rate": 3, "product": 6, "alone": 3}
-NAMES = {"rate": "field evaluation", "product": "Jacobian product", "alone": "three matrix products alone"}
 FIGURE = "benchmarks-evaluation-cost.png"
 
 

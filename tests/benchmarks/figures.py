@@ -11,7 +11,8 @@ from matplotlib.ticker import FuncFormatter
 from ulpm.plotting.style import COLORS, THEORY
 
 if TYPE_CHECKING:
-    from evaluation_cost import Cost, Law
+    from evaluation import Cost
+    from evaluation_cost import Law
     from work_precision import Point
 
 LOOKS = list(

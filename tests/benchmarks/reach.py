@@ -115,10 +115,11 @@ def watched_solves() -> Iterator[list[int]]:
         yield iterations
 
 
-def follow(case: Case, rtol: float | None = None) -> ulpm.Trajectory:
+def follow(case: Case, rtol: float | None = None, device: str = "cpu") -> ulpm.Trajectory:
     """The run of a case from its first random start."""
     problem = ulpm.Problem([case.n] * case.K, case.d)
-    return ulpm.gradient_flow(problem, problem.random_state(seed=0), log_time=case.log_time, rtol=rtol or case.rtol)
+    start = problem.random_state(seed=0, device=device)
+    return ulpm.gradient_flow(problem, start, log_time=case.log_time, rtol=rtol or case.rtol)
 
 
 def measure(case: Case) -> Reached:
@@ -134,11 +135,13 @@ def measure(case: Case) -> Reached:
     return Reached(case, path, timing, iterations)
 
 
-def largest_deviation(path: ulpm.Trajectory, reference: ulpm.Trajectory) -> tuple[float, str]:
-    """The largest relative difference of a metric at any record, and its name; what is 0 in both agrees."""
+def largest_deviation(
+    path: ulpm.Trajectory, reference: ulpm.Trajectory, records: slice = slice(None)
+) -> tuple[float, str]:
+    """The largest relative difference of a metric at any of the records, and its name; what is 0 in both agrees."""
     deviations = {}
-    for name, values in path.metrics.items():
-        exact = reference.metrics[name]
+    for name in path.metrics:
+        values, exact = path.metrics[name][records], reference.metrics[name][records]
         relative = torch.where(values == exact, 0.0, (values / exact - 1).abs())
         deviations[name] = float(relative.max())
     worst = max(deviations, key=deviations.__getitem__)

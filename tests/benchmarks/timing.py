@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+import torch
+
 Result = TypeVar("Result")
 
 
@@ -72,3 +74,16 @@ def repeat_for(work: Callable[[], object], total: float, fewest: int = 5) -> Tim
         work()
         seconds.append(time.perf_counter() - start)
     return Timing(tuple(seconds))
+
+
+def when_done(work: Callable[[], Result], device: torch.device) -> Callable[[], Result]:
+    """``work`` that does not return before ``device`` has done what it was given."""
+    if device.type != "cuda":
+        return work
+
+    def waited() -> Result:
+        result = work()
+        torch.cuda.synchronize(device)
+        return result
+
+    return waited
