@@ -4,8 +4,9 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 DOCS   := $(VENV)/.docs
+DEVICE := cuda
 
-.PHONY: help demo theory docs floors bench test test-all lint types format wheel clean
+.PHONY: help demo theory docs floors bench gpu test test-all lint types format wheel clean
 
 help:
 	@echo "make demo      a page to play, simulated collapse, a small network beside it; results in runs/demo"
@@ -13,6 +14,7 @@ help:
 	@echo "make test      the tests, without those marked slow"
 	@echo "make test-all  every test"
 	@echo "make bench     measure reach, accuracy against work, replicas and costs; rewrites docs/benchmarks.md"
+	@echo "make gpu       run the cuda tests and measure a GPU in 8 minutes; rewrites docs/gpu.md (DEVICE=cpu: a rehearsal)"
 	@echo "make theory    verify the theory at full size; rewrites theory_experiments/results and docs/theorems.md"
 	@echo "make floors    measure what float32 and float64 resolve; rewrites docs/floors.md"
 	@echo "make lint      the linter;  make types: the type checker;  make format: rewrite the code in house style"
@@ -51,6 +53,11 @@ floors: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python tests/benchmarks/run.py
+
+# Installs nothing: a machine with a GPU often has a torch of its own, and no network.
+gpu:
+	PYTHONPATH="$(CURDIR)$${PYTHONPATH:+:$$PYTHONPATH}" $(if $(wildcard $(STAMP)),$(BIN)/python,$(PYTHON)) \
+	    tests/benchmarks/gpu.py --device $(DEVICE)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest --numprocesses auto -m "not slow"
