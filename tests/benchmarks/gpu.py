@@ -54,9 +54,10 @@ def say(what: str) -> None:
     print(what, file=sys.stderr, flush=True)
 
 
-def measure(parts: Sequence[Part], device: str, minutes: float, command: str, page: Path | None) -> str:
-    """Run the parts one after the other, and write the page again after each result; the page.
+def measure(parts: Sequence[Part], device: str, minutes: float, command: str, page: Path | None) -> tuple[str, bool]:
+    """Run the parts one after the other, and write the page again after each result.
 
+    Returns: the page, and whether every part is complete.
     Raises: RuntimeError with one sentence if the device does not answer.
     """
     end = time.monotonic() + 60 * minutes
@@ -85,11 +86,11 @@ def measure(parts: Sequence[Part], device: str, minutes: float, command: str, pa
         text = write(parts[i + 1 :])
         ending = "done" if done[-1].stopped is None else done[-1].stopped.reason
         say(f"{part.title}: {ending}, {time.monotonic() - began:.0f} s")
-    return text
+    return text, all(each.stopped is None for each in done)
 
 
 def main() -> int:
-    """Run what was asked for."""
+    """Run what was asked for; 1 if a part failed or was stopped, so that a rehearsal can fail."""
     options = arguments()
     folder = options.out or (None if options.device == "cpu" else DOCS)
     page = None if folder is None else folder / gpu_page.NAME
@@ -100,7 +101,7 @@ def main() -> int:
         if folder is not None:
             files.make_folder(folder)
         with signals_as_interrupts():
-            text = measure(PARTS, options.device, options.minutes, command, page)
+            text, complete = measure(PARTS, options.device, options.minutes, command, page)
     except (OSError, RuntimeError) as error:
         say(str(error))
         return 1
@@ -108,7 +109,7 @@ def main() -> int:
         say("Interrupted." if page is None else f"Interrupted; {page} has what was measured, if anything.")
         return 130
     sys.stdout.write(text if page is None else f"{page}\n")
-    return 0
+    return 0 if complete else 1
 
 
 if __name__ == "__main__":

@@ -63,7 +63,8 @@ def runs(pid: int) -> bool:
 def test_a_part_that_fails_says_why_in_one_row_and_the_others_have_theirs(tmp_path: Path) -> None:
     page = tmp_path / "gpu.md"
     parts = [part(good, "First"), part(broken, "Second"), part(dying, "Third"), part(good, "Fourth")]
-    text = gpu.measure(parts, "cpu", 1.0, "make gpu", page)
+    text, complete = gpu.measure(parts, "cpu", 1.0, "make gpu", page)
+    assert not complete
     assert text == page.read_text(encoding="utf-8")
     sections = text.split("\n## ")[1:]
     whole = "| measured | 1 |\n| measured again | 2 |"
@@ -94,7 +95,9 @@ def test_a_run_that_is_cut_off_by_its_limit_has_a_table_and_leaves_no_process_be
 def test_the_page_is_written_while_the_run_goes_on(tmp_path: Path) -> None:
     page = tmp_path / "gpu.md"
     parts = [part(good), part(functools.partial(looking, page))]
-    assert "| page | has the row |" in gpu.measure(parts, "cpu", 1.0, "make gpu", page)
+    text, complete = gpu.measure(parts, "cpu", 1.0, "make gpu", page)
+    assert "| page | has the row |" in text
+    assert complete
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
