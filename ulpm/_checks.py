@@ -117,19 +117,31 @@ def shown(value: object) -> str:
     return words if len(words) <= _LONGEST else f"{words[:_LONGEST]}…"
 
 
-def device(name: str) -> torch.device:
-    """Return the torch device called ``name`` if this machine has it.
+def device(name: str, dtype: torch.dtype = torch.float32) -> torch.device:
+    """Return the torch device called ``name`` if this machine has it: the CPU, or any accelerator that torch knows.
 
-    Raises: ValueError for an unknown name or a device that is not there.
+    Raises: ValueError for an unknown name, a device that is not there, or one that has no ``dtype``.
     """
     try:
         found = torch.device(name)
-        if found.type not in ("cpu", "cuda"):
+        # The devices that compute have a module of torch: the device meta has none.
+        if not hasattr(getattr(torch, found.type, None), "is_available"):
             raise NotImplementedError
         torch.empty(0, dtype=torch.float32, device=found)
     except (RuntimeError, AssertionError, NotImplementedError, TypeError, ValueError) as error:
         raise ValueError(f"device {name!r} is not available here: use 'cpu', or 'cuda' on one with a GPU.") from error
+    if dtype == torch.float64 and not has_float64(found):
+        raise ValueError(f"device {name!r} has no float64: use float32 there, or the device 'cpu'.")
     return found
+
+
+def has_float64(where: torch.device) -> bool:
+    """Whether a device computes in float64: those of Apple, for example, do not."""
+    try:
+        torch.empty(0, dtype=torch.float64, device=where)
+    except (RuntimeError, TypeError):
+        return False
+    return True
 
 
 def has_numbers(name: str, value: Tensor) -> None:

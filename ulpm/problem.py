@@ -240,7 +240,7 @@ class Problem:
         if dtype not in (torch.float32, torch.float64):
             raise TypeError(f"dtype must be torch.float64 or torch.float32, but {_checks.shown(dtype)} was given.")
         batch = () if replicas is None else (_checks.integer("replicas", replicas, minimum=1),)
-        where = _checks.device(str(device))
+        where = _checks.device(str(device), dtype)
         seed_number = _checks.integer("seed", seed, minimum=0)
         if seed_number >= 2**63:
             raise ValueError(f"seed must be below 2^63, but {_checks.shown(seed_number)} was given.")
@@ -319,10 +319,10 @@ def from_features(
         raise ValueError(f"class {counts.index(0)} has no samples: drop its classifier row or renumber the labels.")
     problem = Problem(counts, feature_dim)
     if classifier is None:
-        size = float(features.detach().double().square().sum(1).mean().sqrt())
+        size = float(features.detach().cpu().double().square().sum(1).mean().sqrt())
         if size == 0:
             raise ValueError("the features are all 0, so that no classifier of their size can be drawn: give one.")
-        classifier = problem.random_state(seed=seed, scale=size, device=str(features.device)).W
+        classifier = problem.random_state(seed=seed, scale=size).W
     order = torch.argsort(labels, stable=True)
     H = features.index_select(0, order.to(features.device)).T.contiguous()
     return problem, State(classifier.to(H), H)

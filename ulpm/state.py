@@ -105,8 +105,8 @@ class State:
 
     def to(self, device: str | torch.device | None = None, dtype: torch.dtype | None = None) -> "State":
         """The same numbers on another device or in another precision."""
-        where = self.W.device if device is None else _checks.device(str(device))
         kind = dtype or self.W.dtype
+        where = self.W.device if device is None else _checks.device(str(device), kind)
         return State(self.W.to(where, kind), self.H.to(where, kind), None if self.b is None else self.b.to(where, kind))
 
     def __getitem__(self, index: int | slice | Tensor) -> "State":

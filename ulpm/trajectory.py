@@ -153,7 +153,7 @@ class Trajectory:
         records, W, H = records[kept], self.snapshots.W[kept], self.snapshots.H[kept]
         # A snapshot that a replica did not reach is nan, no state: zeros stand in for it, and nan for their numbers.
         reached = ~self.log_time[records].isnan()
-        where = _checks.device(device)
+        where = _checks.device(device, torch.float64)
         b = None if self.snapshots.b is None else self.snapshots.b[kept].nan_to_num().to(where)
         columns = certify(self.problem, State(W.nan_to_num().to(where), H.nan_to_num().to(where), b)).columns()
         values = {name: torch.where(reached, column.cpu(), torch.nan) for name, column in columns.items()}

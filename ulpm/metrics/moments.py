@@ -80,7 +80,7 @@ class ClassMoments:
     ) -> None:
         self.num_classes = _checks.integer("num_classes", num_classes, 2)
         self.feature_dim = _checks.integer("feature_dim", feature_dim, 1)
-        self.device = _checks.device(str(device))
+        self.device = _checks.device(str(device), torch.float64)
 
         def zeros(*size: int) -> Tensor:
             return torch.zeros(size, dtype=torch.float64, device=self.device)
