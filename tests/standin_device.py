@@ -16,20 +16,15 @@ operation, or an index. What a GPU is slow at is counted:
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import pytest
 import torch
+from standin_backend import Backend, backend_registration
 from standin_counts import INDEXING, Counts, add, count, implicit, in_terms_of_others, run
 from standin_mixing import among, refuse_mixture
 from torch import Tensor
-from torch.utils import backend_registration
-from torch.utils._pytree import tree_flatten, tree_map
-
-if not hasattr(backend_registration, "_setup_privateuseone_for_python_backend"):
-    pytest.skip("only torch 2.9 and later let Python register a device", allow_module_level=True)
 
 __all__ = ["NAME", "Counts", "StandinTensor", "count", "parameters_on_the_device", "without_float64"]
 
@@ -141,7 +136,7 @@ def _on_the_device(func: Any, args: Any, kwargs: Any) -> Any:
     if implicit(func):
         return in_terms_of_others(func, args, kwargs)
     name = func._schema.name
-    flat = tree_flatten((args, kwargs))[0]
+    flat = list(_flat((*args, *kwargs.values())))
     tensors = [value for value in flat if isinstance(value, Tensor)]
     ours = {id(tensor.inner): tensor for tensor in tensors if isinstance(tensor, StandinTensor)}
     others = [tensor for tensor in tensors if not isinstance(tensor, StandinTensor)]
@@ -159,7 +154,8 @@ def _on_the_device(func: Any, args: Any, kwargs: Any) -> Any:
         refuse_mixture(func, args, kwargs, others, f"{NAME}:0")
     if not stays and name not in _COPIES and not (name.endswith("_like") or name.startswith("aten::new_")):
         raise RuntimeError(f"{func} from {NAME} to {place} is unknown to the stand-in")
-    args, kwargs = tree_map(_inner, (args, kwargs))
+    args = tuple(_mapped(_inner, value) for value in args)
+    kwargs = {key: _mapped(_inner, value) for key, value in kwargs.items()}
     results = func(*args, **kwargs) if name in _COPIES else run(func, args, kwargs)
 
     def outside(value: Any) -> Any:
@@ -173,7 +169,7 @@ def _on_the_device(func: Any, args: Any, kwargs: Any) -> Any:
             return own
         return _wrapped(value) if stays else value
 
-    return tree_map(outside, results)
+    return _mapped(outside, results)
 
 
 def _wrapped(inner: Tensor) -> StandinTensor:
@@ -181,6 +177,18 @@ def _wrapped(inner: Tensor) -> StandinTensor:
         return StandinTensor(inner)
     with torch.inference_mode(inner.is_inference()):  # a view is what its base is
         return StandinTensor(inner)
+
+
+def _flat(values: Any) -> Iterator[Any]:
+    for value in values:
+        if type(value) in (list, tuple):
+            yield from _flat(value)
+        else:
+            yield value
+
+
+def _mapped(change: Callable[[Any], Any], value: Any) -> Any:
+    return type(value)(_mapped(change, part) for part in value) if type(value) in (list, tuple) else change(value)
 
 
 def _inner(value: Any) -> Any:
@@ -218,32 +226,8 @@ def _uploaded_indices(args: Any) -> Any:
     return (args[0], indices, *args[2:])
 
 
-class _Backend:
-    """What torch asks of the module of a device."""
-
-    def is_available(self) -> bool:
-        return True
-
-    is_initialized = is_available
-
-    def _is_in_bad_fork(self) -> bool:
-        return False
-
-    def manual_seed_all(self, seed: int) -> None:
-        pass
-
-    def device_count(self) -> int:
-        return 1
-
-    def current_device(self) -> int:
-        return 0
-
-    def get_amp_supported_dtype(self) -> list[torch.dtype]:
-        return [torch.bfloat16, torch.float16]
-
-
 def _register() -> list[torch.library.Library]:
-    backend_registration._setup_privateuseone_for_python_backend(NAME, backend_module=_Backend())
+    backend_registration._setup_privateuseone_for_python_backend(NAME, backend_module=Backend())
     everything, copies = torch.library.Library("_", "IMPL"), torch.library.Library("aten", "IMPL")
     # Factory functions, which have no tensor to go by, and what torch does beneath subclasses.
     everything.fallback(lambda func, *args, **kwargs: _on_the_device(func, args, kwargs), "PrivateUse1")
