@@ -196,7 +196,7 @@ def test_a_question_in_a_step_is_counted(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_a_transfer_in_an_iteration_of_conjugate_gradients_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    attempts = 28
+    attempts = 32
     sound, products = counted(attempts), flow("cpu", attempts).stats["jacobian_products"]
     assert products > 10
     solve = ConjugateGradients.solve

@@ -49,7 +49,7 @@ def flow_scenario(start: Start, log10_time: float = LOG10_TIME, frames: int = FR
         caption=start.caption,
         facts=_facts(start, path),
         class_names=tuple(start.class_names or map(str, range(problem.num_classes))),
-        scene=scene_of(problem, path.snapshots.W, path.snapshots.H),
+        scene=scene_of(problem, path.snapshots.W.cpu(), path.snapshots.H.cpu()),
         target_name=_target_name(problem),
         clock=flow_time(path.log_time),
         panels=_panels(path),
