@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from ulpm import _checks
 from ulpm._modes import evaluation_mode
 from ulpm.metrics.collapse import Center, grand_mean, in_order, neural_collapse_from_moments, where_defined
 from ulpm.metrics.few_samples import few_sample_nc1, warn_of_single_samples
@@ -209,8 +210,7 @@ def measure(
             if moments is None:
                 num_classes, feature_dim = seen.classifier.shape
                 _check_outputs(labels, num_classes, layer is None)
-                # Apple's devices have no float64.
-                place = "cpu" if device.type == "mps" else device
+                place = device if _checks.has_float64(device) else "cpu"
                 moments = ClassMoments(num_classes, feature_dim, place, means)
             moments.update(_at_least_float32(seen.features), labels)
             seen_batches.append((seen.features.cpu(), labels.long().cpu(), seen.logits.argmax(1).cpu()))
