@@ -41,7 +41,7 @@ def flow(name: str, log10_time: float) -> ulpm.Trajectory:
 
 @pytest.mark.parametrize("name", PROBLEMS)
 def test_explicit_steps_for_every_problem_are_those_of_the_cpu(name: str) -> None:
-    assert flow(name, log10_time=0.0).stats["steps"] > 3
+    assert flow(name, log10_time=0.0).stats["steps"] >= 3
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,45 @@
+"""How much a GPU has to launch, and how often the host waits for it, in each kind of work: no more than now.
+
+A kernel of a small problem takes 5 to 10 µs to launch and a wait as long as all that is queued, so these numbers are
+what small problems cost on a GPU. ``python tests/device_work.py --sites 10`` says which lines they come from. Lower a
+budget when the work gets less; raise one only for something that is worth it.
+"""
+
+import dataclasses
+
+import device_work
+import pytest
+
+
+@dataclasses.dataclass(frozen=True)
+class Budget:
+    launches: float
+    waits: float
+    uploads: float
+
+
+BUDGETS = {
+    "attempted explicit step, 1 replica": Budget(254, 1, 1),
+    "attempted explicit step, 5 replicas": Budget(254, 1, 1),
+    "attempted stiff step, 1 replica": Budget(3248, 13, 2),
+    "attempted stiff step, 5 replicas": Budget(3248, 13, 2),
+    "record": Budget(436, 12, 8),
+    "certificate": Budget(138, 4, 2),
+    "neural_collapse": Budget(161, 13, 0),
+    "batch of ClassMoments": Budget(36, 5, 0),
+    "descent step": Budget(39, 0, 0),
+    "training batch (ResNet18)": Budget(172, 0, 1),
+}
+
+
+def test_every_kind_of_work_has_a_budget() -> None:
+    assert BUDGETS.keys() == device_work.KINDS.keys()
+
+
+@pytest.mark.parametrize("kind", BUDGETS)
+def test_work_keeps_to_its_budget(kind: str) -> None:
+    launches, waits, uploads = device_work.KINDS[kind]().each
+    budget = BUDGETS[kind]
+    assert 0 < launches <= budget.launches
+    assert waits <= budget.waits
+    assert uploads <= budget.uploads
