@@ -144,6 +144,12 @@ def has_float64(where: torch.device) -> bool:
     return True
 
 
+def computes_in_float64(where: torch.device) -> None:
+    """Raises: ValueError for a device without float64, in which records, metrics and certificates are computed."""
+    if not has_float64(where):
+        raise ValueError(f"this is computed in float64, and the device '{where}' has only float32: use the CPU for it.")
+
+
 def has_numbers(name: str, value: Tensor) -> None:
     """Raises: TypeError for a sparse tensor or one without numbers."""
     if value.layout is not torch.strided:

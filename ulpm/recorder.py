@@ -193,6 +193,7 @@ def describe_run(
     Raises: TypeError or ValueError if the start or the numbers of records and snapshots make no sense.
     """
     checked(problem).check(state)
+    _checks.computes_in_float64(state.W.device)
     if len(state.batch_shape) > 1:
         raise ValueError(f"a state may have one replica axis, but its leading axes are {list(state.batch_shape)}.")
     try:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from standin_device import NAME, without_float64
+from standin_device import NAME, parameters_on_the_device, without_float64
 
 import ulpm
 from ulpm import _checks
@@ -72,6 +72,35 @@ def test_a_device_without_float64_is_one_sentence_that_names_float32(name: str) 
     ):
         NEEDING_FLOAT64[name]()
     one_sentence(message)
+
+
+MEASURED: dict[str, Callable[[ulpm.State], object]] = {
+    "flow": lambda state: ulpm.gradient_flow(PROBLEM, state, log_time=1),
+    "descent": lambda state: ulpm.gradient_descent(PROBLEM, state, steps=2),
+    "certificate": lambda state: ulpm.certify(PROBLEM, state),
+    "landscape": lambda state: ulpm.sphere_critical_point(PROBLEM, state),
+    "metrics": lambda state: ulpm.neural_collapse(state.W, state.H, PROBLEM.labels),
+}
+
+
+@pytest.mark.parametrize("name", MEASURED)
+def test_what_is_computed_in_float64_says_where_to_compute_it(name: str) -> None:
+    with without_float64():
+        state = PROBLEM.random_state(dtype=torch.float32, device=NAME)
+        with pytest.raises(ValueError, match="the device 'standin:0' has only float32: use the CPU") as message:
+            MEASURED[name](state)
+    one_sentence(message)
+
+
+def test_a_network_on_a_device_without_float64_is_measured_on_the_cpu() -> None:
+    torch.manual_seed(0)
+    layers = torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 3)
+    network, batch = torch.nn.Sequential(*layers), (torch.randn(6, 4), torch.tensor([0, 1, 2, 0, 1, 2]))
+    expected = ulpm.measure(network, [batch])
+    with without_float64(), parameters_on_the_device():
+        found = ulpm.measure(network.to(NAME), [batch])
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], value) for name, value in expected.items())
 
 
 def test_float32_is_all_that_a_start_on_a_device_without_float64_needs() -> None:

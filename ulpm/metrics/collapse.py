@@ -77,8 +77,9 @@ def neural_collapse(
         raise ValueError(
             f"W and H must have the same leading axes, but their shapes are {list(W.shape)} and {list(H.shape)}."
         )
+    _checks.computes_in_float64(H.device)
     labels = _checks.labels("labels", labels, H.shape[-1], num_classes).to(H.device)
-    W, H = W.to(H.device), H.detach().double()
+    W, H = W.to(H.device).double(), H.detach().double()
     if bias is not None:
         return collapse_at(W, H, labels, _bias(bias, W), center)
     return collapse_at(_moderate(W), _moderate(H), labels, None, center)
@@ -147,7 +148,7 @@ def neural_collapse_from_moments(
             f"W must have shape [{moments.num_classes}, {moments.feature_dim}] like the moments, "
             f"but its shape is {list(W.shape)}."
         )
-    return _metrics(moments.statistics(), W.to(moments.device), center)[0]
+    return _metrics(moments.statistics(), W.to(moments.device).double(), center)[0]
 
 
 def where_defined(metrics: dict[str, Tensor], of_samples: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -231,12 +232,12 @@ def _metrics(statistics: ClassStatistics, W: Tensor, center: Center) -> tuple[di
 
 
 def _classifier(W: Tensor) -> tuple[Tensor, int, int]:
-    """W as detached float64, with its numbers of classes and features."""
+    """W, detached, with its numbers of classes and features."""
     _checks.shape("W", _checks.floating("W", W), None, None)
     num_classes, dim = W.shape[-2:]
     if num_classes < 2:
         raise ValueError(f"neural collapse needs at least two classes, but W has {num_classes} row.")
-    return W.detach().double(), num_classes, dim
+    return W.detach(), num_classes, dim
 
 
 def _moderate(matrix: Tensor) -> Tensor:

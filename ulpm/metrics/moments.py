@@ -113,7 +113,7 @@ class ClassMoments:
         y = _checks.labels("y", y, len(h), self.num_classes).to(self.device)
         if len(h) == 0:
             return
-        h = h.detach().to(self.device, torch.float64)
+        h = h.detach().to(self.device).double()
         self.bits = max(self.bits, format_bits(h))
         membership = Membership(y, self.num_classes)
         self._adopt(h[membership.first], membership.counts)

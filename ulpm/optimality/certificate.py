@@ -19,6 +19,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from ulpm import _checks
 from ulpm._modes import plain_arithmetic
 from ulpm.losses.base import largest_gaps
 from ulpm.objective import Objective
@@ -143,6 +144,7 @@ def certify(problem: Problem, state: State) -> Certificate:
     """
     checked(problem).check(state)
     _must_be_known(problem)
+    _checks.computes_in_float64(state.W.device)
     with plain_arithmetic(state.W.device):
         # Not by State.to, which would look for NaN and infinity again.
         precise = Factors(state.W.double(), state.H.double(), None if state.b is None else state.b.double())

@@ -27,6 +27,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ulpm import _checks
 from ulpm._modes import plain_arithmetic
 from ulpm._threads import suitable_threads
 from ulpm.losses import CrossEntropy
@@ -120,6 +121,7 @@ def sphere_critical_point(problem: Problem, state: State) -> CriticalPoint:
             f"sphere_critical_point takes a single state, but this one has replica axes {list(state.batch_shape)}: "
             "pick one, as in State(state.W[0], state.H[0])."
         )
+    _checks.computes_in_float64(state.W.device)
     # Squares of smaller or larger norms, and products of these with the logits, leave the range of float64.
     if not 1e-290 < float(state.squared_norm.detach().double()) < 1e200:
         raise ValueError("the state is zero, or so small or so large that its norm underflows or overflows: scale it.")
