@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-__all__ = ["INDEXING", "Counts", "add", "count", "implicit", "in_terms_of_others", "run"]
+__all__ = ["INDEXING", "Counts", "add", "count", "implicit", "in_terms_of_others", "run", "views"]
 
 _ROOT = Path(__file__).resolve().parent.parent
 _OURS = tuple(str(_ROOT / package) + "/" for package in ("ulpm", "real_experiments", "theory_experiments"))
@@ -127,11 +127,12 @@ def _composed(func: Any) -> bool:
     has = functools.partial(torch._C._dispatch_has_kernel_for_dispatch_key, func.name())
     composite = has("CompositeExplicitAutograd") or has("CompositeExplicitAutogradNonFunctional")
     parts = composite and not has("CPU")
-    return parts and not _views(func) and not func._schema.name.startswith(_WHOLE)
+    return parts and not views(func) and not func._schema.name.startswith(_WHOLE)
 
 
 @functools.cache
-def _views(func: Any) -> bool:
+def views(func: Any) -> bool:
+    """Whether the results of an operation are views of its arguments."""
     return any(value.alias_info is not None and not value.alias_info.is_write for value in func._schema.returns)
 
 
@@ -139,7 +140,7 @@ def _views(func: Any) -> bool:
 def _free(func: Any) -> bool:
     """Whether an operation starts no kernel."""
     changes_shape = torch.Tag.inplace_view in func.tags
-    return _views(func) or changes_shape or func._schema.name.startswith(_WITHOUT_KERNELS)
+    return views(func) or changes_shape or func._schema.name.startswith(_WITHOUT_KERNELS)
 
 
 def _waits(name: str, args: Any, kwargs: Any) -> bool:

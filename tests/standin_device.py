@@ -22,13 +22,15 @@ from typing import Any
 
 import torch
 from standin_backend import Backend, backend_registration
-from standin_counts import INDEXING, Counts, add, count, implicit, in_terms_of_others, run
+from standin_counts import INDEXING, Counts, add, count, implicit, in_terms_of_others, run, views
 from standin_mixing import among, refuse_mixture
 from torch import Tensor
 
 __all__ = ["NAME", "Counts", "StandinTensor", "count", "parameters_on_the_device", "without_float64"]
 
 NAME = "standin"
+_SET = torch.ops.aten.set_.source_Storage_storage_offset
+_META = torch._C.DispatchKeySet(torch._C.DispatchKey.Meta)
 _OWN = torch._C.DispatchKeySet(torch._C.DispatchKey.PrivateUse1)
 # There is no memory behind the storage of a tensor; with so many bytes it may get any shape in place.
 _ENDLESS = 2**60
@@ -71,8 +73,6 @@ class StandinTensor(torch.Tensor):
     def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return _on_the_device(func, args, kwargs or {})
 
-    # What torch does not ask of a subclass in Python by an operation.
-
     @property
     def data(self) -> Tensor:
         return self.detach()
@@ -93,9 +93,6 @@ class StandinTensor(torch.Tensor):
         if not force:
             raise TypeError(f"can't convert a {NAME} tensor to numpy: use Tensor.cpu() first")
         return self.detach().cpu().numpy()
-
-    def __array__(self, dtype: Any = None) -> Any:
-        return self.numpy()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
         if id(self) not in memo:
@@ -167,7 +164,14 @@ def _on_the_device(func: Any, args: Any, kwargs: Any) -> Any:
                 place = value.shape, value.stride(), value.storage_offset()
                 torch.ops.aten.as_strided_.default.redispatch(_OWN, own, *place)
             return own
-        return _wrapped(value) if stays else value
+        if not stays:
+            return value
+        made = _wrapped(value)
+        if views(func):
+            # What torch composes of views asks whether two tensors share their storage.
+            place = made.storage_offset(), made.shape, made.stride()
+            _SET.redispatch(_META, made, next(iter(ours.values())).untyped_storage(), *place)
+        return made
 
     return _mapped(outside, results)
 

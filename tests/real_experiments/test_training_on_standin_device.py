@@ -58,11 +58,14 @@ def test_batches_of_an_epoch_never_wait_for_the_device() -> None:
     assert counts.waits == 0, counts.by_site
 
 
-def test_the_command_line_trains_on_the_device(tmp_path: Path) -> None:
+def test_the_command_line_trains_and_resumes_on_the_device(tmp_path: Path) -> None:
     sizes = "--model resnet18 --width 2 --dataset fashion-mnist-sample --class-counts 8,6,4 --batch-size 8 --epochs 2"
     for device in (NAME, "cpu"):
         with parameters_on_the_device():
             command = ["train", *sizes.split(), "--no-progress", "--device", device, "--out", str(tmp_path / device)]
+            if device == NAME:
+                assert main([*command[:-2], "--epochs", "1", *command[-2:]]) == 0
+                command.append("--resume")
             assert main(command) == 0
     there, here = (TrainingDirectory(tmp_path / device) for device in (NAME, "cpu"))
     assert there.read_rows() == here.read_rows()

@@ -4,8 +4,8 @@ import dataclasses
 
 from both_devices import on_both
 
-from theory_experiments import suboptimal_kkt_points as experiment
-from theory_experiments.work import Work
+from theory_experiments.harness.work import Work
+from theory_experiments.theorems import suboptimal_kkt_points as experiment
 from ulpm.plotting import house_style
 
 SHORT = dataclasses.replace(experiment.QUICK, starts=1, norms=(3.0,), log_time=5.0)

@@ -19,9 +19,9 @@ class Budget:
 
 
 BUDGETS = {
-    "attempted explicit step, 1 replica": Budget(254, 1, 1),
+    "attempted explicit step, 1 replica": Budget(242, 1, 1),
     "attempted explicit step, 5 replicas": Budget(254, 1, 1),
-    "attempted stiff step, 1 replica": Budget(3248, 13, 2),
+    "attempted stiff step, 1 replica": Budget(3140, 13, 2),
     "attempted stiff step, 5 replicas": Budget(3248, 13, 2),
     "record": Budget(436, 12, 8),
     "certificate": Budget(138, 4, 2),
