@@ -69,10 +69,10 @@ def explicit_steps(replicas: int | None = None) -> Work:
 
 
 def stiff_steps(replicas: int | None = None) -> Work:
-    # Those after the first hand-over, which is the same on the CPU.
-    before = bisect.bisect_left(range(100), 1, key=_products_of) - 1
-    assert _products_of(before + 1) < _products_of(before + 2) < _products_of(before + 3)
-    return steps(before, before + 3, replicas)
+    # Those after the first, which asks how many iterations it needs. The hand-over is the same on the CPU.
+    first = bisect.bisect_left(range(100), 1, key=_products_of)
+    assert _products_of(first) < _products_of(first + 1) < _products_of(first + 2) < _products_of(first + 3)
+    return steps(first, first + 3, replicas)
 
 
 @functools.cache

@@ -13,7 +13,7 @@ from ulpm import _checks
 from ulpm._versions import versions
 from ulpm.distributed import ALONE, Shard
 from ulpm.invariants import invariants_of
-from ulpm.metrics.collapse import metrics_at, statistics_of
+from ulpm.metrics.collapse import members, metrics_at, statistics_of
 from ulpm.metrics.floors import feature_size
 from ulpm.metrics.tiles import column_squares
 from ulpm.objective import Objective
@@ -73,6 +73,7 @@ class Recorder:
         self._objective = Objective(problem, device, shard)
         self._invariants = invariants_of(problem)
         self._certified = has_certificate(problem)
+        self._members = members(self._objective.labels, problem.num_classes, shard)
 
     def begin(self, at: Factors, records: int, snapshots: int) -> Records:
         """An empty table for a run from ``at``, replicas first.
@@ -135,7 +136,7 @@ class Recorder:
             )
             for invariant in self._invariants
         }
-        statistics, distance_ratio = statistics_of(H64, self._objective.labels, W64.shape[-2], self._shard)
+        statistics, distance_ratio = statistics_of(H64, *self._members, self._shard)
         metrics = metrics_at(statistics, distance_ratio, W64, H64, b64, shard=self._shard)
         certificate = certificate_at(self._objective, at).columns() if self._certified else {}
         return {

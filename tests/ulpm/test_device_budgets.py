@@ -21,12 +21,12 @@ class Budget:
 BUDGETS = {
     "attempted explicit step, 1 replica": Budget(242, 1, 1),
     "attempted explicit step, 5 replicas": Budget(254, 1, 1),
-    "attempted stiff step, 1 replica": Budget(3140, 13, 2),
-    "attempted stiff step, 5 replicas": Budget(3248, 13, 2),
-    "record": Budget(436, 12, 8),
-    "certificate": Budget(138, 4, 2),
-    "neural_collapse": Budget(161, 13, 0),
-    "batch of ClassMoments": Budget(36, 5, 0),
+    "attempted stiff step, 1 replica": Budget(2140, 1, 1),
+    "attempted stiff step, 5 replicas": Budget(2350, 1, 1),
+    "record": Budget(436, 10, 7),
+    "certificate": Budget(138, 4, 1),
+    "neural_collapse": Budget(163, 13, 0),
+    "batch of ClassMoments": Budget(37, 5, 0),
     "descent step": Budget(39, 0, 0),
     "training batch (ResNet18)": Budget(172, 0, 1),
 }
@@ -36,7 +36,9 @@ def test_every_kind_of_work_has_a_budget() -> None:
     assert BUDGETS.keys() == device_work.KINDS.keys()
 
 
-@pytest.mark.parametrize("kind", BUDGETS)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=pytest.mark.slow) if "stiff step, 5" in kind else kind for kind in BUDGETS]
+)
 def test_work_keeps_to_its_budget(kind: str) -> None:
     launches, waits, uploads = device_work.KINDS[kind]().each
     budget = BUDGETS[kind]

@@ -51,6 +51,16 @@ def test_stiff_steps_are_those_of_the_cpu(name: str) -> None:
     assert flow(name, LOG10_TIMES.get(name, 10.0)).stats["jacobian_products"] > 0
 
 
+def test_a_step_whose_solves_need_more_iterations_than_the_last_is_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ulpm.flow.loop._SPARE_ITERATIONS", -2)
+    problem = PROBLEMS["cross-entropy"]
+
+    def few_steps(device: str) -> ulpm.Trajectory:
+        return ulpm.gradient_flow(problem, start(problem, device), log10_time=30, records=2, max_steps=32)
+
+    assert on_both(few_steps).stats["jacobian_products"] > 0
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
 def test_five_replicas_with_snapshots_are_those_of_the_cpu(dtype: torch.dtype) -> None:
     problem = PROBLEMS["cross-entropy"]

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ulpm.flow.inner_product import InnerProduct
 
-__all__ = ["ConjugateGradients", "KnownImage", "KrylovSolution", "start_from"]
+__all__ = ["ConjugateGradients", "KnownImage", "KrylovSolution", "Solves", "start_from"]
 
 KnownImage = tuple[Tensor, Tensor]
 """A vector x [B, D] and (σI − J)x."""
@@ -21,11 +21,32 @@ _ITERATIONS_BETWEEN_QUESTIONS = {"cpu": 1}
 
 @dataclasses.dataclass(frozen=True)
 class KrylovSolution:
-    """The iterations of each replica, whether it converged, and a lower bound of the largest eigenvalue of −J."""
+    """The iterations of each replica, whether it converged, and a lower bound of the largest eigenvalue of −J.
+
+    ``exhausted`` says that it did not for lack of iterations.
+    """
 
     iterations: Int[Tensor, " B"]
     converged: Bool[Tensor, " B"]
     stiffness: Float[Tensor, " B"]
+    exhausted: Bool[Tensor, " B"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Solves:
+    """The iterations of each of several solves with one J, and whether one of them was exhausted."""
+
+    iterations: tuple[Int[Tensor, " B"], ...]
+    exhausted: Bool[Tensor, " B"]
+
+    @classmethod
+    def none(cls, like: Float[Tensor, " B"]) -> "Solves":
+        """No solve yet."""
+        return cls((), torch.zeros_like(like, dtype=torch.bool))
+
+    def after(self, solution: KrylovSolution) -> "Solves":
+        """With one more."""
+        return Solves((*self.iterations, solution.iterations), self.exhausted | solution.exhausted)
 
 
 class ConjugateGradients:
@@ -43,6 +64,7 @@ class ConjugateGradients:
         tolerance: Float[Tensor, " B"],
         x: Float[Tensor, "B D"],
         known: Sequence[KnownImage] = (),
+        unasked: int | None = None,
     ) -> KrylovSolution:
         """Solve (σI − J) x = b until ‖b − (σI − J)x‖ ≤ ``tolerance``, or 64 ε‖b‖, and write it into ``x``.
 
@@ -51,38 +73,42 @@ class ConjugateGradients:
         and the first x is the combination of the x_j whose image is closest to b.
 
         A replica that meets a direction of no positive curvature (σ below an eigenvalue of J) is not converged, and its
-        x is nan; nor is one that runs out of iterations. The stiffness is the largest diagonal entry of the Lanczos
-        matrix that the coefficients of the iteration define, less σ. Source: Hestenes and Stiefel, 1952; Lanczos
-        matrix: Saad, "Iterative Methods for Sparse Linear Systems", 2003, section 6.7.
+        x is nan; nor is one that runs out of iterations. These are as many as needed, for which a device is asked again
+        and again, or just ``unasked``, of which those after convergence change nothing. The stiffness is the largest
+        diagonal entry of the Lanczos matrix that the coefficients of the iteration define, less σ. Source: Hestenes and
+        Stiefel, 1952; Lanczos matrix: Saad, "Iterative Methods for Sparse Linear Systems", 2003, section 6.7.
         """
         if self._work is None or self._work.shape[1:] != rhs.shape or self._work.dtype != rhs.dtype:
             self._work = rhs.new_empty(3, *rhs.shape)
         residual, direction, image = self._work
         _, squared, goal = start_from(self._inner, rhs, tolerance, x, known, residual)
         direction.copy_(residual)
-        lengths, ratios = [], []
+        lengths: list[Tensor] = []
+        ratios: list[Tensor] = []
+        # Tensors, since a number beside them would be made one each time.
+        zero, nan = squared.new_zeros(()), squared.new_full((), torch.nan)
         every = _ITERATIONS_BETWEEN_QUESTIONS.get(rhs.device.type, 8)
-        for i in range(_MOST_ITERATIONS):
+        for i in range(_MOST_ITERATIONS if unasked is None else unasked):
             going = squared > goal
-            if i % every == 0 and not bool(going.any()):
+            if unasked is None and i % every == 0 and not bool(going.any()):
                 break
             product(direction, image)
             # −A d, with which one sign does for both updates: the step is −ℓ d.
             image.addcmul_(direction, shift[:, None], value=-1)
             curvature = self._inner.dot(direction, image)
-            length = torch.where(curvature < 0, squared / curvature, torch.nan)
-            length = torch.where(going, length, 0.0)
+            length = torch.where(curvature < 0, squared / curvature, nan)
+            length = torch.where(going, length, zero)
             x.addcmul_(direction, length[:, None], value=-1)
             residual.addcmul_(image, length[:, None], value=-1)
-            left = self._inner.norms(residual)[0].square()
-            ratio = torch.where(going, left / squared, 0.0)
+            left = self._inner.dot(residual, residual)
+            ratio = torch.where(going, left / squared, zero)
             squared = torch.where(going, left, squared)
             lengths.append(length)
             ratios.append(ratio)
             direction.mul_(ratio[:, None]).add_(residual)
         rhs.sub_(residual)
         iterations, stiffness = _lanczos(lengths, ratios, shift)
-        return KrylovSolution(iterations, squared <= goal, stiffness)
+        return KrylovSolution(iterations, squared <= goal, stiffness, squared > goal)
 
 
 def start_from(
@@ -137,7 +163,7 @@ def _weights(
 
 
 def _lanczos(
-    lengths: Sequence[Float[Tensor, " B"]], ratios: Sequence[Float[Tensor, " B"]], shift: Float[Tensor, " B"]
+    lengths: list[Float[Tensor, " B"]], ratios: list[Float[Tensor, " B"]], shift: Float[Tensor, " B"]
 ) -> tuple[Int[Tensor, " B"], Float[Tensor, " B"]]:
     """The iterations of each replica, which are those of a step that is not 0, and the largest diagonal entry of its
     Lanczos matrix, less σ: 1/α_i + β_{i−1}/α_{i−1} with the step α_i along direction i, and β_i the ``ratios``.

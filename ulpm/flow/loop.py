@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -34,6 +34,8 @@ _EARLIEST = -650.0
 # A flow has come to rest when so many steps in a row, while s doubles, say that no more than this share of rtol·ρ is
 # left of the way. ρ is taken for 0.01 at least, where logits are below 1e-4: the minimum may be 0.
 _STILL_STEPS, _LEFT, _SMALL_NORM = 3, 1e-3, 1e-2
+# Iterations beyond those of the last step's solves that are made without asking a device whether they are needed.
+_SPARE_ITERATIONS = 1
 # Linear solves err by far less than they may.
 _NOISE = 0.1
 
@@ -44,6 +46,22 @@ class _Place:
 
     position: Float[Tensor, " A"]
     clock: Float[Tensor, " A"]
+
+
+class _Found(NamedTuple):
+    """What the host is told of a step, of each replica; ``iterations`` are those of each solve of a stiff one."""
+
+    error: Float[Tensor, " A"]
+    size: Float[Tensor, " A"]
+    speed: Float[Tensor, " A"]
+    moved: Float[Tensor, " A"]
+    along: Float[Tensor, " A"]
+    log_loss: Float[Tensor, " A"]
+    middle: Float[Tensor, " A"]
+    residual_error: Float[Tensor, " A"]
+    stiffness: Float[Tensor, " A"]
+    exhausted: Float[Tensor, " A"]
+    iterations: Float[Tensor, "solves A"]
 
 
 @runtime_checkable
@@ -190,27 +208,16 @@ class FlowLoop:
         """Attempt one step of the replicas in ``c``, which moves, all with one method."""
         method = self.stiff_stepper if stiff else self.stepper
         controller = self.stiff_controller if stiff else self.controller
-        h = c.step_size.to(c.y)
-        rate = self.system.rate_near(c.log_loss, c.step_size * c.speed.square())
-        if stiff:
-            # What is recorded can be far smaller than the state: the solves are to be that much better than the step.
-            tolerance = (self.solver.krylov_share * self.rtol * c.size).to(c.y)
-            step = self.stiff_stepper.step(rate, self.system.linearise, c.y, c.rate, h, tolerance)
-        else:
-            step = self.stepper.step(rate, c.y, c.rate, h)
-        at_middle = self.system.loss(step.middle)
-        # The one time that a step without records waits for the device.
+        step, found = self._trial(c, stiff)
+        if self.system.unasked and bool(found.exhausted.any()):
+            # More iterations than the last step needed: the same step again, with as many as it takes.
+            self.system.unasked = ()
+            step, found = self._trial(c, stiff)
+        if stiff and c.y.device.type != "cpu":
+            self.system.unasked = (found.iterations.amax(1) + _SPARE_ITERATIONS).int().tolist()
+        error, size, speed, moved, along, log_loss, middle, residual_error, stiffness, _, iterations = found
+        products = iterations.sum(0)
         settling = self.system.problem.attained
-        error, size, speed, moved, along, log_loss, middle, residual_error, stiffness, products = _to_host(
-            *self.system.inner.norms(step.error, step.end, step.end_rate),
-            self.system.inner.norms(step.end - c.y)[0] if settling else step.stiffness,  # which nobody reads
-            self.system.inner.dot(step.end, step.end_rate),
-            step.end_monitor,
-            at_middle.log_loss,
-            self.system.residual_change(step.middle, step.error, at_middle),
-            step.stiffness,
-            torch.zeros_like(step.stiffness) if step.products is None else step.products.to(step.stiffness),
-        )
         if not stiff:
             # The Rayleigh quotient of the error: at the limit of stability that is nearly all stiff components.
             stiffness = torch.maximum(stiffness, _quotient(residual_error, error))
@@ -245,6 +252,32 @@ class FlowLoop:
         evaluations = self.stepper.evaluations_per_step, self.stiff_stepper.evaluations_per_step
         self.solver.hand_over(c, accepted, step_size, stiffness, products if stiff else None, evaluations, left)
         return s
+
+    def _trial(self, c: Cohort, stiff: bool) -> tuple[Trial, "_Found"]:
+        """A step of the replicas in ``c``, and what is to be known of it, by one transfer from the device.
+
+        It is the one time that a step without records waits for the device.
+        """
+        # What is recorded can be far smaller than the state: the solves are to be that much better than the step.
+        h, tolerance = torch.stack([c.step_size, self.solver.krylov_share * self.rtol * c.size]).to(c.y)
+        rate = self.system.rate_near(c.log_loss, c.step_size * c.speed.square())
+        if stiff:
+            step = self.stiff_stepper.step(rate, self.system.linearise, c.y, c.rate, h, tolerance)
+        else:
+            step = self.stepper.step(rate, c.y, c.rate, h)
+        at_middle, inner, nobody_reads = self.system.loss(step.middle), self.system.inner, step.stiffness
+        solves = () if step.solves is None else (step.solves.exhausted, *step.solves.iterations)
+        numbers = _on_host(
+            *inner.norms(step.error, step.end, step.end_rate),
+            inner.norms(step.end - c.y)[0] if self.system.problem.attained else nobody_reads,
+            inner.dot(step.end, step.end_rate),
+            step.end_monitor,
+            at_middle.log_loss,
+            self.system.residual_change(step.middle, step.error, at_middle),
+            step.stiffness,
+            *(of.to(c.y) for of in solves or (torch.zeros_like(step.stiffness),)),
+        )
+        return step, _Found._make([*numbers[:10].unbind(), numbers[10:]])
 
     def _residual_tolerance(
         self, size: Float[Tensor, " A"], speed: Float[Tensor, " A"], along: Float[Tensor, " A"]
@@ -475,6 +508,11 @@ def _resolved(size: Float[Tensor, " B"], dtype: torch.dtype) -> Bool[Tensor, " B
     return (size.square() * epsilon).lt(min(0.25, 6700 * math.sqrt(epsilon)))
 
 
-def _to_host(*vectors: Float[Tensor, " B"]) -> tuple[Float[Tensor, " B"], ...]:
+def _on_host(*vectors: Float[Tensor, " B"]) -> Float[Tensor, "n B"]:
     """Vectors as float64 on the host, by one transfer."""
-    return torch.stack(vectors).double().cpu().unbind()
+    return torch.stack(vectors).double().cpu()
+
+
+def _to_host(*vectors: Float[Tensor, " B"]) -> tuple[Float[Tensor, " B"], ...]:
+    """Each of them."""
+    return _on_host(*vectors).unbind()

@@ -66,4 +66,4 @@ class Refinement:
             iterations += torch.where(going, found.iterations + 1, 0)
             stiffness = torch.maximum(stiffness, torch.where(going, found.stiffness.to(shift), stiffness))
         rhs.sub_(residual)
-        return KrylovSolution(iterations, squared <= goal, stiffness)
+        return KrylovSolution(iterations, squared <= goal, stiffness, squared > goal)

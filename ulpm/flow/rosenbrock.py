@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ulpm.flow.inner_product import InnerProduct
-from ulpm.flow.krylov import KnownImage
+from ulpm.flow.krylov import KnownImage, Solves
 from ulpm.flow.methods import RosenbrockTableau
 from ulpm.flow.runge_kutta import RateFunction, Trial, Workspace, combine, take, weighted_sums
 
@@ -23,8 +23,8 @@ _KNOWN = 2
 class Linearisation(Protocol):
     """The Jacobian J of the right-hand side at one point, through its resolvent."""
 
-    products: Int[Tensor, " B"]
-    """Products with J so far."""
+    solves: Solves
+    """What the solves took so far."""
     stiffness: Float[Tensor, " B"]
     """A lower bound of the largest eigenvalue of −J, from the solves so far."""
 
@@ -112,7 +112,7 @@ class RosenbrockKrylov:
         end.add_(error)
         monitor = rate_function(end, rhs)
         middle = combine(self._middle, stages, other).add_(y, alpha=0.5).add_(end, alpha=0.5)
-        return Trial(y, middle, end, rhs, monitor, error, step_size, stages, linear.stiffness, linear.products)
+        return Trial(y, middle, end, rhs, monitor, error, step_size, stages, linear.stiffness, linear.solves)
 
     def interpolate(self, trial: Trial, theta: Float[Tensor, " S"], rows: Int[Tensor, " S"]) -> Float[Tensor, "S D"]:
         """The states at fractions of the steps of some replicas, by the interpolant."""

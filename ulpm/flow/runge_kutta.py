@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ulpm.flow.inner_product import InnerProduct
+from ulpm.flow.krylov import Solves
 from ulpm.flow.methods import Tableau
 
 __all__ = ["ExplicitRungeKutta", "RateFunction", "Trial", "Workspace"]
@@ -25,7 +26,7 @@ class Trial:
     """What one attempted step gives: the state, rate and monitored quantity at its end, its local error, its stages.
 
     ``middle`` is the interpolant's state half-way. ``stiffness`` estimates the largest eigenvalue of −J that was met. A
-    stiff step also counts its ``products`` with J.
+    stiff step also says what its ``solves`` took.
     """
 
     start: Float[Tensor, "B D"]
@@ -37,7 +38,7 @@ class Trial:
     step_size: Float[Tensor, " B"]
     stages: Float[Tensor, "s B D"]
     stiffness: Float[Tensor, " B"]
-    products: Int[Tensor, " B"] | None = None
+    solves: Solves | None = None
 
 
 class Workspace:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ulpm.distributed import ALONE, Shard
 from ulpm.flow.inner_product import InnerProduct
-from ulpm.flow.krylov import ConjugateGradients, KnownImage
+from ulpm.flow.krylov import ConjugateGradients, KnownImage, Solves
 from ulpm.flow.refinement import Refinement
 from ulpm.flow.runge_kutta import RateFunction
 from ulpm.losses import LossAt
@@ -44,6 +44,9 @@ class FlowSystem:
         self.split = sum(self._sizes)
         self.numbers = self.split + problem.feature_dim * problem.num_samples
         self.inner = InnerProduct(self.split, shard)
+        # How many iterations each linear solve of a step makes without asking the device whether they are enough; empty
+        # to ask. It changes no number of a solve that converges.
+        self.unasked: Sequence[int] = ()
         self._solver = ConjugateGradients(self.inner)
         self._refinement = None if product_dtype is None else Refinement(product_dtype, self.inner)
 
@@ -135,8 +138,8 @@ class FlowLinearisation:
         fused = system.shard.count > 1 and system.objective.fused
         self._point = _Point(at, loss, system.shard.sum(loss.residual @ at.H.mT) if fused else None)
         self._low = None if refinement is None else self._point.to(refinement.dtype)
-        self.products = torch.zeros(len(y), dtype=torch.int64, device=y.device)
         self.stiffness = torch.zeros_like(y[:, 0])
+        self.solves = Solves.none(self.stiffness)
 
     def solve(
         self,
@@ -151,10 +154,12 @@ class FlowLinearisation:
         ``rhs`` becomes (shift·I − J) x, for ``known`` of later solves: pairs of an x and its image.
         """
         if self._refinement is None:
-            solution = self._solver.solve(self.product, shift, rhs, tolerance, out, known)
+            unasked = self._system.unasked
+            enough = unasked[len(self.solves.iterations)] if unasked else None
+            solution = self._solver.solve(self.product, shift, rhs, tolerance, out, known, enough)
         else:
             solution = self._refinement.solve(self.product, self._low_product, shift, rhs, tolerance, out, known)
-        self.products += solution.iterations
+        self.solves = self.solves.after(solution)
         self.stiffness = torch.maximum(self.stiffness, solution.stiffness)
         failed = ~solution.converged[:, None]
         out.masked_fill_(failed, torch.nan)
@@ -183,5 +188,6 @@ class _Point:
 
     def to(self, dtype: torch.dtype) -> "_Point":
         """The same rounded."""
-        at = Factors(*(None if part is None else part.to(dtype) for part in self.at))
+        W, H, b = self.at
+        at = Factors(W.to(dtype), H.to(dtype), None if b is None else b.to(dtype))
         return _Point(at, self.loss.to(dtype), None if self.W_dot is None else self.W_dot.to(dtype))

@@ -39,8 +39,13 @@ class LossAt:
 
     def to(self, dtype: torch.dtype) -> "LossAt":
         """The same rounded to a precision."""
-        parts = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        return LossAt(**{name: part if part is None else part.to(dtype) for name, part in parts.items()})
+        return LossAt(
+            self.log_loss.to(dtype),
+            self.residual.to(dtype),
+            self.largest_gaps.to(dtype),
+            self.log_scale.to(dtype),
+            None if self.memory is None else self.memory.to(dtype),
+        )
 
     @functools.cached_property
     def scale(self) -> Float[Tensor, "*batch 1 1"]:

@@ -97,7 +97,7 @@ def collapse_at(
 
     With a ``shard``, H and labels are those of this process, the metrics those of all samples.
     """
-    statistics, distance_ratio = statistics_of(H, labels, W.shape[-2], shard)
+    statistics, distance_ratio = statistics_of(H, *members(labels, W.shape[-2], shard), shard)
     return metrics_at(statistics, distance_ratio, W, H, bias, center, shard)
 
 
@@ -164,16 +164,23 @@ def in_order(metrics: dict[str, Tensor]) -> dict[str, Tensor]:
     return {key: metrics[key] for key in METRICS}
 
 
+def members(
+    labels: Int[Tensor, " N"], num_classes: int, shard: Shard = ALONE
+) -> tuple[Membership, Float[Tensor, " K"]]:
+    """Which samples are in which class, and how many of all processes. Errors: ValueError if a class has none."""
+    membership = Membership(labels, num_classes)
+    counts = shard.sum(membership.counts)
+    require_every_class(counts)
+    return membership, counts
+
+
 def statistics_of(
-    H: Float[Tensor, "*batch d N"], labels: Int[Tensor, " N"], num_classes: int, shard: Shard = ALONE
+    H: Float[Tensor, "*batch d N"], membership: Membership, counts: Float[Tensor, " K"], shard: Shard = ALONE
 ) -> tuple[ClassStatistics, Float[Tensor, "*batch"]]:
     """Class statistics of samples that are all there, and nc1_distance, a mean over the samples themselves.
 
     Deviations are centred twice, about a sample, then the mean.
     """
-    membership = Membership(labels, num_classes)
-    counts = shard.sum(membership.counts)
-    require_every_class(counts)
     references = shard.first(H.index_select(-1, membership.first), membership.counts)
     deviations = membership.subtract_(H.clone(), references)
     mean_shifts = shard.sum(membership.sums(deviations)) / counts

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ulpm.metrics.collapse import statistics_of
+from ulpm.metrics.collapse import members, statistics_of
 from ulpm.metrics.moments import ClassStatistics
 from ulpm.metrics.precision import EPSILON
 
@@ -40,7 +40,7 @@ def precision_floors(
 
     Shapes: as ``collapse_at``, float64; the results have shape [...].
     """
-    statistics, _ = statistics_of(H.double(), labels, W.shape[-2])
+    statistics, _ = statistics_of(H.double(), *members(labels, W.shape[-2]))
     W = W.double()
     q, q_W = _participation(statistics.means + statistics.origin), _participation(W.mT)
     far_W = _frobenius(W) / _frobenius(W - W.mean(-2, keepdim=True))

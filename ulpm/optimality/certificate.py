@@ -195,5 +195,5 @@ def _of_margins(objective: Objective, at: Factors) -> Certificate:
         upper_bound=where_separating(euclidean_norm(W, H, shard=shard).square() / 2 / loss.margin),
         nuclear_upper_bound=where_separating(nuclear_norm(Z, shard) / loss.margin),
         stationarity=where_separating(kkt.stationarity(W, H, loss, W_dot, H_dot, shard)),
-        complementarity=kkt.complementarity(problem, Z, loss, shard),
+        complementarity=kkt.complementarity(objective.label_rows(Z), Z, loss, shard),
     )

@@ -11,13 +11,12 @@ residuals below follow from the field alone, depend on neither the scale of Θ n
 """
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from ulpm.distributed import ALONE, Shard
 from ulpm.losses import LossAt
 from ulpm.optimality.norms import euclidean_norm
-from ulpm.problem import Problem
 
 __all__ = ["complementarity", "stationarity"]
 
@@ -48,14 +47,13 @@ def stationarity(
 
 
 def complementarity(
-    problem: Problem, Z: Float[Tensor, "*batch K N"], loss: LossAt, shard: Shard = ALONE
+    rows: Int[Tensor, "*batch 1 N"], Z: Float[Tensor, "*batch K N"], loss: LossAt, shard: Shard = ALONE
 ) -> Float[Tensor, "*batch"]:
     """Σ p_{ij}(q_{ij} − q_min) / (q_min Σ p_{ij}): the mean of q̂_{ij} − 1 that the multipliers weight.
 
-    inf where nothing separates, q_min ≤ 0, so that no multiple of the point is feasible.
+    ``rows`` are the labels as an index of rows. inf where nothing separates, q_min ≤ 0, so that no multiple of the
+    point is feasible.
     """
-    labels = problem.labels[shard.part(problem.num_samples)].to(Z.device)
-    rows = labels.expand(*Z.shape[:-2], 1, Z.shape[-1])
     # −p_{ij}/L off the label row; on it the slack is set to 0.
     slack = (Z.gather(-2, rows) - Z).sub_(loss.margin[..., None, None]).scatter_(-2, rows, 0.0)
     weighted = shard.sum(-slack.mul_(loss.residual).sum((-2, -1)))

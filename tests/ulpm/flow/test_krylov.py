@@ -138,3 +138,22 @@ def test_known_images_that_are_nearly_parallel_or_zero_do_no_harm(apart):
         assert bool(solution.converged.all())
         assert bool((residual(x) <= 2 * tolerance).all())
         assert int(solution.iterations.max()) <= 10
+
+
+def test_iterations_that_nobody_asks_for_change_no_bit_and_too_few_are_noticed():
+    tolerance = torch.full((2,), 1e-9, dtype=torch.float64)
+    asked, x = solve(SHIFT, RHS, tolerance)
+    most = int(asked.iterations.max())
+
+    def unasked(count):
+        result = torch.empty_like(RHS)
+        return ConjugateGradients().solve(product, SHIFT, RHS.clone(), tolerance, result, unasked=count), result
+
+    enough, same = unasked(most + 5)
+    assert torch.equal(same, x)
+    assert torch.equal(enough.iterations, asked.iterations)
+    assert torch.equal(enough.stiffness, asked.stiffness)
+    assert enough.exhausted.tolist() == [False, False]
+    short, _ = unasked(most - 1)
+    assert short.exhausted.tolist() == (asked.iterations == most).tolist()
+    assert torch.equal(short.exhausted, ~short.converged)

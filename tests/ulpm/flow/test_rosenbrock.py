@@ -8,6 +8,7 @@ import torch
 from scipy.linalg import expm
 
 from ulpm.flow.inner_product import InnerProduct
+from ulpm.flow.krylov import Solves
 from ulpm.flow.methods import RODAS4
 from ulpm.flow.rosenbrock import RosenbrockKrylov
 from ulpm.flow.runge_kutta import Workspace
@@ -30,8 +31,8 @@ class Dense:
     def __init__(self, y, matrix, error=0.0, factor=1.0):
         self.matrix, self.error = torch.tensor(factor * matrix), torch.as_tensor(error, dtype=y.dtype).view(-1, 1)
         self.known = []
-        self.products = torch.zeros(len(y), dtype=torch.int64)
         self.stiffness = torch.zeros(len(y), dtype=torch.float64)
+        self.solves = Solves.none(self.stiffness)
 
     def solve(self, shift, rhs, tolerance, out, known):
         systems = shift[:, None, None] * torch.eye(rhs.shape[1], dtype=rhs.dtype) - self.matrix
