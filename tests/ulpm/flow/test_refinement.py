@@ -123,8 +123,8 @@ def test_a_flow_with_products_in_float32_records_what_one_in_float64_records(pro
     for key, values in plain.metrics.items():
         close = (mixed.metrics[key][:rows] - values[:rows]).abs() <= (0.01 * values.abs() + plain.floors[key])[:rows]
         assert bool((close | values[:rows].isnan()).all()), key
-    # A sum that is constant is conserved to what a solve may err by, krylov_share·rtol = 1e-11 of ρ, not to the last bit
-    # any more; what is quadratic, or decays, to what a step may err by, as in test_run.py.
+    # A sum that is constant is conserved to what a solve may err by, krylov_share·rtol = 1e-11 of ρ, not to the last
+    # bit; what is quadratic, or decays, to what a step may err by, as in test_run.py.
     for key, drift in mixed.invariant_drift.items():
         exact = key.endswith("sum") and not (problem.decayed and key == "classifier_sum")
         assert float(drift.nan_to_num(0).max()) <= (1e-11 if exact else 1e-5), key

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from metrics_oracle import assert_close, exact, relative_errors, samples
 
 from ulpm.metrics import METRICS, ClassMoments, measure, neural_collapse, neural_collapse_from_moments, tiles
-from ulpm.metrics.precision import epsilon_of, significant_bits
+from ulpm.metrics.precision import epsilon_of, format_bits, significant_bits
 
 OF_MEANS = ("nc1_pinv", "nc2_norm_means", "nc2_angle_means", "nc2_etf_means", "nc3_difference", "nc3_duality")
 HALVES = (torch.bfloat16, torch.float16)
@@ -147,6 +147,14 @@ def test_the_format_of_numbers_is_read_off_their_digits(dtype):
     assert significant_bits(values * 2.0**-3) == significant_bits(values)
     assert significant_bits(torch.tensor([0.0, 1.0, -0.75])) == 2
     assert significant_bits(torch.zeros(3)) == 0
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64])
+@pytest.mark.parametrize("fine", [0, 4095, 4096, 9999])
+def test_one_number_decides_the_format_of_many_wherever_it_is(dtype, fine):
+    values = torch.linspace(1, 2, 10_000).to(torch.bfloat16).double()
+    values[fine] = (torch.tensor(1.0, dtype=torch.float64) / 3).to(dtype)
+    assert epsilon_of(format_bits(values)) == epsilon_of(significant_bits(values)) == torch.finfo(dtype).eps
 
 
 def test_numbers_written_by_hand_are_exact():
