@@ -36,9 +36,9 @@ def run(
 ) -> list[Outcome]:
     """Run ``experiments``, each with its falsified variants, and write claims.json, figures and report.md into ``out``.
 
-    After each experiment NAME, NAME.png, NAME.svg, its entries in claims.json and the whole report are replaced; the
-    entries of others stay. ``starts`` and ``device`` override the configurations. Progress goes to standard error.
-    The processes of the ``shard`` share the work out; the leading one writes and speaks.
+    After each experiment NAME, NAME.png, its entries in claims.json and the whole report are replaced; the entries of
+    others stay. ``starts`` and ``device`` override the configurations. Progress goes to standard error. The processes
+    of the ``shard`` share the work out; the leading one writes and speaks.
 
     Returns: the outcomes, in order. Raises: ValueError or OSError for what makes no sense or cannot be written.
     """
@@ -95,8 +95,7 @@ def run_experiment(
         work.tell("drawing")
         with house_style():
             figure = experiment.plot(config, data)
-        for ending in ("png", "svg"):
-            save_figure(figure, out / f"{name}.{ending}", ending)
+        save_figure(figure, out / f"{name}.png", "png")
     configs = {variant: _adapted(wrong, None, device) for variant, wrong in experiment.FALSIFIED.items()}
 
     def own_variants() -> str:

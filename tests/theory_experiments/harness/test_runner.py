@@ -78,7 +78,7 @@ def test_a_run_leaves_claims_figures_and_a_report(tmp_path: Path, known: Callabl
     assert facts["settings"] == "FULL"
     assert facts["command"] == f"python -m theory_experiments --out {tmp_path} --json {tmp_path / 'own.json'}"
     assert {"hardware", "versions", "config"} <= facts.keys()
-    for file in ("one.png", "one.svg", "report.md"):
+    for file in ("one.png", "report.md"):
         assert (tmp_path / file).exists()
     text = (tmp_path / "report.md").read_text(encoding="utf-8")
     for words in ("**All is well.**", "None | at all.", "it is one", "a larger number", "It is flat.", "| verified |"):
@@ -87,7 +87,7 @@ def test_a_run_leaves_claims_figures_and_a_report(tmp_path: Path, known: Callabl
 
 def test_the_same_run_leaves_the_same_files(tmp_path: Path, known: Callable[..., None]) -> None:
     known(experiment("one"))
-    files = ("claims.json", "report.md", "one.svg", "one.png")
+    files = ("claims.json", "report.md", "one.png")
     main(["--out", str(tmp_path)])
     before = [(tmp_path / file).read_bytes() for file in files]
     main(["--out", str(tmp_path)])
@@ -205,8 +205,7 @@ def test_committed_results_are_full_runs_that_pass_with_their_figures(name: str)
     assert outcome.passes
     assert outcome.facts["settings"] == "FULL"
     assert outcome.facts["config"]["starts"] >= 32
-    for ending in ("png", "svg"):
-        assert (RESULTS / f"{name}.{ending}").exists()
+    assert (RESULTS / f"{name}.png").exists()
 
 
 def test_a_docstring_without_hypotheses_is_refused() -> None:
