@@ -19,6 +19,8 @@ __all__ = ["Problem", "checked", "from_features"]
 
 Reduction = Literal["sum", "mean"]
 
+_LEAST_DECAY = 1e-100
+
 
 @dataclasses.dataclass(frozen=True)
 class Problem:
@@ -32,7 +34,7 @@ class Problem:
     ``reduction="mean"`` divides the loss by N, and the decay by nothing. The bias is not decayed.
 
     Raises: TypeError if a size is no integer or the loss is none, ValueError for fewer than two classes, an empty
-    class, d < 1, a negative decay or another reduction.
+    class, d < 1, a decay that is neither 0 nor between 1e-100 and 1e100, or another reduction.
 
     >>> problem = ulpm.Problem([50] * 10, feature_dim=64)
     >>> problem.num_samples, problem.balanced
@@ -265,8 +267,16 @@ def _decay(given: object) -> tuple[float, float]:
         given = given.tolist()
     if not isinstance(given, Sequence) or isinstance(given, str) or len(given) != 2:
         raise TypeError(f"weight_decay must be two numbers, (λ_W, λ_H), but {_checks.shown(given)} was given.")
-    λ_W, λ_H = (_checks.real(f"weight_decay[{i}]", number, minimum=0) for i, number in enumerate(given))
+    λ_W, λ_H = (_one_decay(f"weight_decay[{i}]", number) for i, number in enumerate(given))
     return λ_W, λ_H
+
+
+def _one_decay(name: str, given: object) -> float:
+    """0, or a number whose products and ratios with another such one are far from overflow and underflow."""
+    decay = _checks.real(name, given, minimum=0, below=1 / _LEAST_DECAY)
+    if 0 < decay < _LEAST_DECAY:
+        raise ValueError(f"{name} must be 0 or at least {_LEAST_DECAY:g}, but {_checks.shown(given)} was given.")
+    return decay
 
 
 def checked(problem: object) -> Problem:

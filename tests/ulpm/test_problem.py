@@ -44,6 +44,16 @@ def test_a_problem_that_makes_no_sense_is_one_clear_sentence(counts, d, error, p
         assert re.search(part, one_sentence(message))
 
 
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("decay", [1e-320, 1e-101, 1e100, 1e300, math.inf, math.nan, -1.0])
+def test_a_decay_that_the_number_format_cannot_handle_is_one_clear_sentence(decay):
+    with pytest.raises(
+        ValueError, match=r"weight_decay\[1\] must be (0 or at least 1e-100|at least 0 and below 1e\+100)"
+    ) as message:
+        Problem([3, 2], 3, weight_decay=(0.1, decay))
+    one_sentence(message)
+
+
 ONES = torch.ones(2, 3, dtype=torch.float64), torch.ones(3, 4, dtype=torch.float64)
 NAN = torch.full((2, 3), math.nan, dtype=torch.float64)
 BAD_STATES = {

@@ -9,7 +9,7 @@ import pytest
 import torch
 from factored_oracle import minimum, objective, targets_of
 
-from ulpm import CrossEntropy, Focal, Problem, SquaredError
+from ulpm import CrossEntropy, Focal, Problem, SquaredError, log_loss
 from ulpm.optimality import optimum, regularised_optimum
 
 KINDS = {"cross-entropy": ("ce", 0.0), "smoothed": ("ce", 0.1), "squared error": ("squared", 0.0)}
@@ -309,3 +309,14 @@ def test_both_solvers_lead_to_the_same_point_with_smoothed_labels_and_a_bias():
     problem = Problem([7, 3, 1], 3, CrossEntropy(0.05), (0.01, 0.02), bias=True)
     one, other = (optimum(problem, solver) for solver in ("CLARABEL", "SCS"))
     close(one.logits, other.logits, 1e-11)
+
+
+@pytest.mark.parametrize("decays", [(1e-100, 1e-100), (1e-100, 9e99), (9e99, 1e-100), (9e99, 9e99)])
+@pytest.mark.parametrize("loss", [CrossEntropy(), SquaredError()])
+@pytest.mark.parametrize("counts", [[5] * 4, [5, 3, 2, 2]])
+def test_the_least_and_the_largest_decays_have_an_optimum_that_its_state_attains(decays, loss, counts):
+    problem = Problem(counts, 5, loss, weight_decay=decays)
+    answer = optimum(problem)
+    assert answer.duality_gap < 1e-13 * answer.value
+    # Rounding of logits alone costs squared error 1e-30.
+    assert float(log_loss(problem, answer.state).exp()) == pytest.approx(answer.value, rel=1e-13, abs=1e-28)
