@@ -161,7 +161,7 @@ def test_other_commands_end_as_in_utf_8(run, arguments, encoding):
     ("sentence", "expected"),
     [
         ("feature_dim must be at least 1, but 0 was given.", "--feature-dim must be at least 1, but 0 was given."),
-        ("class_counts[1] must be at least 1.", "--class-counts[1] must be at least 1."),
+        ("class_counts[1] must be at least 1.", "--class-counts must be at least 1."),
         ("exactly one of log_time, log10_time and log_loss", "exactly one of --log-time, --log10-time and --log-loss"),
         ("seed must be below 2^63, but 9 was given.", "--seed must be below 2^63, but 9 was given."),
         ("raise max_steps, or ask", "raise --max-steps, or ask"),

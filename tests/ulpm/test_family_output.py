@@ -65,7 +65,7 @@ def test_certificates_of_a_minimum_speak_of_it_and_not_of_the_margin_problem(pat
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--weight-decay", "-1", "0"], "--weight-decay[0] must be at least 0"),
+        (["--weight-decay", "-1", "0"], "--weight-decay must be at least 0 and below 1e+100, but -1.0"),
         (["--label-smoothing", "1"], "--label-smoothing must be at least 0 and below 1"),
         (["--loss", "focal", "--gamma", "-1"], "--gamma must be at least 0"),
         (["--loss", "focal", "--label-smoothing", "0.1"], "--label-smoothing belongs to --loss cross-entropy"),

@@ -55,7 +55,7 @@ def in_options(sentence: str) -> str:
     >>> in_options("feature_dim must be at least 1, but 0 was given.")
     '--feature-dim must be at least 1, but 0 was given.'
     """
-    return _OPTION.sub(lambda found: "--" + found[0].replace("_", "-"), sentence)
+    return _OPTION.sub(lambda found: "--" + (found[1] or found[2]).replace("_", "-"), sentence)
 
 
 def write_json(path: Path | None, result: Any) -> None:
