@@ -44,7 +44,7 @@ def gradient_descent(
 
     Returns: a Trajectory, with the step numbers of its records in ``config["record_steps"]``. A replica that diverges,
     or whose logits outgrow what the number format resolves, says so in its status and keeps the records before that.
-    Raises: TypeError or ValueError for arguments that make no sense.
+    Raises: TypeError or ValueError for arguments that make no sense, such as ``loss_scaled`` where Φ may become 0.
 
     >>> problem = ulpm.Problem([5] * 3, feature_dim=4)
     >>> path = ulpm.gradient_descent(problem, problem.random_state(seed=0), learning_rate=0.1, steps=1000, records=3)
@@ -55,6 +55,10 @@ def gradient_descent(
     momentum = _checks.real("momentum", momentum, minimum=0, below=1)
     steps = _checks.integer("steps", steps, minimum=1)
     common = describe_run(problem, state, records, snapshots, config)
+    if loss_scaled and problem.attained and problem.smallest_loss == 0 and not problem.decayed:
+        raise ValueError(
+            f"loss_scaled divides by the loss, which finite logits bring to 0 with {problem.loss.name}: leave it out."
+        )
     if steps >= 2**63 or not math.isfinite(steps * rate / (1 - momentum)):
         raise ValueError(
             f"learning_rate times steps must be finite, but {rate:g} times {_checks.shown(steps)} was given."

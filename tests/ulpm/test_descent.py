@@ -81,6 +81,15 @@ def test_its_clock_is_the_sum_of_the_rates() -> None:
     assert path.log_time[0] == -math.inf
 
 
+def test_a_loss_that_becomes_zero_is_no_divisor_of_the_rate() -> None:
+    squares = ulpm.Problem([2] * 3, 4, loss=ulpm.SquaredError())
+    with pytest.raises(ValueError, match=r"loss_scaled divides by the loss, .* with squared-error: leave it out"):
+        ulpm.gradient_descent(squares, squares.random_state(), loss_scaled=True)
+    decayed = ulpm.Problem([2] * 3, 4, loss=ulpm.SquaredError(), weight_decay=(0.1, 0.1))
+    path = ulpm.gradient_descent(decayed, decayed.random_state(), steps=3000, loss_scaled=True)
+    assert float(path.log_loss[-1]) == pytest.approx(math.log(ulpm.optimum(decayed).value), abs=1e-12)
+
+
 def test_replicas_are_the_runs_one_by_one() -> None:
     batch = PROBLEM.random_state(seed=5, replicas=3)
     together = ulpm.gradient_descent(PROBLEM, batch, momentum=0.3, steps=50, records=6)
