@@ -1,7 +1,8 @@
 """States whose geometry is known in closed form: the optima of the model, and the other critical points among them.
 
 All are balanced, WᵀW = HHᵀ, so that ‖W‖ = ‖H‖, and have the asked norm ρ = √(‖W‖² + ‖H‖²). Coordinates are those of
-an orthonormal basis of the logits' column space; features beyond the rank are zero. float64 on the CPU.
+an orthonormal basis of the logits' column space; features beyond the rank are zero. float64 on the CPU. And the axes
+on which such states are looked at.
 """
 
 import math
@@ -14,7 +15,7 @@ from ulpm import _checks, _memory
 from ulpm.problem import Problem, checked
 from ulpm.state import State
 
-__all__ = ["block_state", "collapsed_state", "seli_state", "simplex_etf"]
+__all__ = ["block_state", "collapsed_state", "principal_axes", "seli_state", "simplex_etf"]
 
 
 def simplex_etf(num_classes: int, feature_dim: int) -> Float[Tensor, "K d"]:
@@ -118,6 +119,26 @@ def block_state(problem: Problem, block_size: int = 2, norm: float = 1.0) -> Sta
     rows = _padded(torch.kron(identity, _centred_basis(b)), d)
     fourth_roots = torch.tensor(counts, dtype=torch.float64, device="cpu").pow(0.25)[:, None]
     return _scaled(problem, rows * fourth_roots, rows / fourth_roots, norm)
+
+
+def principal_axes(W: Float[Tensor, "K d"], H: Float[Tensor, "d N"]) -> Float[Tensor, "p d"]:
+    """Two (K ≤ 3 or d ≤ 2) or three orthonormal axes that hold most of the rows of W, the last one towards w_0.
+
+    At collapse the principal directions are equally good and hence arbitrary; turned towards w_0 they depend on W
+    alone. Where W has fewer directions than asked for, as for K = 2, the features give the others.
+    """
+    K, d = W.shape
+    wanted = 2 if K <= 3 or d <= 2 else 3
+    directions = torch.linalg.svd(W - W.mean(0), full_matrices=False).Vh[: min(wanted, K - 1)]
+    if len(directions) < min(wanted, d):
+        rest = H - directions.T @ (directions @ H)
+        others = torch.linalg.svd(rest, full_matrices=False).U.T
+        directions = torch.cat([directions, others[: wanted - len(directions)]])
+    directions = torch.nn.functional.pad(directions, (0, 0, 0, wanted - len(directions)))  # d = 1 fills no plane
+    turn, triangle = torch.linalg.qr((W @ directions.T).T)
+    turn = turn * torch.where(triangle.diagonal() < 0, -1.0, 1.0)
+    axes: Tensor = (turn.T @ directions).roll(-1, 0)
+    return axes
 
 
 def _centred_basis(K: int) -> Float[Tensor, "K r"]:

@@ -10,6 +10,7 @@ slider shows the same pixels everywhere. The curves are plotly's, whose JavaScri
 from ulpm.demo.page import write_page
 from ulpm.demo.scenario import Scenario
 from ulpm.demo.scenarios import LOG10_TIME, lecture, own_setting
-from ulpm.demo.view import closest_rotation, principal_axes
+from ulpm.demo.view import closest_rotation
+from ulpm.geometry import principal_axes
 
 __all__ = ["LOG10_TIME", "Scenario", "closest_rotation", "lecture", "own_setting", "principal_axes", "write_page"]

@@ -11,11 +11,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ulpm.geometry import block_state, seli_state
+from ulpm.geometry import block_state, principal_axes, seli_state
 from ulpm.problem import Problem
 from ulpm.state import State
 
-__all__ = ["Scene", "closest_rotation", "has_target", "principal_axes", "scene_of", "target_state"]
+__all__ = ["Scene", "closest_rotation", "has_target", "scene_of", "target_state"]
 
 _MOST_FEATURES = 160
 _MOST_OF_A_CLASS = 24
@@ -98,26 +98,6 @@ def opposite_pairs(W: Float[Tensor, "K d"]) -> list[int]:
         order += [j, k]
         left -= {j, k}
     return order
-
-
-def principal_axes(W: Float[Tensor, "K d"], H: Float[Tensor, "d N"]) -> Float[Tensor, "p d"]:
-    """Two (K ≤ 3 or d ≤ 2) or three orthonormal axes that hold most of the rows of W, the last one towards w_0.
-
-    At collapse the principal directions are equally good and hence arbitrary; turned towards w_0 they depend on W
-    alone. Where W has fewer directions than asked for, as for K = 2, the features give the others.
-    """
-    K, d = W.shape
-    wanted = 2 if K <= 3 or d <= 2 else 3
-    directions = torch.linalg.svd(W - W.mean(0), full_matrices=False).Vh[: min(wanted, K - 1)]
-    if len(directions) < min(wanted, d):
-        rest = H - directions.T @ (directions @ H)
-        others = torch.linalg.svd(rest, full_matrices=False).U.T
-        directions = torch.cat([directions, others[: wanted - len(directions)]])
-    directions = torch.nn.functional.pad(directions, (0, 0, 0, wanted - len(directions)))  # d = 1 fills no plane
-    turn, triangle = torch.linalg.qr((W @ directions.T).T)
-    turn = turn * torch.where(triangle.diagonal() < 0, -1.0, 1.0)
-    axes: Tensor = (turn.T @ directions).roll(-1, 0)
-    return axes
 
 
 def closest_rotation(points: Float[Tensor, "K d"], goal: Float[Tensor, "K d"]) -> Float[Tensor, "d d"]:

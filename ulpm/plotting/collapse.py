@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from torch import Tensor
 
+from ulpm.geometry import principal_axes
 from ulpm.plotting import style
 from ulpm.plotting.house import house_style
 from ulpm.plotting.legends import legend_below
@@ -52,7 +53,7 @@ def plot_collapse(path: Trajectory, replica: int = 0) -> Figure:
     learning training", 2020.
     """
     W, H, records = _snapshots(path, replica)
-    view = _axes_of_view(W[-1], H[0])
+    view = principal_axes(W[-1], H[0])
     count, dim = len(records), len(view)
     columns = count if count <= _MOST_COLUMNS else math.ceil(count / 2)
     lines = math.ceil(count / columns)
@@ -101,26 +102,6 @@ def _snapshots(
     tiny = torch.finfo(W.dtype).tiny  # a state of zeros stays one
     longest_row, longest_column = W.norm(dim=2).amax(1).clamp(min=tiny), H.norm(dim=1).amax(1).clamp(min=tiny)
     return W / longest_row[:, None, None], H / longest_column[:, None, None], path.snapshots.records.cpu()[shown]
-
-
-def _axes_of_view(W: Float[Tensor, "K d"], H: Float[Tensor, "d N"]) -> Float[Tensor, "p d"]:
-    """Orthonormal axes, the last one (upwards) along w_0 as far as it lies in the principal directions of W.
-
-    At collapse the principal directions of W are all equally good and hence arbitrary; turning them makes the picture
-    depend on W alone. Where W has fewer directions than a page, as for K = 2, the features give the others.
-    """
-    num_classes, dim = W.shape
-    wanted = 2 if num_classes <= 3 or dim <= 2 else 3
-    directions = torch.linalg.svd(W - W.mean(0), full_matrices=False).Vh[: min(wanted, num_classes - 1)]
-    missing = wanted - len(directions)
-    if missing and dim > len(directions):
-        rest = H - directions.T @ (directions @ H)
-        directions = torch.cat([directions, torch.linalg.svd(rest, full_matrices=False).U.T[:missing]])
-    directions = torch.nn.functional.pad(directions, (0, 0, 0, wanted - len(directions)))  # d = 1 fills no plane
-    turn, triangle = torch.linalg.qr((W @ directions.T).T)
-    turn = turn * torch.where(triangle.diagonal() < 0, -1.0, 1.0)
-    view: Tensor = (turn.T @ directions).roll(-1, 0)
-    return view
 
 
 def _on_page(points: Float[Tensor, "P p"]) -> Float[Tensor, "P 2"]:

@@ -8,7 +8,8 @@ import scipy.linalg
 import torch
 
 import ulpm
-from ulpm.demo.view import closest_rotation, opposite_pairs, principal_axes, scene_of, shown_samples, target_state
+from ulpm.demo.view import closest_rotation, opposite_pairs, scene_of, shown_samples, target_state
+from ulpm.geometry import principal_axes
 
 
 def frames(*states: ulpm.State) -> tuple[torch.Tensor, torch.Tensor]:
