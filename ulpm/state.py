@@ -26,6 +26,11 @@ class Factors(NamedTuple):
         Z = self.W @ self.H
         return Z if self.b is None else Z.add_(self.b[..., None])
 
+    def vector(self) -> Float[Tensor, "*batch D"]:
+        """See ``State.vector``."""
+        parts = [self.W.flatten(-2), *([] if self.b is None else [self.b]), self.H.flatten(-2)]
+        return torch.cat(parts, -1)
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class State:
@@ -87,8 +92,7 @@ class State:
 
     def vector(self) -> Float[Tensor, "*batch D"]:
         """W, then b if there is one, then H, each a row after the other, laid end to end."""
-        parts = [self.W.flatten(-2), *([] if self.b is None else [self.b]), self.H.flatten(-2)]
-        return torch.cat(parts, -1)
+        return self.factors.vector()
 
     def like(self, vector: Float[Tensor, "*any D"]) -> "State":
         """The state of this one's shapes, with whatever leading axes, that has this ``vector``.

@@ -12,7 +12,7 @@ from torch import Tensor
 import ulpm
 from theory_experiments.harness.work import Work
 from theory_experiments.numerics.directions import block_directions, near, separating
-from theory_experiments.numerics.vectors import flat, kept, unflat
+from theory_experiments.numerics.vectors import kept, unflat
 
 __all__ = ["separating_directions"]
 
@@ -80,13 +80,13 @@ def _with_noise(problem: ulpm.Problem, W: Tensor, means: Tensor, N: int, generat
 
 def _balanced(W: Tensor, H: Tensor) -> Tensor:
     """‖W‖ = ‖H‖, which among multiples of the two is the least norm for given logits."""
-    return flat(ulpm.State(W / W.norm(dim=(1, 2), keepdim=True), H / H.norm(dim=(1, 2), keepdim=True)))
+    return ulpm.State(W / W.norm(dim=(1, 2), keepdim=True), H / H.norm(dim=(1, 2), keepdim=True)).vector()
 
 
 def _unequal_norms(problem: ulpm.Problem, reference: Tensor, size: int) -> Tensor:
     """The reference with W multiplied and H divided by factors from 1/10 to 10."""
     state, factors = unflat(problem, reference), torch.logspace(-1, 1, size, dtype=torch.float64)[:, None, None]
-    return flat(ulpm.State(state.W * factors, state.H / factors))
+    return ulpm.State(state.W * factors, state.H / factors).vector()
 
 
 def _one_row_tilted(problem: ulpm.Problem, reference: Tensor, size: int, generator: torch.Generator) -> Tensor:
@@ -101,7 +101,7 @@ def _one_row_tilted(problem: ulpm.Problem, reference: Tensor, size: int, generat
     towards = towards * length / towards.norm(dim=1, keepdim=True).clamp(min=1e-100)
     angles = torch.linspace(1e-3, math.pi / 2, size, dtype=row.dtype)[:, None]
     W[torch.arange(size), rows] = angles.cos() * row + angles.sin() * towards
-    return flat(ulpm.State(W, state.H.expand(size, -1, -1)))
+    return ulpm.State(W, state.H.expand(size, -1, -1)).vector()
 
 
 def _seli_of_other_counts(problem: ulpm.Problem, size: int, generator: torch.Generator) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 import ulpm
-from theory_experiments.numerics.vectors import flat, unflat
+from theory_experiments.numerics.vectors import unflat
 
 __all__ = ["block_directions", "log_loss_at", "near", "separating", "unit"]
 
@@ -42,5 +42,5 @@ def block_directions(problem: ulpm.Problem) -> Tensor:
     """
     K, d = problem.num_classes, problem.feature_dim
     sizes = [b for b in range(2, K) if K % b == 0 and d >= K - K // b and problem.balanced]
-    points = [flat(ulpm.block_state(problem, b)) for b in sizes]
+    points = [ulpm.block_state(problem, b).vector() for b in sizes]
     return torch.stack(points) if points else torch.empty(0, d * (K + problem.num_samples), dtype=torch.float64)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 import ulpm
 from theory_experiments.numerics.summaries import line
-from theory_experiments.numerics.vectors import flat, unflat
+from theory_experiments.numerics.vectors import unflat
 
 __all__ = ["distances", "fall", "final_distances", "last", "rest_time", "slowest_mode", "straightness"]
 
@@ -85,7 +85,7 @@ def slowest_mode(problem: ulpm.Problem, state: ulpm.State) -> tuple[float, ulpm.
         total: Tensor = torch.nn.functional.cross_entropy(Z, problem.labels, reduction="sum", label_smoothing=smoothing)
         return total
 
-    Hessian = torch.autograd.functional.hessian(objective, flat(state))  # type: ignore[no-untyped-call]
+    Hessian = torch.autograd.functional.hessian(objective, state.vector())  # type: ignore[no-untyped-call]
     values, vectors = torch.linalg.eigh(Hessian)
     slowest = len(values) - N * (K if squared else K - 1)
     return float(values[slowest]), unflat(problem, vectors[:, slowest])

@@ -22,7 +22,6 @@ from torch import Tensor
 
 import ulpm
 from theory_experiments.numerics.margins import RANK, Margins, row_space
-from theory_experiments.numerics.vectors import flat
 
 __all__ = ["Ending", "Kind", "classify"]
 
@@ -56,7 +55,7 @@ class Ending:
 def classify(problem: ulpm.Problem, state: ulpm.State) -> Ending:
     """Polish a single late state and put it to the test; dense, D³ in time."""
     margins = Margins(problem)
-    point = flat(state).double().cpu()
+    point = state.vector().double().cpu()
     q = margins.values(point)
     p = (q.min() - q).exp()  # softmax shares of the wrong classes, over the largest
     carrying = (p > _CARRIES).nonzero()[:, 0]

@@ -12,7 +12,6 @@ from theory_experiments.numerics import collapse_on_sphere
 from theory_experiments.numerics.critical_points import landscape
 from theory_experiments.numerics.directions import block_directions, log_loss_at, near, unit
 from theory_experiments.numerics.sphere_search import descend_on_sphere, distance_to
-from theory_experiments.numerics.vectors import flat
 
 __all__ = ["EQUAL", "SECOND_ORDER", "Curvature", "Near", "curvature", "distance_share", "perturb", "search"]
 
@@ -55,7 +54,7 @@ def search(
 ) -> Near:
     """Where descent on the sphere ends from random points, from near ``collapse`` [D] and from near block points."""
     generator = torch.Generator().manual_seed(seed)
-    random = unit(flat(problem.random_state(seed=seed, replicas=starts)))
+    random = unit(problem.random_state(seed=seed, replicas=starts).vector())
     close = near(collapse, torch.logspace(-3, 0, starts, dtype=torch.float64), generator)
     few = torch.full((max(1, starts // 8),), 1e-2, dtype=torch.float64)
     blocks = [near(block, few, generator) for block in block_directions(problem)]

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 import ulpm
-from theory_experiments.numerics.vectors import flat, unflat
+from theory_experiments.numerics.vectors import unflat
 
 __all__ = ["descend_on_sphere", "distance_to"]
 
@@ -22,7 +22,7 @@ def distance_to(problem: ulpm.Problem, reference: Tensor, points: Tensor) -> Ten
     U, _, Vh = torch.linalg.svd(fixed.W.mT @ moving.W + fixed.H @ moving.H.mT)
     turned = ulpm.State(fixed.W @ U @ Vh, (U @ Vh).mT @ fixed.H)
     # Subtracted and not from singular values, so that small distances are right.
-    distance: Tensor = (points - flat(turned)).norm(dim=1)
+    distance: Tensor = (points - turned.vector()).norm(dim=1)
     return distance
 
 

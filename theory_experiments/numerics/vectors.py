@@ -1,16 +1,10 @@
 """States as points of R^D: (W, H) laid end to end."""
 
-import torch
 from torch import Tensor
 
 import ulpm
 
-__all__ = ["flat", "kept", "unflat"]
-
-
-def flat(state: ulpm.State) -> Tensor:
-    """The vectors [..., D], D = K d + d N, of a state with replica axes [...]."""
-    return torch.cat([state.W.flatten(-2), state.H.flatten(-2)], -1)
+__all__ = ["kept", "unflat"]
 
 
 def unflat(problem: ulpm.Problem, points: Tensor) -> ulpm.State:
@@ -27,4 +21,4 @@ def kept(path: ulpm.Trajectory) -> Tensor:
     """
     if path.snapshots is None:
         raise ValueError("the trajectory has no snapshots: ask gradient_flow for as many as records.")
-    return flat(ulpm.State(path.snapshots.W, path.snapshots.H)).cpu()
+    return ulpm.State(path.snapshots.W, path.snapshots.H).vector().cpu()

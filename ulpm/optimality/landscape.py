@@ -138,7 +138,7 @@ class _Sphere:
         self.squared_norm = float(point.squared_norm)
         self._objective = Objective(problem, point.W.device)
         self.loss, (W_dot, H_dot, _) = self._objective(point.factors)
-        radial, force = _flat(point.W, point.H), _flat(W_dot, H_dot)
+        radial, force = point.vector(), Factors(W_dot, H_dot).vector()
         self.tangential_gradient = float(kkt.stationarity(point.W, point.H, self.loss, W_dot, H_dot))
         self.multiplier = float(force @ radial / (radial @ radial))
         self.normal = radial / torch.linalg.vector_norm(radial)
@@ -153,8 +153,7 @@ class _Sphere:
         """(∇²L + μI)/L times a tangent, up to a multiple of the normal."""
         change = Factors(*self.parts(tangent))
         image = self._objective.jacobian_product(self.point.factors, change, self.loss)
-        minus = _flat(image.W, image.H)
-        return self.multiplier * tangent - minus + self.tangential_force * (self.tangential_force @ tangent)
+        return self.multiplier * tangent - image.vector() + self.tangential_force * (self.tangential_force @ tangent)
 
     def parts(self, vector: Float[Tensor, " D"]) -> tuple[Float[Tensor, "K d"], Float[Tensor, "d N"]]:
         """The two parts of a vector."""
@@ -219,9 +218,5 @@ def _free_witness(sphere: _Sphere) -> tuple[float, Float[Tensor, " D"]]:
     # A triangular factor of [Wᵀ H]ᵀ: its Gram matrix would know a null direction only to √ε.
     triangle = torch.linalg.qr(torch.cat([W, H.mT]), mode="r").R
     free = torch.linalg.svd(triangle, full_matrices=True).Vh[-1]
-    witness = _flat(torch.outer(left, free), torch.outer(free, right / scale)) / math.sqrt(2)
+    witness = Factors(torch.outer(left, free), torch.outer(free, right / scale)).vector() / math.sqrt(2)
     return float(scale), sphere.project(witness)
-
-
-def _flat(W: Float[Tensor, "K d"], H: Float[Tensor, "d N"]) -> Float[Tensor, " D"]:
-    return torch.cat([W.flatten(), H.flatten()])

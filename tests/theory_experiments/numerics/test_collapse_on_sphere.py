@@ -9,7 +9,7 @@ import torch
 import ulpm
 from theory_experiments.numerics import collapse_on_sphere
 from theory_experiments.numerics.critical_points import landscape, on_sphere
-from theory_experiments.numerics.vectors import flat, unflat
+from theory_experiments.numerics.vectors import unflat
 
 PROBLEM = ulpm.Problem([3] * 4, 5)
 MARGINS = [0.01, 1.0, 20.0, 40.0, 800.0]
@@ -41,18 +41,18 @@ def test_loss_and_multiplier_are_those_of_the_package_at_collapse(q: float) -> N
 
 
 def test_the_shortfall_is_half_the_squared_norm_less_a_product_with_the_logits() -> None:
-    points = flat(PROBLEM.random_state(seed=1, replicas=5, scale=2.0))
+    points = PROBLEM.random_state(seed=1, replicas=5, scale=2.0).vector()
     state = unflat(PROBLEM, points)
     C = (torch.eye(4, dtype=torch.float64) - 0.25)[:, PROBLEM.labels] / math.sqrt(3)
     expected = points.square().sum(1) / 2 - (C * (state.W @ state.H)).sum((1, 2))
     torch.testing.assert_close(collapse_on_sphere.shortfall(PROBLEM, points), expected, atol=0, rtol=1e-12)
-    collapse = flat(ulpm.collapsed_state(PROBLEM, 3.0))[None]
+    collapse = ulpm.collapsed_state(PROBLEM, 3.0).vector()[None]
     assert float(collapse_on_sphere.shortfall(PROBLEM, collapse)[0]) < 1e-29
 
 
 @pytest.mark.parametrize("q", [0.1, 2.0, 30.0])
 def test_no_point_of_the_sphere_is_below_the_tangent_plane_at_collapse(q: float) -> None:
-    points = on_sphere(flat(PROBLEM.random_state(seed=2, replicas=200)), collapse_on_sphere.norm(PROBLEM, q))
+    points = on_sphere(PROBLEM.random_state(seed=2, replicas=200).vector(), collapse_on_sphere.norm(PROBLEM, q))
     excess = ulpm.log_loss(PROBLEM, unflat(PROBLEM, points)) - collapse_on_sphere.log_loss(PROBLEM, q)
     price = collapse_on_sphere.multiplier(PROBLEM, q) * collapse_on_sphere.shortfall(PROBLEM, points)
     assert bool((excess >= price.log1p()).all())
@@ -65,7 +65,7 @@ def test_the_bound_of_the_tangent_plane_is_attained_to_second_order_by_variation
     # The last coordinates are free: this changes no logit.
     noise = torch.zeros_like(state.H)
     noise[4, :3] = 1e-3 * torch.randn(3, generator=generator, dtype=torch.float64)
-    point = on_sphere(flat(ulpm.State(state.W, state.H + noise))[None], rho)
+    point = on_sphere(ulpm.State(state.W, state.H + noise).vector()[None], rho)
     excess = float(ulpm.log_loss(PROBLEM, unflat(PROBLEM, point))[0]) - collapse_on_sphere.log_loss(PROBLEM, q)
     price = collapse_on_sphere.multiplier(PROBLEM, q) * float(collapse_on_sphere.shortfall(PROBLEM, point)[0])
     assert excess == pytest.approx(math.log1p(price), rel=1e-5)
@@ -75,9 +75,8 @@ def test_the_bound_of_the_tangent_plane_is_attained_to_second_order_by_variation
 @pytest.mark.parametrize("q", [0.01, 0.7, 1.9, 6.0, 50.0])
 def test_the_least_curvature_but_for_rotations_is_that_of_the_dense_hessian(K: int, q: float) -> None:
     problem = ulpm.Problem([2] * K, K + 1)
-    values = landscape(problem, flat(ulpm.collapsed_state(problem, collapse_on_sphere.norm(problem, q)))[None]).values[
-        0
-    ]
+    collapse = ulpm.collapsed_state(problem, collapse_on_sphere.norm(problem, q))
+    values = landscape(problem, collapse.vector()[None]).values[0]
     least = float(values[values > 1e-9].min())
     closed = collapse_on_sphere.least_curvature(problem, q)
     if K == 3 and 2 * q < K:

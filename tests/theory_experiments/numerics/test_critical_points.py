@@ -8,7 +8,7 @@ from torch import Tensor
 
 import ulpm
 from theory_experiments.numerics.critical_points import critical_points, landscape, on_sphere
-from theory_experiments.numerics.vectors import flat, unflat
+from theory_experiments.numerics.vectors import unflat
 
 PROBLEM = ulpm.Problem([2, 1, 2], 3)
 
@@ -20,7 +20,7 @@ def plain_log_loss(point: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("norm", [0.5, 3.0, 6.0])
 def test_force_and_curvatures_are_those_of_automatic_differentiation(norm: float) -> None:
-    points = on_sphere(flat(PROBLEM.random_state(seed=0, replicas=3)), norm)
+    points = on_sphere(PROBLEM.random_state(seed=0, replicas=3).vector(), norm)
     seen = landscape(PROBLEM, points)
     for i, point in enumerate(points):
         gradient = torch.autograd.functional.jacobian(plain_log_loss, point)
@@ -38,7 +38,7 @@ def test_force_and_curvatures_are_those_of_automatic_differentiation(norm: float
 @pytest.mark.parametrize("norm", [3.0, 30.0])
 def test_at_a_block_point_of_any_loss_the_curvature_is_the_closed_form(norm: float) -> None:
     problem = ulpm.Problem([1] * 4, 5)
-    seen = landscape(problem, flat(ulpm.block_state(problem, 2, norm))[None])
+    seen = landscape(problem, ulpm.block_state(problem, 2, norm).vector()[None])
     expected = ulpm.sphere_critical_point(problem, ulpm.block_state(problem, 2, norm))
     assert float(seen.least_curvature[0]) == pytest.approx(expected.min_curvature, rel=1e-9)
     assert float(seen.operator_norm[0]) == pytest.approx(expected.operator_norm, rel=1e-9)
@@ -47,7 +47,7 @@ def test_at_a_block_point_of_any_loss_the_curvature_is_the_closed_form(norm: flo
 
 def test_the_search_stays_on_the_sphere_and_ends_at_points_that_the_package_calls_critical() -> None:
     problem = ulpm.Problem([1] * 3, 3)
-    starts = on_sphere(flat(problem.random_state(seed=0, replicas=8)), 5.0)
+    starts = on_sphere(problem.random_state(seed=0, replicas=8).vector(), 5.0)
     ends = critical_points(problem, starts, 50)
     torch.testing.assert_close(ends.norm(dim=1), torch.full((8,), 5.0, dtype=torch.float64))
     before, after = landscape(problem, starts), landscape(problem, ends)
@@ -59,8 +59,8 @@ def test_the_search_stays_on_the_sphere_and_ends_at_points_that_the_package_call
 
 def test_a_saddle_attracts_the_search() -> None:
     problem = ulpm.Problem([1] * 4, 4)
-    saddle = flat(ulpm.block_state(problem, 2, 5.0))
-    noise = flat(problem.random_state(seed=1))
+    saddle = ulpm.block_state(problem, 2, 5.0).vector()
+    noise = problem.random_state(seed=1).vector()
     end = critical_points(problem, on_sphere(saddle + 0.02 * noise, 5.0)[None], 30)[0]
     assert float(landscape(problem, end[None]).share[0]) < 1e-12
     point = ulpm.sphere_critical_point(problem, unflat(problem, end))

@@ -6,10 +6,10 @@ import torch
 import ulpm
 from theory_experiments.harness.work import Work
 from theory_experiments.numerics.direction_families import separating_directions
-from theory_experiments.numerics.vectors import flat, unflat
+from theory_experiments.numerics.vectors import unflat
 
 PROBLEM = ulpm.Problem([2] * 4, 5)
-COLLAPSE = flat(ulpm.collapsed_state(PROBLEM))
+COLLAPSE = ulpm.collapsed_state(PROBLEM).vector()
 
 
 @pytest.fixture(scope="module")

@@ -11,16 +11,16 @@ from theory_experiments.numerics.directions import (
     separating,
     unit,
 )
-from theory_experiments.numerics.vectors import flat, unflat
+from theory_experiments.numerics.vectors import unflat
 
 PROBLEM = ulpm.Problem([2] * 4, 5)
-COLLAPSE = flat(ulpm.collapsed_state(PROBLEM))
+COLLAPSE = ulpm.collapsed_state(PROBLEM).vector()
 
 
 def test_points_that_misclassify_a_sample_are_dropped() -> None:
-    points = torch.stack([COLLAPSE, -COLLAPSE, 7 * COLLAPSE, flat(PROBLEM.random_state(seed=0))])
+    points = torch.stack([COLLAPSE, -COLLAPSE, 7 * COLLAPSE, PROBLEM.random_state(seed=0).vector()])
     state = unflat(PROBLEM, points)
-    points[1] = flat(ulpm.State(-state.W[0], state.H[0]))
+    points[1] = ulpm.State(-state.W[0], state.H[0]).vector()
     kept = separating(PROBLEM, points)
     torch.testing.assert_close(kept, torch.stack([COLLAPSE, COLLAPSE]))
 
@@ -41,4 +41,4 @@ def test_points_near_another_are_as_near_as_asked() -> None:
 def test_a_direction_is_scaled_before_its_loss_is_taken() -> None:
     state = ulpm.collapsed_state(PROBLEM, 30.0)
     expected = ulpm.log_loss(PROBLEM, state)
-    torch.testing.assert_close(log_loss_at(PROBLEM, unit(flat(state))[None], 30.0)[0], expected)
+    torch.testing.assert_close(log_loss_at(PROBLEM, unit(state.vector())[None], 30.0)[0], expected)

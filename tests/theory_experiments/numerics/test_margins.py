@@ -6,12 +6,12 @@ from torch import Tensor
 
 import ulpm
 from theory_experiments.numerics.margins import Margins
-from theory_experiments.numerics.vectors import flat, unflat
+from theory_experiments.numerics.vectors import unflat
 
 
 def test_derivatives_are_those_of_automatic_differentiation() -> None:
     problem = ulpm.Problem([2, 1, 1], 2)
-    margins, point = Margins(problem), flat(problem.random_state(seed=0))
+    margins, point = Margins(problem), problem.random_state(seed=0).vector()
     weights = torch.rand(8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
     def lagrangian(x: Tensor) -> Tensor:
@@ -28,7 +28,7 @@ def test_derivatives_are_those_of_automatic_differentiation() -> None:
 
 def test_rotations_change_no_margin() -> None:
     problem = ulpm.Problem([1] * 4, 3)
-    margins, point = Margins(problem), flat(problem.random_state(seed=0))
+    margins, point = Margins(problem), problem.random_state(seed=0).vector()
     turns = margins.rotations(point)
     assert len(turns) == 3
     assert float((margins.gradients(point) @ turns.T).abs().max()) < 1e-13

@@ -6,10 +6,9 @@ import torch
 import ulpm
 from theory_experiments.harness.work import Work
 from theory_experiments.numerics.near_collapse import Near, curvature, distance_share, perturb, search
-from theory_experiments.numerics.vectors import flat
 
 PROBLEM = ulpm.Problem([2] * 4, 5)
-COLLAPSE = flat(ulpm.collapsed_state(PROBLEM))
+COLLAPSE = ulpm.collapsed_state(PROBLEM).vector()
 
 
 @pytest.mark.parametrize("q", [0.5, 20.0])
@@ -22,7 +21,7 @@ def test_the_hessian_has_the_zeros_of_rotations_and_the_least_curvature_of_the_c
 
 
 def test_the_hessian_at_a_block_point_is_not_that_of_collapse() -> None:
-    curved = curvature(PROBLEM, flat(ulpm.block_state(PROBLEM, 2)), 5.0)
+    curved = curvature(PROBLEM, ulpm.block_state(PROBLEM, 2).vector(), 5.0)
     assert curved.certificate > 0.1
     assert curved.share < 0
 

@@ -8,13 +8,13 @@ import torch
 import ulpm
 from theory_experiments.numerics.critical_points import landscape, on_sphere
 from theory_experiments.numerics.sphere_search import descend_on_sphere, distance_to
-from theory_experiments.numerics.vectors import flat, unflat
+from theory_experiments.numerics.vectors import unflat
 
 PROBLEM = ulpm.Problem([2] * 3, 3)
 
 
 def starts(rho: float) -> torch.Tensor:
-    return on_sphere(flat(PROBLEM.random_state(seed=0, replicas=6)), rho)
+    return on_sphere(PROBLEM.random_state(seed=0, replicas=6).vector(), rho)
 
 
 @pytest.mark.parametrize("rho", [1.0, 6.0, 40.0])
@@ -34,7 +34,7 @@ def test_the_search_ends_at_global_minima() -> None:
 
 def test_the_search_stays_at_a_saddle_that_it_starts_on() -> None:
     problem = ulpm.Problem([1] * 4, 4)
-    block = flat(ulpm.block_state(problem, 2, 5.0))[None]
+    block = ulpm.block_state(problem, 2, 5.0).vector()[None]
     values, points = descend_on_sphere(problem, block, iterations=5)
     torch.testing.assert_close(points, block, atol=1e-9, rtol=0)
     assert float(values[0]) == pytest.approx(float(ulpm.log_loss(problem, unflat(problem, block))[0]), abs=1e-12)
@@ -46,18 +46,18 @@ def test_the_distance_to_a_rotated_or_reflected_copy_is_zero() -> None:
     Q = torch.linalg.qr(torch.randn(3, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)).Q
     mirror = torch.diag(torch.tensor([1.0, 1.0, -1.0], dtype=torch.float64))
     for turn in (Q, Q @ mirror):
-        copy = flat(ulpm.State(state.W @ turn, turn.T @ state.H))[None]
+        copy = ulpm.State(state.W @ turn, turn.T @ state.H).vector()[None]
         assert float(distance_to(PROBLEM, point, copy)[0]) < 1e-14
 
 
 def test_the_distance_is_the_least_over_a_fine_grid_of_rotations_and_reflections() -> None:
     problem = ulpm.Problem([2] * 3, 2)
-    one, other = flat(problem.random_state(seed=3, replicas=2))
+    one, other = problem.random_state(seed=3, replicas=2).vector()
     state = unflat(problem, one)
     angles = torch.linspace(0, 2 * math.pi, 20001, dtype=torch.float64)
     c, s = angles.cos(), angles.sin()
     rotations = torch.stack([torch.stack([c, -s], 1), torch.stack([s, c], 1)], 1)
     grid = torch.cat([rotations, rotations @ torch.tensor([[1.0, 0.0], [0.0, -1.0]], dtype=torch.float64)])
-    copies = flat(ulpm.State(state.W @ grid, grid.mT @ state.H))
+    copies = ulpm.State(state.W @ grid, grid.mT @ state.H).vector()
     least = float((copies - other).norm(dim=1).min())
     assert float(distance_to(problem, one, other[None])[0]) == pytest.approx(least, rel=1e-6)

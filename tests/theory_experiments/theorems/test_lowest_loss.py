@@ -7,7 +7,6 @@ import torch
 from quick_runs import check_quick_run
 
 import ulpm
-from theory_experiments.numerics.vectors import flat
 from theory_experiments.theorems.lowest_loss import QUICK
 from theory_experiments.theorems.lowest_loss.measurement import claimed
 
@@ -27,4 +26,4 @@ def test_the_quick_claims_hold_and_falsified_variants_fail(tmp_path: Path) -> No
 @pytest.mark.parametrize(("counts", "d"), [([4, 4], 1), ([3] * 3, 2), ([5] * 4, 8)])
 def test_the_direction_claimed_is_the_collapsed_state_of_the_package(counts: list[int], d: int) -> None:
     problem = ulpm.Problem(counts, d)
-    torch.testing.assert_close(claimed(QUICK, problem), flat(ulpm.collapsed_state(problem)), atol=1e-15, rtol=0)
+    torch.testing.assert_close(claimed(QUICK, problem), ulpm.collapsed_state(problem).vector(), atol=1e-15, rtol=0)

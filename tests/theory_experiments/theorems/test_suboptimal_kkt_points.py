@@ -9,7 +9,7 @@ from quick_runs import check_quick_run
 from torch import Tensor
 
 import ulpm
-from theory_experiments.numerics.vectors import flat, unflat
+from theory_experiments.numerics.vectors import unflat
 from theory_experiments.theorems.suboptimal_kkt_points.config import Partition
 from theory_experiments.theorems.suboptimal_kkt_points.points import kkt_residual, partition_state
 
@@ -38,7 +38,7 @@ def test_stationarity_holds_by_automatic_differentiation_with_nonnegative_least_
     problem = ulpm.Problem([n for b, n in partition for _ in range(b)], 5)
     state = partition_state(problem, partition)
     scale = math.sqrt(float(ulpm.margin(problem, state)))
-    point = flat(ulpm.State(state.W / scale, state.H / scale))
+    point = ulpm.State(state.W / scale, state.H / scale).vector()
 
     def margins(x: Tensor) -> Tensor:
         moved = unflat(problem, x)
@@ -53,5 +53,5 @@ def test_stationarity_holds_by_automatic_differentiation_with_nonnegative_least_
     gradients = torch.autograd.functional.jacobian(margins, point)[active]
     assert optimize.nnls(gradients.T.numpy(), point.numpy())[1] < 1e-13
     assert kkt_residual(problem, partition, unflat(problem, point)) < 1e-14
-    moved = point + 1e-4 * flat(problem.random_state(seed=0))
+    moved = point + 1e-4 * problem.random_state(seed=0).vector()
     assert kkt_residual(problem, partition, unflat(problem, moved)) > 1e-5

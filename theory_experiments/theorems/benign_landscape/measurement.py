@@ -10,7 +10,7 @@ from torch import Tensor
 import ulpm
 from theory_experiments.harness.work import Work
 from theory_experiments.numerics.critical_points import critical_points, landscape, on_sphere
-from theory_experiments.numerics.vectors import flat, unflat
+from theory_experiments.numerics.vectors import unflat
 from theory_experiments.theorems.benign_landscape.config import Config
 
 __all__ = ["Found", "examined", "noise_like", "simulate"]
@@ -47,7 +47,7 @@ def simulate(config: Config, work: Work) -> tuple[Found, ...]:
         for d in (K, K + 1, K + 2):
             problem = ulpm.Problem([n] * K, d)
             for norm in (3.0, 10.0, 30.0):
-                point = flat(ulpm.block_state(problem, b, norm))
+                point = ulpm.block_state(problem, b, norm).vector()
                 moved = point + config.displacement * point.norm() * noise_like(point, generator)
                 found.append(examined(problem, moved[None], of_blocks=True))
     for K, n in config.problems:
@@ -58,7 +58,7 @@ def simulate(config: Config, work: Work) -> tuple[Found, ...]:
                 start = problem.random_state(seed=config.seed, replicas=config.starts)
                 # Every second start follows the flow for a while: points of high and of low loss are found alike.
                 later = work.flow(problem, start, log_time=3.0, records=2).final_state
-                mixed = torch.where(torch.arange(config.starts)[:, None] % 2 == 0, flat(start), flat(later))
+                mixed = torch.where(torch.arange(config.starts)[:, None] % 2 == 0, start.vector(), later.vector())
                 search = functools.partial(_search, config, problem)
                 (ends,) = work.replicas(search, on_sphere(mixed, norm))
                 ends = ends + config.displacement * norm * noise_like(ends, generator)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 import ulpm
-from theory_experiments.numerics.vectors import flat, unflat
+from theory_experiments.numerics.vectors import unflat
 from theory_experiments.theorems.escape.config import Config
 
 __all__ = ["near", "witnesses"]
@@ -34,7 +34,7 @@ def near(
     generator: torch.Generator,
 ) -> ulpm.State:
     """The point plus ε ρ (witness + noise), both unit vectors drawn at random, the noise orthogonal to witnesses."""
-    centre = flat(point)
+    centre = point.vector()
     along = torch.randn(len(size), len(directions), generator=generator, dtype=torch.float64)
     along = along / along.norm(dim=1, keepdim=True) @ directions
     noise = torch.randn(len(size), len(centre), generator=generator, dtype=torch.float64)

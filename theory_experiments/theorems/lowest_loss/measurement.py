@@ -12,7 +12,7 @@ from theory_experiments.numerics import collapse_on_sphere
 from theory_experiments.numerics.direction_families import separating_directions
 from theory_experiments.numerics.directions import log_loss_at, unit
 from theory_experiments.numerics.near_collapse import Curvature, Near, curvature, perturb, search
-from theory_experiments.numerics.vectors import flat, unflat
+from theory_experiments.numerics.vectors import unflat
 from theory_experiments.theorems.lowest_loss.config import Config
 from ulpm.plotting import style
 
@@ -84,7 +84,7 @@ def claimed(config: Config, problem: ulpm.Problem) -> Tensor:
     if config.frame == "orthogonal":
         rows = torch.eye(K, d, dtype=torch.float64)
     H = rows / (config.stretch * math.sqrt(problem.num_samples / K))
-    return unit(flat(ulpm.State(rows * config.stretch, H[problem.labels].T)))
+    return unit(ulpm.State(rows * config.stretch, H[problem.labels].T).vector())
 
 
 def at_all_norms(config: Config, problem: ulpm.Problem, directions: Tensor) -> Tensor:
@@ -98,7 +98,7 @@ def turned(config: Config, problem: ulpm.Problem, collapse: Tensor) -> Tensor:
     d, state = problem.feature_dim, unflat(problem, collapse)
     generator = torch.Generator().manual_seed(config.seed)
     Q = torch.linalg.qr(torch.randn(config.starts, d, d, generator=generator, dtype=torch.float64)).Q
-    return flat(ulpm.State(state.W @ Q, Q.mT @ state.H))
+    return ulpm.State(state.W @ Q, Q.mT @ state.H).vector()
 
 
 def compare(config: Config, problem: ulpm.Problem, family: str, directions: Tensor, log_losses: Tensor) -> Compared:

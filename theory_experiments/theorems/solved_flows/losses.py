@@ -14,7 +14,7 @@ import ulpm
 from theory_experiments.harness.claim import Claim
 from theory_experiments.numerics import rays
 from theory_experiments.numerics.summaries import greatest
-from theory_experiments.numerics.vectors import flat, unflat
+from theory_experiments.numerics.vectors import unflat
 from theory_experiments.theorems.solved_flows.config import Config
 
 __all__ = ["Constants", "constants", "direct_errors", "loss_claims"]
@@ -74,7 +74,7 @@ def direct_errors(tails: Sequence[rays.Tail]) -> dict[str, float]:
         losses["exponential loss"] = exponential, lambda q: (K - 1) * np.exp(-q)
     times = np.linspace(0, 100, 30)
     settings = {"method": "DOP853", "t_eval": times, "rtol": 1e-11, "atol": 1e-11}
-    start = flat(ulpm.collapsed_state(problem, norm=math.sqrt(2 * problem.minimum_norm_value)))
+    start = ulpm.collapsed_state(problem, norm=math.sqrt(2 * problem.minimum_norm_value)).vector()
     errors = {}
     for name, (loss, minus_slope) in losses.items():
 
