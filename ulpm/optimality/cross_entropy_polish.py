@@ -15,12 +15,11 @@ import numpy as np
 from jaxtyping import Float
 
 from ulpm.optimality.cross_entropy import CrossEntropyProgramme
-from ulpm.optimality.least_squares import Parts, combine, least_squares, norm
+from ulpm.optimality.newton import Parts, newton
 
 __all__ = ["polish_cross_entropy"]
 
 _NEWTON_STEPS = 12
-_ROUNDING = 4 * np.finfo(float).eps
 
 
 def polish_cross_entropy(
@@ -34,19 +33,9 @@ def polish_cross_entropy(
     roots = np.sqrt(S[:rank])
     scale = programme.multiplier(X) if programme.has_budget else programme.price
     unit = dataclasses.replace(programme, shares=programme.shares / scale)
-    point: Parts = (U[:, :rank] * roots, roots[:, None] * Vh[:rank], np.ones(1))
-    best, smallest, stalls = point, np.inf, 0
-    with np.errstate(all="ignore"):  # a step that leads nowhere may overflow
-        for _ in range(_NEWTON_STEPS):
-            residual = _residual(unit, point)
-            size = np.divide(norm(residual), norm(point))
-            stalls += not size < smallest / 2
-            if size < smallest:
-                best, smallest = point, size
-            if smallest < _ROUNDING or stalls == 2 or not np.isfinite(size):
-                break
-            point = combine(1.0, point, least_squares(_jacobian(unit, point), residual), 1.0)
-    polished: Float[np.ndarray, "K K"] = best[0] @ best[1]
+    start = U[:, :rank] * roots, roots[:, None] * Vh[:rank], np.ones(1)
+    A, B, _ = newton(start, lambda at: (at, _residual(unit, at), lambda: _jacobian(unit, at)), _NEWTON_STEPS)
+    polished: Float[np.ndarray, "K K"] = A @ B
     return polished
 
 

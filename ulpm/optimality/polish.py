@@ -16,13 +16,12 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Bool, Float
 
-from ulpm.optimality.least_squares import Parts, least_squares, norm
+from ulpm.optimality.newton import Jacobian, Parts, newton
 from ulpm.optimality.programme import MarginProgramme
 
 __all__ = ["Point", "polish", "rank_at_optimum"]
 
 _NEWTON_STEPS = 8
-_ROUNDING = 4 * np.finfo(float).eps
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,10 +50,6 @@ class Point:
         """r."""
         return int(self.A.shape[1])
 
-    def __add__(self, step: Parts) -> "Point":
-        dA, dB, d_multipliers = step
-        return Point(self.A + dA, self.B + dB, self.multipliers + d_multipliers)
-
 
 def rank_at_optimum(
     programme: MarginProgramme, X: Float[np.ndarray, "K M"], multipliers: Float[np.ndarray, "K M"]
@@ -75,21 +70,15 @@ def polish(programme: MarginProgramme, start: Point) -> Point:
 
     The result may be worse than ``start``, whose rank or active set may be wrong: compare the bounds that they prove.
     """
-    point = best = start
-    smallest, stalls = np.inf, 0
-    with np.errstate(all="ignore"):  # a step that leads nowhere may overflow
-        for _ in range(_NEWTON_STEPS):
-            active = _active(programme, point)
-            point = dataclasses.replace(point, multipliers=point.multipliers * active)
-            residual = _residual(programme, point, active)
-            size = np.divide(norm(residual), norm((point.A, point.B, point.multipliers)))
-            stalls += not size < smallest / 2
-            if size < smallest:
-                best, smallest = point, size
-            if smallest < _ROUNDING or stalls == 2 or not np.isfinite(size):
-                break
-            point = point + least_squares(_jacobian(programme, point, active), residual)
-    return best
+
+    def equations(at: Parts) -> tuple[Parts, Parts, Jacobian]:
+        A, B, multipliers = at
+        active = _active(programme, Point(A, B, multipliers))
+        point = Point(A, B, multipliers * active)
+        residual = _residual(programme, point, active)
+        return (A, B, point.multipliers), residual, lambda: _jacobian(programme, point, active)
+
+    return Point(*newton((start.A, start.B, start.multipliers), equations, _NEWTON_STEPS))
 
 
 def _active(programme: MarginProgramme, point: Point) -> Bool[np.ndarray, "K M"]:

@@ -31,9 +31,9 @@ def test_the_jacobian_is_the_derivative_of_minus_the_residual_and_symmetric():
     jacobian = module._jacobian(programme, point, active)
     u, v = ((*map(rng.standard_normal, shapes[:2]), rng.standard_normal(shapes[2]) * active) for _ in range(2))
     h = 1e-5
-    plus, minus = (
-        flat(module._residual(programme, point + tuple(sign * h * part for part in u), active)) for sign in (1, -1)
-    )
+    parts = point.A, point.B, point.multipliers
+    moved = (Point(*(p + sign * h * q for p, q in zip(parts, u, strict=True))) for sign in (1, -1))
+    plus, minus = (flat(module._residual(programme, at, active)) for at in moved)
     np.testing.assert_allclose(flat(jacobian(u)), -(plus - minus) / (2 * h), rtol=0, atol=1e-8)
     assert flat(jacobian(u)) @ flat(v) == pytest.approx(flat(jacobian(v)) @ flat(u), rel=1e-12)
 

@@ -1,16 +1,41 @@
-"""Steps of Newton's method where its symmetric Jacobian is singular, as it is wherever factors may rotate."""
+"""Newton's method where the symmetric Jacobian is singular, as it is wherever factors may rotate.
+
+Each step is the least-squares one of smallest norm.
+"""
 
 from collections.abc import Callable
 
 import numpy as np
 
-__all__ = ["Parts", "combine", "least_squares", "norm"]
+__all__ = ["Parts", "newton"]
 
+_ROUNDING = 4 * np.finfo(float).eps
 # A Newton step doubles the digits, so that more than these few of it are not needed at once.
 _INNER_TOLERANCE = 1e-6
 _INNER_STEPS = 10_000
 
 Parts = tuple[np.ndarray, ...]  # a vector in parts, such as those that go with two factors and with multipliers
+Jacobian = Callable[[], Callable[[Parts], Parts]]
+
+
+def newton(start: Parts, equations: Callable[[Parts], tuple[Parts, Parts, Jacobian]], most: int) -> Parts:
+    """The zero next to ``start``, to rounding, after ``most`` steps at most; where they fail, the best iterate.
+
+    ``equations`` gives the point that replaces its argument, the residual there, and what makes the Jacobian.
+    """
+    point = best = start
+    smallest, stalls = np.inf, 0
+    with np.errstate(all="ignore"):  # a step that leads nowhere may overflow
+        for _ in range(most):
+            point, residual, jacobian = equations(point)
+            size = np.divide(norm(residual), norm(point))
+            stalls += not size < smallest / 2
+            if size < smallest:
+                best, smallest = point, size
+            if smallest < _ROUNDING or stalls == 2 or not np.isfinite(size):
+                break
+            point = combine(1.0, point, least_squares(jacobian(), residual), 1.0)
+    return best
 
 
 def least_squares(operator: Callable[[Parts], Parts], target: Parts) -> Parts:
