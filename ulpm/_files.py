@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import tempfile
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,8 +24,6 @@ except ImportError:  # no such locks on Windows
 
 # One entry, since safetensors writes several in no fixed order: the digest, a space, the metadata in JSON.
 _METADATA_KEY = "ulpm"
-# Files of earlier versions have JSON alone, in it a checksum of the tensors.
-_CHECKSUM = "checksum"
 _LONGEST_REASON = 200
 
 
@@ -161,13 +158,9 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if entry is None:
         raise OSError(f"{path} is a safetensors file, but not one that ulpm wrote.")
     with reading(path):
-        if entry.startswith("{"):
-            metadata = _json_object(entry)
-            intact = metadata.pop(_CHECKSUM, None) == _checksum_of_earlier_versions(tensors)
-        else:
-            digest, _, text = entry.partition(" ")
-            intact = digest == _digest(text, tensors)
-            metadata = _json_object(text) if intact else {}
+        digest, _, text = entry.partition(" ")
+        intact = digest == _digest(text, tensors)
+        metadata = _json_object(text) if intact else {}
     if not intact:
         raise OSError(f"{path} is damaged: its checksum does not match its contents.")
     return tensors, metadata
@@ -209,14 +202,6 @@ def _digest(text: str, tensors: Mapping[str, Tensor]) -> str:
     for name in names:
         value.update(_bytes(tensors[name]))
     return value.hexdigest()
-
-
-def _checksum_of_earlier_versions(tensors: Mapping[str, Tensor]) -> int:
-    """CRC-32 of names and numbers alone."""
-    value = 0
-    for name in sorted(tensors):
-        value = zlib.crc32(_bytes(tensors[name]), zlib.crc32(name.encode(), value))
-    return value
 
 
 def _bytes(tensor: Tensor) -> memoryview:

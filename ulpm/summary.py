@@ -167,7 +167,7 @@ _CERTIFICATE_OF_A_MINIMUM = _CERTIFICATE | {
 
 def _certificate(path: Trajectory) -> Certificate:
     if path.certificate is None:
-        raise ValueError("the trajectory has no certificates: take path.certified().")
+        raise ValueError("the trajectory has no certificates, as nothing bounds the optimum of its problem.")
     return path.certificate
 
 

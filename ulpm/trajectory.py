@@ -13,9 +13,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ulpm import _checks, _files
+from ulpm import _files
 from ulpm.floors import certificate_floors, metric_floors
-from ulpm.optimality.certificate import Certificate, certify
+from ulpm.optimality.certificate import Certificate
 from ulpm.problem import Problem
 from ulpm.state import State
 
@@ -79,9 +79,9 @@ class Trajectory:
     float64 tensors [records(, replicas)]. Records that a replica did not reach are nan; rows that none reached are left
     out. A replica that came to rest has its last record there, at its own time. ``certificate`` holds bounds of the
     optimum and the KKT residuals of every record, None where nothing proves them; ``feature_size`` is √(mean ‖h_i‖²)
-    over √(mean ‖μ_k − μ_G‖²), by which the rounding of features shows in metrics, None in files of versions without;
-    ``log_penalty`` is log(½λ_W‖W‖² + ½λ_H‖H‖²), None without decay. ``status`` is one Status, or one a replica.
-    ``stats`` holds totals over the run and its replicas.
+    over √(mean ‖μ_k − μ_G‖²), by which the rounding of features shows in metrics; ``log_penalty`` is log(½λ_W‖W‖² +
+    ½λ_H‖H‖²), None without decay. ``status`` is one Status, or one a replica. ``stats`` holds totals over the run and
+    its replicas.
 
     >>> problem = ulpm.Problem([2] * 3, feature_dim=4)
     >>> path = ulpm.gradient_flow(problem, problem.random_state(), log_time=3, records=4)
@@ -96,6 +96,7 @@ class Trajectory:
     log_loss: Float[Tensor, " R *batch"]
     squared_norm: Float[Tensor, " R *batch"]
     margin: Float[Tensor, " R *batch"]
+    feature_size: Float[Tensor, " R *batch"]
     metrics: Mapping[str, Float[Tensor, " R *batch"]]
     invariant_drift: Mapping[str, Float[Tensor, " R *batch"]]
     status: Status | tuple[Status, ...]
@@ -104,7 +105,6 @@ class Trajectory:
     config: Mapping[str, Any]
     snapshots: Snapshots | None = None
     certificate: Certificate | None = None
-    feature_size: Float[Tensor, " R *batch"] | None = None
     log_penalty: Float[Tensor, " R *batch"] | None = None
 
     @property
@@ -124,10 +124,8 @@ class Trajectory:
 
         By the tolerance of the run and by its number format: formulas in ``ulpm.floors``. Figures and tables mark what
         is below, and no exponent is measured there. Those of the gap and the residuals are known for the margin problem
-        alone. Empty in files of versions that did not record ``feature_size``.
+        alone.
         """
-        if self.feature_size is None:
-            return {}
         rtol, epsilon = float(self.config.get("rtol", 0.0)), torch.finfo(self.final_state.W.dtype).eps
         K, d = self.problem.num_classes, self.problem.feature_dim
         nc0 = self.metrics.get("nc0", torch.zeros_like(self.feature_size))
@@ -137,36 +135,6 @@ class Trajectory:
             return found
         stationarity = self.certificate.stationarity
         return found | certificate_floors(self.squared_norm, self.margin, stationarity, rtol, epsilon)
-
-    def certified(self, device: str = "cpu") -> "Trajectory":
-        """The records that have a certificate: all, or in a file of a version without, those of its snapshots.
-
-        These are certified on ``device``. Raises: ValueError if there are no snapshots either, or no such device.
-        """
-        if self.certificate is not None:
-            return self
-        if self.snapshots is None:
-            raise ValueError("this trajectory was saved without certificates and without snapshots: run it again.")
-        records = self.snapshots.records
-        # With more snapshots than records some are there twice; those of records that none reached are dropped.
-        kept = (records.diff(prepend=records.new_tensor([-1])) > 0) & (records < len(self.log_time))
-        records, W, H = records[kept], self.snapshots.W[kept], self.snapshots.H[kept]
-        # A snapshot that a replica did not reach is nan, no state: zeros stand in for it, and nan for their numbers.
-        reached = ~self.log_time[records].isnan()
-        where = _checks.device(device, torch.float64)
-        b = None if self.snapshots.b is None else self.snapshots.b[kept].nan_to_num().to(where)
-        columns = certify(self.problem, State(W.nan_to_num().to(where), H.nan_to_num().to(where), b)).columns()
-        values = {name: torch.where(reached, column.cpu(), torch.nan) for name, column in columns.items()}
-        return dataclasses.replace(
-            self,
-            **{name: getattr(self, name)[records] for name in _SERIES},
-            feature_size=None if self.feature_size is None else self.feature_size[records],
-            log_penalty=None if self.log_penalty is None else self.log_penalty[records],
-            metrics={name: column[records] for name, column in self.metrics.items()},
-            invariant_drift={name: column[records] for name, column in self.invariant_drift.items()},
-            snapshots=None,
-            certificate=Certificate.of(self.problem, **values),
-        )
 
     def columns(self) -> dict[str, Float[Tensor, " R *batch"]]:
         """Every recorded quantity by name, in the order of tables."""
@@ -187,7 +155,8 @@ class Trajectory:
         Raises: OSError with one sentence if that is not possible.
         """
         tensors = {name: getattr(self, name) for name in _SERIES}
-        tensors |= {name: getattr(self, name) for name in _OPTIONAL if getattr(self, name) is not None}
+        if self.log_penalty is not None:
+            tensors["log_penalty"] = self.log_penalty
         tensors |= {f"metrics.{name}": values for name, values in self.metrics.items()}
         tensors |= {f"invariant_drift.{name}": values for name, values in self.invariant_drift.items()}
         if self.certificate is not None:
@@ -237,7 +206,6 @@ class Trajectory:
             config=dict(metadata["config"]),
             snapshots=Snapshots(**snapshots) if snapshots else None,
             certificate=Certificate.of(problem, **certificate) if certificate else None,
-            feature_size=tensors.get("feature_size"),
             log_penalty=tensors.get("log_penalty"),
         )
         for name, column in (path.columns() | path.floors).items():
@@ -289,8 +257,7 @@ class Trajectory:
 
 
 _ROWS_AT_ONCE = 4096
-_OPTIONAL = ("feature_size", "log_penalty")
-_SERIES = ("log_time", "log_loss", "squared_norm", "margin")
+_SERIES = ("log_time", "log_loss", "squared_norm", "margin", "feature_size")
 
 
 def _plain(config: Mapping[str, Any]) -> dict[str, Any]:

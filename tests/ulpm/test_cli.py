@@ -1,6 +1,5 @@
 """The commands do what they say, and answer every mistake with one sentence and a non-zero exit."""
 
-import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -122,23 +121,6 @@ def test_certify_shows_and_draws_the_closing_bounds(tmp_path: Path, capsys: pyte
     assert result["records"]["lower_bound"] == path.certificate.lower_bound.tolist()
     assert result["lower_bound"] <= 2 * 3**0.5 <= result["upper_bound"]
     assert result["gap"] < 1e-3
-
-
-def test_certify_takes_the_snapshots_of_a_run_that_was_saved_without_certificates(
-    run: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    file = run / "trajectory.safetensors"
-    path = ulpm.Trajectory.load(file)
-    dataclasses.replace(path, certificate=None).save(file)
-    capsys.readouterr()
-    assert main(["certify", str(file)]) == 0
-    assert "saved without certificates: these are of its 5 snapshots" in capsys.readouterr().out
-    assert (run / "certificate.md").exists()
-    dataclasses.replace(path, certificate=None, snapshots=None).save(file)
-    assert main(["certify", str(run)]) == 1
-    assert "without certificates and without snapshots: run it again" in capsys.readouterr().err
-    assert main(["certify", str(run), "--device", "meta"]) == 1
-    assert "device 'meta' is not available" in capsys.readouterr().err
 
 
 def test_an_existing_run_is_kept_unless_overwriting_is_asked_for_and_succeeds(

@@ -65,14 +65,10 @@ def test_tables_show_what_is_below_its_floor_as_less_than_it(narrow):
     assert "| < " in certificate_table(dataclasses.replace(narrow, certificate=closed)).splitlines()[-6]
 
 
-def test_floors_are_kept_with_the_file_and_files_without_them_open(narrow, tmp_path):
+def test_floors_are_kept_with_the_file(narrow, tmp_path):
     narrow.save(tmp_path / "run")
     again = ulpm.Trajectory.load(tmp_path / "run")
     assert all(torch.equal(again.floors[key], floor) for key, floor in narrow.floors.items())
-    earlier = dataclasses.replace(narrow, feature_size=None)
-    earlier.save(tmp_path / "earlier")
-    assert ulpm.Trajectory.load(tmp_path / "earlier").floors == {}
-    assert "<" not in markdown_table({"a": earlier})
 
 
 def test_replicas_have_floors_of_their_own_and_reach_no_further_than_their_records():

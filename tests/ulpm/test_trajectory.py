@@ -91,42 +91,6 @@ def test_the_final_record_has_the_certificate_of_the_final_state(path: ulpm.Traj
     assert path.certificate is not None
     for name, value in certify(path.problem, path.final_state).columns().items():
         torch.testing.assert_close(path.columns()[name][-1], value, rtol=1e-12, atol=1e-12)
-    assert path.certified() is path
-
-
-def without_certificates(path: ulpm.Trajectory, tmp_path: Path) -> ulpm.Trajectory:
-    """As a version without certificates would have saved it."""
-    file = tmp_path / "old.safetensors"
-    dataclasses.replace(path, certificate=None).save(file)
-    return ulpm.Trajectory.load(file)
-
-
-def test_a_file_without_certificates_gets_those_of_its_snapshots(path: ulpm.Trajectory, tmp_path: Path) -> None:
-    old = without_certificates(path, tmp_path)
-    assert old.certificate is None
-    again = old.certified()
-    for name, column in again.columns().items():
-        torch.testing.assert_close(column, path.columns()[name][[0, 3, 6]], rtol=1e-10, atol=1e-12)
-
-
-def test_snapshots_that_were_not_reached_have_no_certificate(tmp_path: Path) -> None:
-    problem = ulpm.Problem([2, 2], 3)
-    start = problem.random_state(seed=0)
-    both = ulpm.State(torch.stack([start.W, 0 * start.W]), torch.stack([start.H, 0 * start.H]))
-    path = ulpm.gradient_flow(problem, both, log_time=3.0, records=5, snapshots=5)
-    assert bool(path.log_time[1:, 1].isnan().all())
-    again = without_certificates(path, tmp_path).certified()
-    assert again.certificate is not None
-    assert torch.equal(again.certificate.lower_bound.isnan(), path.log_time.isnan())
-    stopped = ulpm.gradient_flow(problem, start, log_time=30.0, records=5, snapshots=5, max_steps=3)
-    assert len(without_certificates(stopped, tmp_path).certified().log_time) == len(stopped.log_time) < 5
-
-
-def test_a_file_without_certificates_and_snapshots_says_so(path: ulpm.Trajectory) -> None:
-    with pytest.raises(ValueError, match="saved without certificates and without snapshots: run it again"):
-        dataclasses.replace(path, certificate=None, snapshots=None).certified()
-    with pytest.raises(ValueError, match="is not available here"):
-        dataclasses.replace(path, certificate=None).certified("meta")
 
 
 def test_a_checkpoint_or_a_damaged_file_is_no_trajectory(path: ulpm.Trajectory, tmp_path: Path) -> None:

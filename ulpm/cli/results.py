@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from ulpm import _checks, _files
+from ulpm import _files
 from ulpm.cli.output import say, show, write_json
 from ulpm.plotting import plot_certificate, save_figures
 from ulpm.plotting.files import save_figure
@@ -75,17 +75,11 @@ class Certify:
 
     run_directory: Annotated[Path, tyro.conf.Positional]
     """A run directory or trajectory file."""
-    device: str = "cpu"
-    """Where to certify the snapshots of a file of an earlier version, which has no certificates."""
     json: Path | None = None
     """Write the bounds and residuals here in JSON."""
 
     def run(self) -> int:
-        _checks.device(self.device)
-        ((name, saved),) = _load([self.run_directory]).items()
-        path = saved.certified(self.device)
-        if path is not saved:
-            say(f"{name} was saved without certificates: these are of its {len(path.log_time)} snapshots.")
+        (path,) = _load([self.run_directory]).values()
         table = certificate_table(path)
         show(table)
         here = self.run_directory if self.run_directory.is_dir() else self.run_directory.parent

@@ -75,7 +75,7 @@ def _target_name(problem: Problem) -> str:
 
 
 def _panels(path: Trajectory) -> tuple[Panel, ...]:
-    certificate = path.certified().certificate
+    certificate = path.certificate
     if certificate is None:
         raise ValueError("the run has no certificates.")
     return (

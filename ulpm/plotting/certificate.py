@@ -83,7 +83,7 @@ def plot_certificate(path: Trajectory, *others: Trajectory, labels: Sequence[str
 
 def _certificate(run: Run) -> Certificate:
     if run.path.certificate is None:
-        raise ValueError(f"the run {run.label!r} has no certificates to draw: take path.certified().")
+        raise ValueError(f"the run {run.label!r} has no certificates to draw, as nothing bounds its optimum.")
     return run.path.certificate
 
 
