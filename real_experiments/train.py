@@ -18,7 +18,6 @@ from real_experiments.distributed import Workers, torchrun_workers
 from real_experiments.recipe import Recipe
 from real_experiments.run_lock import sole_writer
 from real_experiments.schedule import measured_epochs, snapshot_epochs
-from real_experiments.table import lost_epochs
 from real_experiments.trainer import Trainer, repeatable_convolutions
 from real_experiments.training_checkpoint import Checkpoint, identify, write_checkpoint
 from real_experiments.training_directory import Row, TrainingDirectory
@@ -171,17 +170,8 @@ class TrainingRun:
             raise ValueError(
                 f"{directory.path} has been trained for {done:.4g} epochs: give at least as many --epochs."
             )
-        rows = checkpoint.rows
-        if rows is None:  # a checkpoint of an earlier version
-            rows = [row for row in directory.read_rows() if row["epoch"] <= checkpoint.epochs]
-            lost = lost_epochs(rows, self.recipe, checkpoint.epochs)
-            if lost:
-                raise OSError(
-                    f"{directory.metrics} is damaged: it lacks epoch {lost[0]}, which was measured, and the checkpoint "
-                    "of an earlier version does not hold it: put the whole file back, or train again with --overwrite."
-                )
         trainer.restore(directory.checkpoint, checkpoint.tensors, checkpoint.steps)
-        return list(rows)
+        return list(checkpoint.rows)
 
     def _begin(self, overwrite: bool, kept: contextlib.ExitStack) -> None:
         """From here on files are written."""

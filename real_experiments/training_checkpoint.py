@@ -62,26 +62,24 @@ def write_checkpoint(
     recipe: Recipe,
     dataset: Mapping[str, Any],
     steps: int,
-    rows: Sequence[Row] | None = None,
+    rows: Sequence[Row],
 ) -> None:
     """Replace ``path``; ``dataset`` is what ``identify`` returned, ``rows`` what metrics.csv holds.
 
     Raises: OSError if that is not possible.
     """
-    metadata = {"kind": _KIND, "recipe": recipe.to_json(), "dataset": dict(dataset), "steps": steps}
-    kept = {}
-    if rows is not None:
-        metadata["columns"] = columns = list(dict.fromkeys(name for row in [*rows[-1:], *rows] for name in row))
-        table = [[row.get(name, torch.nan) for name in columns] for row in rows]
-        kept[_TABLE] = torch.tensor(table, dtype=torch.float64).reshape(len(rows), len(columns))
-    files.write_tensors(path, {**tensors, **kept}, metadata)
+    columns = list(dict.fromkeys(name for row in [*rows[-1:], *rows] for name in row))
+    metadata = {"kind": _KIND, "recipe": recipe.to_json(), "dataset": dict(dataset), "steps": steps, "columns": columns}
+    values = [[row.get(name, torch.nan) for name in columns] for row in rows]
+    table = torch.tensor(values, dtype=torch.float64).reshape(len(rows), len(columns))
+    files.write_tensors(path, {**tensors, _TABLE: table}, metadata)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Checkpoint:
     """What a checkpoint holds: tensors, the recipe and training set that they belong to, and the number of steps taken.
 
-    ``rows`` are those of metrics.csv at that time; None in a checkpoint of an earlier version, which did not keep them.
+    ``rows`` are those of metrics.csv at that time.
     """
 
     path: Path
@@ -89,7 +87,7 @@ class Checkpoint:
     recipe: Recipe
     dataset: dict[str, Any]
     steps: int
-    rows: Sequence[Row] | None
+    rows: Sequence[Row]
 
     @classmethod
     def read(cls, path: Path) -> "Checkpoint":
@@ -97,11 +95,11 @@ class Checkpoint:
         tensors, metadata = files.read_tensors(path)
         if metadata.get("kind") != _KIND:
             raise OSError(f"{path} holds a {metadata.get('kind')}, not a {_KIND}.")
-        table = tensors.pop(_TABLE, None)
         try:
+            table = tensors.pop(_TABLE)
             recipe, dataset = Recipe.from_json(metadata["recipe"]), dict(metadata["dataset"])
             dataset["class_counts"] = [int(count) for count in dataset["class_counts"]]
-            rows = None if table is None else _rows(table, metadata["columns"])
+            rows = _rows(table, metadata["columns"])
             return cls(path, tensors, recipe, dataset, int(metadata["steps"]), rows)
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise OSError(f"{path} is a checkpoint of another version of this program ({error}).") from error

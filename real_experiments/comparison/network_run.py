@@ -9,7 +9,6 @@ import torch
 import ulpm
 from real_experiments.recipe import Recipe
 from real_experiments.schedule import log_spaced_epochs
-from real_experiments.table import lost_epochs
 from real_experiments.training_checkpoint import Checkpoint
 from real_experiments.training_directory import Row, TrainingDirectory
 
@@ -87,13 +86,8 @@ def _require_whole(directory: TrainingDirectory, checkpoint: Checkpoint, rows: S
     """Raise OSError if the table or the snapshots lack or change something that was there at the checkpoint."""
     trained = checkpoint.epochs
     advice = "`train` with --resume makes it again from the checkpoint"
-    if checkpoint.rows is not None:
-        if not directory.agrees_with(checkpoint.rows):
-            raise OSError(f"{directory.metrics} is damaged: it differs from the table in the checkpoint; {advice}.")
-    else:
-        lost = lost_epochs(rows, checkpoint.recipe, trained)
-        if lost:
-            raise OSError(f"{directory.metrics} is damaged: it lacks epoch {lost[0]}, which the training measured.")
+    if not directory.agrees_with(checkpoint.rows):
+        raise OSError(f"{directory.metrics} is damaged: it differs from the table in the checkpoint; {advice}.")
     due = {epoch for epoch in log_spaced_epochs(trained, checkpoint.recipe.snapshots_per_doubling) if epoch <= trained}
     if trained == checkpoint.recipe.epochs:
         due.add(trained)

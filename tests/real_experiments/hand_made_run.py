@@ -28,8 +28,8 @@ def rows() -> list[Row]:
     ]
 
 
-def made_run(path: Path, with_rows: bool = True) -> TrainingDirectory:
-    """The run; without rows in its checkpoint it is one of an earlier version."""
+def made_run(path: Path) -> TrainingDirectory:
+    """The run."""
     directory = TrainingDirectory(path)
     directory.write_config({"arguments": RECIPE.to_json()})
     directory.write_rows(rows())
@@ -37,6 +37,5 @@ def made_run(path: Path, with_rows: bool = True) -> TrainingDirectory:
         tensors = {"W": torch.eye(2, 3), "H": torch.ones(3, 6), "labels": torch.arange(6) // 3}
         directory.write_snapshot(epoch, tensors, {"first_without_error": epoch == FIRST})
     dataset = {"name": "made up", "class_counts": [3, 3], "checksum": 0}
-    kept = rows() if with_rows else None
-    write_checkpoint(directory.checkpoint, {"parameter.x": torch.ones(3)}, RECIPE, dataset, 2 * EPOCHS, kept)
+    write_checkpoint(directory.checkpoint, {"parameter.x": torch.ones(3)}, RECIPE, dataset, 2 * EPOCHS, rows())
     return directory

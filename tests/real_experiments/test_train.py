@@ -159,8 +159,8 @@ def test_a_run_from_before_a_column_goes_on_with_it(tmp_path: Path) -> None:
     directory = TrainingDirectory(out)
     old = [{name: value for name, value in row.items() if name != "nc3_duality"} for row in directory.read_rows()]
     directory.write_rows(old)
-    checkpoint = Checkpoint.read(directory.checkpoint)  # which did not hold the table then
-    write_checkpoint(directory.checkpoint, checkpoint.tensors, checkpoint.recipe, checkpoint.dataset, checkpoint.steps)
+    kept = Checkpoint.read(directory.checkpoint)
+    write_checkpoint(directory.checkpoint, kept.tensors, kept.recipe, kept.dataset, kept.steps, old)
     assert main([*TINY, "--epochs", "2", "--out", str(out), "--resume"]) == 0
     first, second = directory.read_rows()
     assert math.isnan(first["nc3_duality"])

@@ -21,7 +21,7 @@ def trainer(recipe: Recipe = TINY) -> Trainer:
 
 
 def written(path: Path, made: Trainer) -> Path:
-    write_checkpoint(path, made.state(), made.recipe, identify(made.dataset), made.steps)
+    write_checkpoint(path, made.state(), made.recipe, identify(made.dataset), made.steps, [])
     return path
 
 
