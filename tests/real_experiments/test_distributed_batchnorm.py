@@ -44,7 +44,8 @@ def test_two_processes_match_one(tmp_path: Path, counts: str, batch: str, steps:
     assert one[1]["steps"] == two[1]["steps"] == steps
     assert one[0].keys() == two[0].keys()
     for name, value in one[0].items():
-        assert float((value - two[0][name]).abs().max()) < 1e-10, name
+        # The table has infinite bounds where nothing is separated yet.
+        torch.testing.assert_close(value, two[0][name], rtol=0, atol=1e-10, equal_nan=True, msg=name)
     rows = [TrainingDirectory(tmp_path / name).read_rows() for name in ("one", "two")]
     assert rows[0][0] == pytest.approx(rows[1][0], rel=1e-6, abs=1e-10)
     assert TrainingDirectory(tmp_path / "two").read_config()["processes"] == 2
