@@ -2,9 +2,9 @@
 
 import dataclasses
 import math
-from statistics import NormalDist
 
 from jaxtyping import Float
+from scipy.special import stdtrit
 from torch import Tensor
 
 __all__ = ["Interval", "confidence", "fitted_exponents"]
@@ -43,13 +43,10 @@ def fitted_exponents(
 def confidence(samples: Float[Tensor, " B"], level: float = 0.95) -> Interval:
     """The interval that holds the mean of independent normal samples with the given probability (Student, 1908).
 
-    The quantile of Student's t with ν = B − 1 degrees of freedom is taken from its expansion in 1/ν, right to 1% from
-    ν = 3 on. Raises: ValueError for fewer than four samples.
+    Raises: ValueError for fewer than four samples.
     """
     count = len(samples)
     if count < 4:
         raise ValueError(f"a confidence interval needs at least 4 starts, but {count} were given.")
-    z, nu = NormalDist().inv_cdf(0.5 + level / 2), count - 1
-    quantile = z + (z**3 + z) / (4 * nu) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * nu**2)
-    quantile += (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * nu**3)
+    quantile = float(stdtrit(count - 1, 0.5 + level / 2))
     return Interval(float(samples.mean()), quantile * float(samples.std()) / math.sqrt(count))

@@ -35,7 +35,7 @@ def test_the_confidence_interval_is_students(count: int) -> None:
     samples = torch.randn(count, generator=torch.Generator().manual_seed(count), dtype=torch.float64)
     expected = student.ppf(0.975, count - 1) * float(samples.std()) / math.sqrt(count)
     interval = confidence(samples)
-    assert interval.half_width == pytest.approx(expected, rel=0.01)
+    assert interval.half_width == pytest.approx(expected, rel=1e-12)
     assert interval.mean == pytest.approx(float(samples.mean()))
 
 
