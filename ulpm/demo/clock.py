@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ulpm.flow.clock import elapsed
+
 __all__ = ["Clock", "epochs", "flow_time", "power_of_ten", "scientific", "spread_out"]
 
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -25,21 +27,17 @@ class Clock:
 
 def flow_time(log_time: Float[Tensor, " F"]) -> Clock:
     """Even in log(1 + log(1 + t)), as the records of a flow are: t from 0 to far beyond any number of a computer."""
-
-    def warped(log_t: Tensor) -> Tensor:
-        return torch.logaddexp(torch.zeros_like(log_t), log_t).log1p()
-
-    end = float(warped(log_time[-1]))
+    end = float(elapsed(log_time[-1]))
     last = float(log_time[-1]) / math.log(10)
     powers = [x for x in (0, 1, 3, 10, 30, 100, 300, *(10.0**k for k in range(3, 20))) if x <= last + 1e-9 * abs(last)]
     marks = [(-math.inf, "0"), *((x, "1" if x == 0 else power_of_ten(x)) for x in powers)]
     ticks = [
-        (float(warped(torch.tensor(x * math.log(10), dtype=torch.float64, device="cpu"))) / end, label)
+        (float(elapsed(torch.tensor(x * math.log(10), dtype=torch.float64, device="cpu"))) / end, label)
         for x, label in marks
     ]
     return Clock(
         title="flow time t",
-        positions=(warped(log_time) / end).tolist(),
+        positions=(elapsed(log_time) / end).tolist(),
         words=[f"t = {scientific(x)}" for x in (log_time / math.log(10)).tolist()],
         ticks=spread_out(ticks, 0.07),
     )
