@@ -55,7 +55,7 @@ OTHERS = {
     "resume": ("--device", "--max-steps", "--checkpoint-seconds", "--json"),
     "plot": ("--out", "--formats", "--json"),
     "table": ("--out", "--json"),
-    "certify": ("--json",),
+    "certify": ("--json", "--unheard"),
     "demo": ("--class-counts", "--feature-dim", "--log10-time", "--seed", "--json"),
 }
 
