@@ -17,7 +17,7 @@ from ulpm.optimality.cross_entropy import CrossEntropyProgramme
 from ulpm.optimality.cross_entropy_path import continued_optimum
 from ulpm.optimality.cross_entropy_polish import polish_cross_entropy
 from ulpm.optimality.programme import nuclear_norm
-from ulpm.optimality.relaxation import solve_cross_entropy
+from ulpm.optimality.relaxation import optimum_status, solve_cross_entropy
 from ulpm.problem import Problem, checked
 from ulpm.state import State
 
@@ -27,7 +27,6 @@ __all__ = [
     "checked_gap",
     "norm_constrained_optimum",
     "optimal_point",
-    "optimum_status",
     "regularised_optimum",
 ]
 
@@ -232,14 +231,3 @@ def balanced_factors(
     W = np.pad(shape * U[:, :rank] * roots, ((0, 0), (0, d - rank)))
     means = np.pad(roots[:, None] * Vh[:rank] / scales / shape, ((0, d - rank), (0, 0)))
     return rank, State(torch.from_numpy(W), torch.from_numpy(means[:, y].copy()))
-
-
-def optimum_status(gap: float, rank: int, d: int) -> str:
-    """A sentence on a relative gap and whether the rank fits into d."""
-    proved = f"optimal up to {max(gap, 0.0):.1e} of the value, as its duality gap proves"
-    if rank <= d:
-        return f"{proved}, and of rank {rank}, which fits into feature_dim {d}."
-    return (
-        f"{proved}, but the relaxation is not tight, as the rank {rank} of its solution exceeds feature_dim {d}: "
-        "the value is a lower bound of the objective, and there is no state."
-    )

@@ -17,8 +17,9 @@ from torch import Tensor
 from ulpm.losses import CrossEntropy, SquaredError
 from ulpm.optimality.cross_entropy import CrossEntropyProgramme
 from ulpm.optimality.cross_entropy_path import continued_optimum, equal_counts_optimum
-from ulpm.optimality.layer_peeled import balanced_factors, checked_gap, optimal_point, optimum_status
+from ulpm.optimality.layer_peeled import balanced_factors, checked_gap, optimal_point
 from ulpm.optimality.programme import nuclear_norm
+from ulpm.optimality.relaxation import optimum_status
 from ulpm.problem import Problem, checked
 from ulpm.state import State
 

@@ -17,7 +17,7 @@ from ulpm.optimality.programme import MarginProgramme, nuclear_norm
 from ulpm.problem import Problem, checked
 from ulpm.state import State
 
-__all__ = ["Separation", "minimum_norm_separation", "solve_cross_entropy"]
+__all__ = ["Separation", "minimum_norm_separation", "optimum_status", "solve_cross_entropy"]
 
 # An interior-point step costs (K + M)^6, a splitting step (K + M)^3: the former is the quicker one up to here.
 _LARGEST_FOR_INTERIOR_POINT = 24
@@ -228,17 +228,20 @@ def _lifted(
         duality_gap=gap,
         rank=rank,
         tight=state is not None,
-        status=_status(gap / value, rank, d),
+        status=optimum_status(gap / value, rank, d, "the multipliers prove", "minimum norm"),
     )
 
 
-def _status(gap: float, rank: int, d: int) -> str:
-    proved = f"optimal up to {max(gap, 0.0):.1e} of the value, as the multipliers prove"
+def optimum_status(
+    gap: float, rank: int, d: int, proof: str = "its duality gap proves", bounded: str = "objective"
+) -> str:
+    """A sentence on a relative gap and whether the rank fits into d."""
+    proved = f"optimal up to {max(gap, 0.0):.1e} of the value, as {proof}"
     if rank <= d:
         return f"{proved}, and of rank {rank}, which fits into feature_dim {d}."
     return (
         f"{proved}, but the relaxation is not tight, as the rank {rank} of its solution exceeds feature_dim {d}: "
-        "the value is a lower bound of the minimum norm, and there is no state."
+        f"the value is a lower bound of the {bounded}, and there is no state."
     )
 
 
