@@ -166,6 +166,10 @@ class Recorder:
             return {name: column[:reached, 0] if single else column[:reached] for name, column in table.items()}
 
         N, kept = problem.num_samples, records.snapshots
+        if not bool((kept.records < reached).all()):
+            there = kept.records < reached
+            parts = {name: part[there] for name, part in vars(kept).items() if part is not None}
+            kept = dataclasses.replace(kept, **parts)
         kept = dataclasses.replace(kept, H=self._shard.join(kept.H, N))
         end = State(final.W, self._shard.join(final.H, N), final.b)
         if single:

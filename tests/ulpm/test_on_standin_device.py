@@ -1,6 +1,5 @@
 """Flows and descents on a device give the bits of the CPU in as many steps, and keep their states there."""
 
-import dataclasses
 from pathlib import Path
 
 import pytest
@@ -129,17 +128,15 @@ def test_a_flow_resumes_on_its_device_or_on_another(tmp_path: Path, there: str) 
         assert torch.equal(column.nan_to_num(), expected.nan_to_num())
 
 
-def test_a_trajectory_is_saved_and_certified_again(tmp_path: Path) -> None:
+def test_a_trajectory_is_saved_and_loaded(tmp_path: Path) -> None:
     problem = PROBLEMS["cross-entropy"]
 
     def saved(device: str) -> ulpm.Trajectory:
         path = ulpm.gradient_flow(problem, start(problem, device), log_time=1, records=4, snapshots=2)
         path.save(tmp_path / device)
-        found = ulpm.Trajectory.load(tmp_path / device)
-        bare = dataclasses.replace(found, certificate=None)
-        return bare.certified(device)
+        return ulpm.Trajectory.load(tmp_path / device)
 
-    on_both(saved)
+    assert on_both(saved).snapshots is not None
 
 
 DESCENTS: dict[str, dict[str, object]] = {

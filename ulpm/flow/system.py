@@ -52,8 +52,7 @@ class FlowSystem:
 
     def pack(self, at: State | Factors) -> Float[Tensor, "B D"]:
         """The vectors of a state with at most one replica axis."""
-        parts = [at.W.flatten(-2), *([] if at.b is None else [at.b]), at.H.flatten(-2)]
-        y = torch.cat(parts, -1)
+        y = at.vector()
         return y if y.ndim == 2 else y[None]
 
     def unpack(self, y: Float[Tensor, "B D"]) -> Factors:

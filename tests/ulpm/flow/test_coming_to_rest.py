@@ -86,3 +86,16 @@ def test_a_saddle_is_told_from_a_minimum_by_the_curvature():
     points = torch.stack([best.vector(), 0 * best.vector()])
     found = is_saddle(system, points, torch.ones(2, dtype=torch.float64), torch.zeros(2, dtype=torch.float64))
     assert found.tolist() == [False, True]
+
+
+def test_a_flow_that_rests_early_keeps_the_snapshots_that_it_reached():
+    problem = ulpm.Problem([5] * 3, 4, weight_decay=(0.1, 0.1))
+    path = ulpm.gradient_flow(problem, problem.random_state(seed=0), log10_time=1000, records=50, snapshots=25)
+    assert path.status is ulpm.Status.CONVERGED
+    assert path.snapshots is not None
+    records = path.snapshots.records
+    assert 1 < len(records) < 25
+    assert int(records.max()) < len(path.log_time)
+    assert len(path.snapshots.W) == len(path.snapshots.H) == len(records)
+    norms = path.snapshots.W.square().sum((1, 2)) + path.snapshots.H.square().sum((1, 2))
+    torch.testing.assert_close(norms, path.squared_norm[records], rtol=1e-12, atol=0)
