@@ -97,6 +97,8 @@ class ExplicitRungeKutta:
         self._middle = self._dense @ tensor([0.5**p for p in range(1, self._dense.shape[1] + 1)])
         self._work = work
         self._inner = inner or InnerProduct()
+        # What all of several processes hold must be the same on each, however many columns it has beside that.
+        self._advance = advance if self._inner.shard.count == 1 else advance_in_two
 
     def step(
         self,
@@ -112,14 +114,14 @@ class ExplicitRungeKutta:
         monitor = step_size
         for i, row in enumerate(self._rows, start=1):
             point, other = other, point
-            advance(y, h, row, stages[:i], point)
+            self._advance(y, h, row, stages[:i], point)
             monitor = rate_function(point, stages[i])
         end, before = point, other
         # The last two stages are at the same time: the states differ in what is stiff (Hairer and Wanner, 1996, IV.2).
         apart, moved = self._inner.norms(
             torch.sub(stages[-1], stages[-2], out=scratch), torch.sub(end, before, out=before)
         )
-        middle = advance(y, h, self._middle, stages, before)
+        middle = self._advance(y, h, self._middle, stages, before)
         error = combine(self._error, stages, scratch).mul_(h)
         return Trial(y, middle, end, stages[-1], monitor, error, step_size, stages, apart / moved)
 
@@ -158,10 +160,21 @@ def advance(
 ) -> Float[Tensor, "B D"]:
     """y + h Σ_i weights_i stages_i, written into ``out``."""
     if len(y) > 1 or y.numel() < _LARGE:
-        return torch.addcmul(y, h, combine(weights, stages, out), out=out)
+        return advance_in_two(y, h, weights, stages, out)
     # Two passes less over vectors that no cache holds.
     torch.addmv(y.view(-1), stages.flatten(1).T, weights * h[0], out=out.view(-1))
     return out
+
+
+def advance_in_two(
+    y: Float[Tensor, "B D"],
+    h: Float[Tensor, "B 1"],
+    weights: Float[Tensor, " i"],
+    stages: Float[Tensor, "i B D"],
+    out: Float[Tensor, "B D"],
+) -> Float[Tensor, "B D"]:
+    """``advance`` by the same operations at every size."""
+    return torch.addcmul(y, h, combine(weights, stages, out), out=out)
 
 
 def combine(

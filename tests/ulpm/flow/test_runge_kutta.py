@@ -5,6 +5,8 @@ import pytest
 import torch
 from scipy.linalg import expm
 
+from ulpm.distributed import Shard
+from ulpm.flow.inner_product import InnerProduct
 from ulpm.flow.methods import TSITOURAS
 from ulpm.flow.runge_kutta import ExplicitRungeKutta, Workspace
 
@@ -193,3 +195,29 @@ def test_a_step_stays_in_its_precision(dtype):
     trial = stepper(dtype).step(rate_function, y, -y, torch.tensor([0.01], dtype=dtype))
     assert {trial.end.dtype, trial.error.dtype, trial.end_rate.dtype} == {dtype}
     torch.testing.assert_close(trial.end, y * math.exp(-0.01), rtol=4 * torch.finfo(dtype).eps, atol=0)
+
+
+class OneOfTwo(Shard):
+    """A process whose other one has nothing."""
+
+    def gather(self, part):
+        return torch.stack([part, torch.zeros_like(part)])
+
+
+def test_processes_with_unequal_shares_agree_on_what_both_hold():
+    """Both hold the first 64 numbers; one has a column less, and vectors on the other side of any limit of sizes."""
+    shared, columns = 64, [2**k - 64 + less for k in (10, 17, 20) for less in (0, -8)]
+    y = torch.linspace(1, 2, shared + max(columns), dtype=torch.float64)[None]
+    h = torch.tensor([0.37], dtype=torch.float64)
+
+    def cube(y, out):
+        torch.mul(y * y, y, out=out).neg_()
+        return y[:, 0]
+
+    ends = []
+    for own in columns:
+        here = y[:, : shared + own].clone()
+        method = ExplicitRungeKutta(TSITOURAS, torch.float64, CPU, Workspace(), InnerProduct(shared, OneOfTwo(0, 2)))
+        trial = method.step(cube, here, -(here**3), h)
+        ends.append(torch.cat([trial.end[:, :shared], trial.middle[:, :shared]]))
+    assert all(torch.equal(end, ends[0]) for end in ends)
