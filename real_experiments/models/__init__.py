@@ -34,8 +34,8 @@ def build_model(
     VGG-13 have d = classifier.in_features = 8 ``width``, and ``model.features(images)`` [B, d].
 
     The initial weights depend on ``seed`` alone, and the global random numbers are left as they were: convolutions and
-    classifier U(−1/√m, 1/√m) with m the number of inputs of a neuron, batch norm 1 and 0, the classifier's bias 0.
-    Torch's defaults, but for that bias. Before batch norm the size of a weight has no effect but on its learning rate,
+    classifier U(−1/√m, 1/√m) with m the number of inputs of a neuron, batch norm 1 and 0, biases 0.
+    Torch's defaults, but for the biases. Before batch norm the size of a weight has no effect but on its learning rate,
     which counts relative to ‖w‖²: with the larger He weights the same rate trains several times more slowly. Layers of
     other kinds start as they start themselves.
 

@@ -35,7 +35,7 @@ _EARLIEST = -650.0
 # left of the way. ρ is taken for 0.01 at least, where logits are below 1e-4: the minimum may be 0.
 _STILL_STEPS, _LEFT, _SMALL_NORM = 3, 1e-3, 1e-2
 # Iterations beyond those of the last step's solves that are made without asking a device whether they are needed.
-_SPARE_ITERATIONS = 1
+_SPARE_ITERATIONS = 2
 # Linear solves err by far less than they may.
 _NOISE = 0.1
 
@@ -213,8 +213,6 @@ class FlowLoop:
             # More iterations than the last step needed: the same step again, with as many as it takes.
             self.system.unasked = ()
             step, found = self._trial(c, stiff)
-        if stiff and c.y.device.type != "cpu":
-            self.system.unasked = (found.iterations.amax(1) + _SPARE_ITERATIONS).int().tolist()
         error, size, speed, moved, along, log_loss, middle, residual_error, stiffness, _, iterations = found
         products = iterations.sum(0)
         settling = self.system.problem.attained
@@ -233,6 +231,10 @@ class FlowLoop:
             self.rtol,
         )
         accepted = ratio <= 1
+        if stiff and c.y.device.type != "cpu":
+            # After a step that was rejected, perhaps since solves failed, the next asks again.
+            enough = (found.iterations.amax(1) + _SPARE_ITERATIONS).int().tolist()
+            self.system.unasked = enough if bool(accepted.all()) else ()
         counts = _counted(s.counts, accepted, method.evaluations_per_step, products if stiff else None)
         position = s.milestones.position(now, log_loss, c.replicas)
         step_size = c.step_size
@@ -259,7 +261,9 @@ class FlowLoop:
         It is the one time that a step without records waits for the device.
         """
         # What is recorded can be far smaller than the state: the solves are to be that much better than the step.
-        h, tolerance = torch.stack([c.step_size, self.solver.krylov_share * self.rtol * c.size]).to(c.y)
+        numbers = torch.stack([c.step_size, self.solver.krylov_share * self.rtol * c.size])
+        # From ordinary memory, which is copied before the call returns: there is nothing to wait for.
+        h, tolerance = numbers.to(c.y.device, c.y.dtype, non_blocking=True)
         rate = self.system.rate_near(c.log_loss, c.step_size * c.speed.square())
         if stiff:
             step = self.stiff_stepper.step(rate, self.system.linearise, c.y, c.rate, h, tolerance)

@@ -24,7 +24,8 @@ __all__ = [
 # Vectors of the size of the state that are alive at once, at most. Of every replica: the start, the same packed, the
 # rate and the final state. Of those under way: the stages and images, points and scratch vector of the workspace (8 + 3
 # + 1), three of conjugate gradients. Of a record, in float64: the state inside a step and what metrics make of it, and
-# two copies of a float32 state. An explicit run uses 4 fewer, and on a CPU takes no more than it uses.
+# two copies of a float32 state. An explicit run uses 4 fewer, and on a CPU takes no more than it uses. Products in
+# another precision take 4 more, which are not counted.
 KEPT_VECTORS = 4
 # Where some replicas wait, they have a state and a rate of their own.
 WAITING_VECTORS = 2

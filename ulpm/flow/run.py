@@ -147,7 +147,8 @@ def resume_flow(
     """Go on from a checkpoint that ``gradient_flow`` wrote; on the same machine the result is the same bit for bit.
 
     ``device`` moves the run to another device than the one it was on, and ``max_steps`` sets another limit of steps.
-    Any number of processes may go on with what another number began.
+    Any number of processes may go on with what another number began. A run with a ``solver`` of its own must be given
+    it again, or goes on with the usual one.
 
     Raises: OSError with one sentence if the file cannot be read, ValueError if its device is not here.
 

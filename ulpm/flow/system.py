@@ -113,7 +113,10 @@ class FlowSystem:
 
     def linearise(self, y: Float[Tensor, "B D"]) -> "FlowLinearisation":
         """The Jacobian of the flow at y."""
-        return FlowLinearisation(self, y, self._solver, self._refinement)
+        refinement = self._refinement
+        if refinement is not None and refinement.dtype == y.dtype:
+            refinement = None  # there is nothing to refine
+        return FlowLinearisation(self, y, self._solver, refinement)
 
 
 class FlowLinearisation:

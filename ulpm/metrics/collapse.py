@@ -17,7 +17,7 @@ from ulpm.metrics.nearest import nearest_class
 from ulpm.metrics.precision import epsilon_of, format_bits
 from ulpm.metrics.records import METRICS, RECORDS
 from ulpm.metrics.simplex import of_size_one
-from ulpm.metrics.tiles import Membership, column_squares, column_tiles
+from ulpm.metrics.tiles import Membership, column_squares, column_tiles, tiles
 from ulpm.metrics.variability import pinv_trace, with_equal_means
 
 Center = Literal["classes", "samples"]
@@ -222,7 +222,8 @@ def _mismatches(statistics: ClassStatistics, W: Tensor, H: Tensor, bias: Tensor 
         logits = W @ part if bias is None else W @ part + bias[..., None]
         return (nearest_class(statistics, part, close) != logits.max(-2).indices).double().sum(-1)
 
-    parts = column_tiles(H)
+    # Columns of logits and scores have K numbers, those of H have d.
+    parts = min(column_tiles(H), tiles(H.shape[-1], W.shape[:-1].numel()), key=lambda found: found[0].stop)
     return count(H) if len(parts) == 1 else torch.stack([count(H[..., part]) for part in parts]).sum(0)
 
 
