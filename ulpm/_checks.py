@@ -102,8 +102,9 @@ def real(
     except OverflowError:
         number = math.inf
     if not (math.isfinite(number) and minimum <= number and above < number < below):
-        bounds = ["finite"] * (not math.isfinite(number)) + [f"at least {minimum:g}"] * (minimum > -math.inf)
+        bounds = [f"at least {minimum:g}"] * (minimum > -math.inf)
         bounds += [f"above {above:g}"] * (above > -math.inf) + [f"below {below:g}"] * (below < math.inf)
+        bounds += ["finite"] * (below == math.inf and not math.isfinite(number))
         raise ValueError(f"{name} must be {' and '.join(bounds)}, but {shown(value)} was given.")
     return number
 

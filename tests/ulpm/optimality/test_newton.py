@@ -1,6 +1,6 @@
 import numpy as np
 
-from ulpm.optimality.least_squares import least_squares
+from ulpm.optimality.newton import least_squares
 
 
 def flat(parts):
