@@ -92,7 +92,10 @@ def test_the_stiffness_is_that_of_conjugate_gradients():
     [
         ulpm.Problem([5] * 4, 6),
         ulpm.Problem([6, 3, 1], 4),
-        ulpm.Problem([5] * 4, 6, loss=ulpm.CrossEntropy(0.1), weight_decay=(1e-3, 1e-3), bias=True),
+        pytest.param(
+            ulpm.Problem([5] * 4, 6, loss=ulpm.CrossEntropy(0.1), weight_decay=(1e-3, 1e-3), bias=True),
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 @pytest.mark.usefixtures("unchecked")
