@@ -40,7 +40,7 @@ class FlowSystem:
         self.problem = problem
         self.shard = shard
         self.objective = Objective(problem, device, shard)
-        self._sizes = problem.num_classes * problem.feature_dim, problem.num_classes if problem.bias else 0
+        self._sizes = (problem.num_classes * problem.feature_dim, *([problem.num_classes] if problem.bias else []))
         self.split = sum(self._sizes)
         self.numbers = self.split + problem.feature_dim * problem.num_samples
         self.inner = InnerProduct(self.split, shard)
@@ -58,9 +58,9 @@ class FlowSystem:
     def unpack(self, y: Float[Tensor, "B D"]) -> Factors:
         """Views W [B, K, d], H [B, d, N] and b [B, K] of vectors."""
         p = self.problem
-        W, b, H = y.split_with_sizes((*self._sizes, y.shape[1] - self.split), 1)
+        W, *b, H = y.split_with_sizes((*self._sizes, y.shape[1] - self.split), 1)
         W, H = W.view(-1, p.num_classes, p.feature_dim), H.view(-1, p.feature_dim, len(self.objective.labels))
-        return Factors(W, H, b if p.bias else None)
+        return Factors(W, H, b[0] if b else None)
 
     def whole(self, y: Float[Tensor, "B D"]) -> Float[Tensor, "B all"]:
         """Vectors with all columns of H, from those of each process."""
