@@ -173,7 +173,6 @@ def _lanczos(
     inverse = torch.stack(lengths).reciprocal_().neg_()
     taken = torch.isfinite(inverse)
     inverse.masked_fill_(~taken, 0.0)
-    carried = torch.stack(ratios[:-1] or [torch.zeros_like(shift)]).mul_(inverse[: max(1, len(lengths) - 1)])
     diagonal = inverse.clone()
-    diagonal[1:] += carried[: len(lengths) - 1]
+    diagonal[1:] += torch.stack(ratios)[:-1] * inverse[:-1]
     return taken.sum(0), torch.where(taken, diagonal, 0.0).amax(0) - shift

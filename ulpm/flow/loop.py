@@ -292,8 +292,8 @@ class FlowLoop:
             # Where nothing moves any more, nothing is along anything.
             cosine = np.where(v > 0, product / (ρ * v), 0.0)
             tangential = np.sqrt(np.maximum(1 - np.square(cosine), 0))
-        # Products of two vectors are rounded to this, and so is the residual.
-        rounding = 4 * torch.finfo(self.dtype).eps * np.square(ρ)
+            # Products of two vectors are rounded to this, and so is the residual.
+            rounding = 4 * torch.finfo(self.dtype).eps * np.square(ρ)
         return residual_tolerance(torch.from_numpy(tangential), self.rtol) + torch.from_numpy(rounding)
 
     def _nearly_there(

@@ -12,7 +12,7 @@ from ulpm.flow.krylov import ConjugateGradients, KnownImage, KrylovSolution, sta
 __all__ = ["Refinement"]
 
 _MOST_CORRECTIONS = 30
-# A correction leaves so much of the residual: what conjugate gradients in float32 can still do for κ = 10⁴.
+# A correction leaves this share of the residual, well above what rounding in float32 leaves.
 _SHARE = 1e-3
 
 

@@ -17,7 +17,7 @@ from ulpm.metrics.nearest import nearest_class
 from ulpm.metrics.precision import epsilon_of, format_bits
 from ulpm.metrics.records import METRICS, RECORDS
 from ulpm.metrics.simplex import of_size_one
-from ulpm.metrics.tiles import Membership, column_squares, column_tiles, tiles
+from ulpm.metrics.tiles import Membership, column_squares, column_tiles, side_by_side, tiles
 from ulpm.metrics.variability import pinv_trace, with_equal_means
 
 Center = Literal["classes", "samples"]
@@ -182,7 +182,7 @@ def statistics_of(
     Deviations are centred twice, about a sample, then the mean.
     """
     references = shard.first(H.index_select(-1, membership.first), membership.counts)
-    deviations = membership.subtract_(H.clone(), references)
+    deviations = membership.minus(H, references)
     mean_shifts = shard.sum(membership.sums(deviations)) / counts
     membership.subtract_(deviations, mean_shifts)
     origin, num_samples = references[..., :1], counts.sum()
@@ -198,7 +198,7 @@ def statistics_of(
     )
     centres = means - grand_mean(statistics)
     about_mean = [column_squares(deviations[..., part] + membership.columns(centres, part)) for part in column_tiles(H)]
-    within, total = shard.sum(torch.stack([squares.sqrt().sum(-1), torch.cat(about_mean, -1).sqrt().sum(-1)]))
+    within, total = shard.sum(torch.stack([squares.sqrt().sum(-1), side_by_side(about_mean).sqrt().sum(-1)]))
     return statistics, within / total
 
 

@@ -5,7 +5,7 @@ from torch import Tensor
 
 EPSILON = torch.finfo(torch.float64).eps
 COARSEST = torch.finfo(torch.bfloat16).eps
-_BITS_OF_FLOAT32, _GLANCE = 24, 4096
+_BITS_OF_FLOAT32, _GLANCE = 24, 64
 
 
 def significant_bits(values: Tensor) -> int:
@@ -16,8 +16,8 @@ def significant_bits(values: Tensor) -> int:
 
 
 def format_bits(values: Tensor) -> int:
-    """``significant_bits``, or as many as only float64 has, once a part of the values is seen to need them."""
-    few = significant_bits(values.flatten()[:_GLANCE])
+    """``significant_bits`` of matrices, or as many as only float64 has, once a part of them is seen to need them."""
+    few = significant_bits(values[..., :_GLANCE, :_GLANCE])
     return few if few > _BITS_OF_FLOAT32 else significant_bits(values)
 
 

@@ -66,21 +66,32 @@ class Membership:
         # Exact, as every other summand is 0, and some times as fast.
         return of_classes @ self._whole[part].mT
 
-    def subtract_(
+    def minus(
         self, samples: Float[Tensor, "*batch d N"], of_classes: Float[Tensor, "*batch d K"]
     ) -> Float[Tensor, "*batch d N"]:
-        """Samples less the column of their class, in place."""
+        """Samples less the column of their class."""
+        parts = column_tiles(samples)
+        if len(parts) == 1:
+            return samples - self.columns(of_classes, parts[0])
+        result = torch.empty_like(samples)
+        for part in parts:
+            torch.sub(samples[..., part], self.columns(of_classes, part), out=result[..., part])
+        return result
+
+    def subtract_(self, samples: Float[Tensor, "*batch d N"], of_classes: Float[Tensor, "*batch d K"]) -> None:
+        """Take the column of their class off samples, in place."""
         for part in column_tiles(samples):
             samples[..., part].sub_(self.columns(of_classes, part))
-        return samples
 
 
 def column_squares(matrix: Float[Tensor, "*batch d N"]) -> Float[Tensor, "*batch N"]:
     """The sum of squares of each column."""
-    parts = column_tiles(matrix)
-    if len(parts) == 1:
-        return matrix.square().sum(-2)
-    return torch.cat([matrix[..., part].square().sum(-2) for part in parts], -1)
+    return side_by_side([matrix[..., part].square().sum(-2) for part in column_tiles(matrix)])
+
+
+def side_by_side(parts: list[Float[Tensor, "*batch _"]]) -> Float[Tensor, "*batch N"]:
+    """Parts of a row put together."""
+    return parts[0] if len(parts) == 1 else torch.cat(parts, -1)
 
 
 def _one_hot(labels: Tensor, num_classes: int) -> Tensor:

@@ -150,11 +150,13 @@ def test_the_format_of_numbers_is_read_off_their_digits(dtype):
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64])
-@pytest.mark.parametrize("fine", [0, 4095, 4096, 9999])
+@pytest.mark.parametrize("fine", [0, 63, 64, 99, 6363, 6400, 9999])
 def test_one_number_decides_the_format_of_many_wherever_it_is(dtype, fine):
     values = torch.linspace(1, 2, 10_000).to(torch.bfloat16).double()
     values[fine] = (torch.tensor(1.0, dtype=torch.float64) / 3).to(dtype)
-    assert epsilon_of(format_bits(values)) == epsilon_of(significant_bits(values)) == torch.finfo(dtype).eps
+    for shape in ((100, 100), (4, 50, 50)):
+        whole = values.reshape(shape)
+        assert epsilon_of(format_bits(whole)) == epsilon_of(significant_bits(whole)) == torch.finfo(dtype).eps
 
 
 def test_numbers_written_by_hand_are_exact():
