@@ -1,5 +1,6 @@
 """Reference software for neural collapse theory: the unconstrained layer-peeled model (ULPM) and its gradient flow."""
 
+from ulpm._versions import own_version
 from ulpm.descent import gradient_descent
 from ulpm.flow import Solver, gradient_flow, resume_flow
 from ulpm.geometry import block_state, collapsed_state, seli_state, simplex_etf
@@ -23,6 +24,8 @@ from ulpm.problem import Problem, from_features
 from ulpm.sample import fashion_mnist_sample
 from ulpm.state import State
 from ulpm.trajectory import Snapshots, Status, Trajectory
+
+__version__ = own_version()
 
 __all__ = [
     "Certificate",

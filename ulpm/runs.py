@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from ulpm import _files
-from ulpm.plotting import save_figures
 from ulpm.summary import markdown_table
 from ulpm.trajectory import Status, Trajectory
 
@@ -94,11 +93,18 @@ class RunDirectory:
         return self.present(path, figures)
 
     def present(self, path: Trajectory, figures: bool = True) -> list[Path]:
-        """``finish`` for a trajectory that is saved already."""
+        """``finish`` for a trajectory that is saved already.
+
+        Raises: also ImportError if figures are asked for and matplotlib is not installed.
+        """
         table, results = self.path / "records.csv", self.path / "results.md"
         path.to_csv(table)
         _files.write_text(results, markdown_table({self.path.name: path}))
-        drawn = save_figures(path, self.path) if figures else []
+        drawn: list[Path] = []
+        if figures:
+            from ulpm.plotting import save_figures  # not before: matplotlib is an extra
+
+            drawn = save_figures(path, self.path)
         if Status.STEP_LIMIT not in ([path.status] if isinstance(path.status, Status) else path.status):
             self.checkpoint.unlink(missing_ok=True)
         for file in (self.config, self.checkpoint, self.trajectory, table, results, *drawn):

@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ulpm import _files
+from ulpm._extras import needs
 from ulpm.floors import certificate_floors, metric_floors
 from ulpm.optimality.certificate import Certificate
 from ulpm.problem import Problem
@@ -247,10 +248,8 @@ class Trajectory:
 
         Raises: ImportError with one sentence if xarray is not installed.
         """
-        try:
+        with needs("to_xarray"):
             import xarray
-        except ImportError as error:
-            raise ImportError("to_xarray needs the package xarray: pip install 'ulpm[xarray]'.") from error
         dimensions = ("record", "replica")[: self.log_time.ndim]
         columns = {name: (dimensions, values.numpy(force=True)) for name, values in self.columns().items()}
         return xarray.Dataset(columns, attrs={"class_counts": self.problem.class_counts, **_plain(self.config)})

@@ -1,4 +1,4 @@
-"""The command line: ``ulpm flow | resume | plot | table | certify | demo``."""
+"""The command line: ``ulpm flow | resume | plot | table | certify | demo``; ``ulpm --version`` is in __main__."""
 
 from collections.abc import Sequence
 from typing import Annotated
@@ -33,7 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command = tyro.cli(
         Command,
         prog="ulpm",
-        description="Neural collapse in the unconstrained layer-peeled model, followed to astronomically late time.",
+        description="Neural collapse in the unconstrained layer-peeled model, followed to astronomically late time. "
+        "`ulpm --version` says which version this is.",
         args=arguments,
         config=(tyro.conf.OmitSubcommandPrefixes,),
     )

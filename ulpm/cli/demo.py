@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ulpm import demo
+from ulpm._extras import needs
 from ulpm.cli.output import say, write_json
 from ulpm.starts import parse_class_counts
 
@@ -33,6 +34,8 @@ class Demo:
     """Write the names of the scenarios and the size of the page here in JSON."""
 
     def run(self) -> int:
+        with needs("ulpm demo"):
+            import plotly  # noqa: F401  # before the runs, not after them
         made = []
         began = time.monotonic()
         for scenario in self._scenarios():

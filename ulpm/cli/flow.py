@@ -13,7 +13,7 @@ import torch
 import tyro
 
 from ulpm import _checks
-from ulpm.cli.output import in_options, say, write_json
+from ulpm.cli.output import can_draw, in_options, say, write_json
 from ulpm.distributed import Shard, torchrun_shard
 from ulpm.flow import FlowRun, resume_flow
 from ulpm.flow.memory import PlannedStart, check_memory
@@ -142,7 +142,7 @@ class Flow:
         path = run.finish(self.progress, directory.checkpoint, self.checkpoint_seconds)
         if not shard.leads:
             return 0 if path.finished else 1
-        files = directory.finish(path, self.figures)
+        files = directory.finish(path, self.figures and can_draw())
         return _report(directory, path, files, time.monotonic() - began, self.json)
 
     def _arguments(self) -> dict[str, Any]:
@@ -222,7 +222,7 @@ class Resume:
                 say(f"{self.run_directory} has ended: nothing to resume.")
                 if not shard.leads:
                     return 0 if found.result.finished else 1
-                files = directory.present(found.result, figures)
+                files = directory.present(found.result, figures and can_draw())
                 return _report(directory, found.result, files, time.monotonic() - began, self.json)
             if not found.has_checkpoint:
                 say("There is no checkpoint yet: starting again from config.json.")
@@ -238,7 +238,7 @@ class Resume:
             )
             if not shard.leads:
                 return 0 if path.finished else 1
-            files = directory.finish(path, figures)
+            files = directory.finish(path, figures and can_draw())
             return _report(directory, path, files, time.monotonic() - began, self.json)
 
     def _again(self, directory: RunDirectory, found: Found) -> Flow:

@@ -14,7 +14,7 @@ from rich.markdown import Markdown
 from ulpm import _files
 from ulpm.distributed import torchrun_place
 
-__all__ = ["complain", "in_options", "leads", "say", "show", "unsaid", "write_json"]
+__all__ = ["can_draw", "complain", "in_options", "leads", "say", "show", "unsaid", "write_json"]
 
 _failures: list[OSError] = []
 
@@ -76,6 +76,16 @@ def show(table: str) -> None:
 def say(text: str) -> None:
     """A line, as it is."""
     _print(text)
+
+
+def can_draw() -> bool:
+    """Whether figures can be drawn; if not, a sentence says what is missing."""
+    try:
+        import ulpm.plotting  # noqa: F401
+    except ImportError as error:
+        say(f"There are no figures: {error}")
+        return False
+    return True
 
 
 def leads() -> bool:

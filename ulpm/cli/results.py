@@ -8,9 +8,7 @@ from typing import Annotated, Literal
 import tyro
 
 from ulpm import _files
-from ulpm.cli.output import say, show, write_json
-from ulpm.plotting import plot_certificate, save_figures
-from ulpm.plotting.files import save_figure
+from ulpm.cli.output import can_draw, say, show, write_json
 from ulpm.summary import certificate_summary, certificate_table, markdown_table, summarise
 from ulpm.trajectory import Trajectory
 
@@ -31,6 +29,8 @@ class Plot:
     """Write the list of figures here in JSON."""
 
     def run(self) -> int:
+        from ulpm.plotting import save_figures
+
         paths = _load(self.runs)
         if len(paths) > 1 and self.out is None:
             raise ValueError("figures of several runs would replace those of the first: say where to draw with --out.")
@@ -84,10 +84,20 @@ class Certify:
         show(table)
         here = self.run_directory if self.run_directory.is_dir() else self.run_directory.parent
         _files.write_text(here / "certificate.md", table)
-        save_figure(plot_certificate(path), here / "certificate.png", "png")
-        say(f"Results are in {here}: certificate.md, certificate.png")
+        drawn = _draw(path, here / "certificate.png")
+        say(f"Results are in {here}: certificate.md" + (", certificate.png" if drawn else ""))
         write_json(self.json, certificate_summary(path))
         return 0
+
+
+def _draw(path: Trajectory, file: Path) -> bool:
+    """Draw the certificate; without matplotlib, a sentence says why not."""
+    if can_draw():
+        from ulpm.plotting import plot_certificate, save_figure
+
+        save_figure(plot_certificate(path), file, "png")
+        return True
+    return False
 
 
 def _load(runs: Sequence[Path]) -> dict[str, Trajectory]:

@@ -7,13 +7,15 @@ import math
 import sys
 import time
 from collections.abc import Iterator
-from typing import Any, TextIO, cast
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from ulpm._extras import needs
 from ulpm.flow.state import FlowState
+
+if TYPE_CHECKING:
+    import rich.progress
 
 __all__ = ["ProgressBar", "progress_bar"]
 
@@ -23,7 +25,7 @@ _SECONDS_BETWEEN_UPDATES = 0.2
 class ProgressBar:
     """Shows how far a run is, at most a few times a second, since reading it waits for the device."""
 
-    def __init__(self, bar: Progress) -> None:
+    def __init__(self, bar: "rich.progress.Progress") -> None:
         self._bar = bar
         self._task = bar.add_task("flow", total=1.0, log10_time="-inf", nc1="")
         self._next = 0.0
@@ -71,10 +73,16 @@ class _Unfailing(io.TextIOBase):
 
 @contextlib.contextmanager
 def progress_bar(show: bool) -> Iterator[ProgressBar | None]:
-    """A bar on standard error, or None; in a notebook that cannot draw one, a line of text."""
+    """A bar on standard error, or None; in a notebook that cannot draw one, a line of text.
+
+    Raises: ImportError with one sentence that names the extra if rich is not installed.
+    """
     if not show:
         yield None
         return
+    with needs("progress=True"):
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
     console = Console(file=cast(TextIO, _Unfailing(sys.stderr)))
     if console.is_jupyter and importlib.util.find_spec("ipywidgets") is None:
         print("The gradient flow runs without a progress bar, which needs ipywidgets in a notebook.", file=sys.stderr)

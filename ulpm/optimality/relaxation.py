@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ulpm import _checks
+from ulpm._extras import needs
 from ulpm.optimality.cross_entropy import CrossEntropyProgramme
 from ulpm.optimality.polish import Point, polish, rank_at_optimum
 from ulpm.optimality.programme import MarginProgramme, nuclear_norm
@@ -21,6 +22,7 @@ __all__ = ["Separation", "minimum_norm_separation", "optimum_status", "solve_cro
 
 # An interior-point step costs (K + M)^6, a splitting step (K + M)^3: the former is the quicker one up to here.
 _LARGEST_FOR_INTERIOR_POINT = 24
+_WHO = "The convex programme behind ulpm.minimum_norm_separation and ulpm.optimum"
 # Beyond, the eigenvalues of the semidefinite block alone take hours.
 _LARGEST_BLOCK = 1000
 # Asked for more than is needed, since the polish starts from rank and active set: they must be right.
@@ -124,8 +126,12 @@ def _margins(problem: Problem, margins: Tensor | None) -> Float[np.ndarray, "K K
 
 
 def _cvxpy() -> Any:
-    """cvxpy, imported where it is first needed: it takes as long as all the rest of the package."""
-    import cvxpy
+    """cvxpy, imported where it is first needed: it takes as long as all the rest of the package.
+
+    Raises: ImportError with one sentence that names the extra if it is not installed.
+    """
+    with needs(_WHO):
+        import cvxpy
 
     return cvxpy
 

@@ -5,12 +5,15 @@ import os
 import sys
 from collections.abc import Iterator
 
+from ulpm._extras import needs
+
 # A notebook sets MPLBACKEND for the commands that it starts too, and where they run it may not be installed. matplotlib
 # cannot be imported then, so that the name is hidden from it and set afterwards if it is valid.
 _backend = None if "matplotlib" in sys.modules else os.environ.pop("MPLBACKEND", None)
 try:
-    from matplotlib import rc_context, rcParams
-    from matplotlib import style as matplotlib_style
+    with needs("ulpm.plotting"):
+        from matplotlib import rc_context, rcParams
+        from matplotlib import style as matplotlib_style
 finally:
     if _backend is not None:
         os.environ["MPLBACKEND"] = _backend
