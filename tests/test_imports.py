@@ -18,7 +18,7 @@ LAYERS = (
     {"geometry", "laws", "invariants"},
     {"objective"},
     {"metrics", "optimality"},
-    {"floors"},
+    {"floors", "_display"},
     {"trajectory"},
     {"recorder"},
     {"flow", "descent"},

@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import enum
 import io
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ulpm import _files
+from ulpm import _display, _files
 from ulpm._extras import needs
 from ulpm.floors import certificate_floors, metric_floors
 from ulpm.optimality.certificate import Certificate
@@ -69,7 +70,7 @@ class Snapshots:
     b: Float[Tensor, "S *batch K"] | None = None
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Trajectory:
     """Records along a gradient flow or descent.
 
@@ -107,6 +108,32 @@ class Trajectory:
     snapshots: Snapshots | None = None
     certificate: Certificate | None = None
     log_penalty: Float[Tensor, " R *batch"] | None = None
+
+    def __repr__(self) -> str:
+        return _display.as_text(self._facts(), self._shown())
+
+    def _repr_html_(self) -> str:
+        return _display.as_html(self._facts(), self._shown())
+
+    def _facts(self) -> dict[str, str]:
+        """What a reader asks of a run first."""
+        problem, times = self.problem, self.log_time.reshape(len(self.log_time), -1)
+        # nan where a replica has ended before, and −∞ at the start
+        end = times.nan_to_num(nan=-math.inf).amax(0) / math.log(10)
+        model = f", {problem.model}" if problem.model else ""
+        replicas = "" if self.log_time.ndim == 1 else f"{self.log_time.shape[1]} replicas, "
+        statuses = [self.status] if isinstance(self.status, Status) else list(dict.fromkeys(self.status))
+        return {
+            "Trajectory": f"{_display.class_sizes(problem.class_counts)}, d = {problem.feature_dim}{model}",
+            "status": " ".join(statuses),
+            "end": f"log10 t = {_display.span(end.tolist())}, {replicas}{len(self.log_time)} records",
+        }
+
+    def _shown(self) -> dict[str, Float[Tensor, " R *batch"]]:
+        """The columns that tell most."""
+        metrics = {name: self.metrics[name] for name in _SHOWN if name in self.metrics}
+        margin = {"margin_ratio": self.margin_ratio} if self.problem.has_margins else {}
+        return {"log_loss": self.log_loss, **metrics, **margin}
 
     @property
     def finished(self) -> bool:
@@ -255,6 +282,7 @@ class Trajectory:
         return xarray.Dataset(columns, attrs={"class_counts": self.problem.class_counts, **_plain(self.config)})
 
 
+_SHOWN = ("nc1_distance", "nc2_angle_means", "nc3_duality")
 _ROWS_AT_ONCE = 4096
 _SERIES = ("log_time", "log_loss", "squared_norm", "margin", "feature_size")
 
