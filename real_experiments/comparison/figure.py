@@ -37,7 +37,8 @@ _COLUMNS = 6
 def plot_comparison(comparison: Comparison, clock: Clock) -> Figure:
     """Each compared metric against the mean training loss, which falls to the right, or against the flow time.
 
-    The first row holds the quantities of Ji et al. (2022).
+    The loss of a network rises in some epochs. Its metrics are drawn against the lowest loss so far, so that no line
+    folds back. The first row holds the quantities of Ji et al. (2022).
     """
     run, curves = comparison.run, {"network": comparison.network, **comparison.flows}
     if comparison.control is not None:
@@ -45,7 +46,7 @@ def plot_comparison(comparison: Comparison, clock: Clock) -> Figure:
     rows = math.ceil(len(comparison.compared) / _COLUMNS)
     figure = style.new_figure(17, 0.9 + 2.7 * rows, f"{run.name}: the network and the model")
     panels = list(figure.subplots(rows, _COLUMNS, squeeze=False).flat)
-    label = "mean training loss (falling)" if clock == "train_loss" else "flow time $t$"
+    label = "mean training loss, lowest so far" if clock == "train_loss" else "flow time $t$"
     for i, (axes, name) in enumerate(zip(panels, comparison.compared, strict=False)):
         _metric_panel(axes, curves, comparison, name, clock)
         axes.set_ylabel(FORMULAS[name], fontsize=9)
@@ -63,7 +64,7 @@ def _metric_panel(axes: Axes, curves: dict[str, Curve], comparison: Comparison, 
     for which, curve in curves.items():
         if name not in curve.metrics:  # a control of an earlier version
             continue
-        x, y = curve.clock(clock), curve.metrics[name]
+        x, y = _falling(curve.clock(clock)) if clock == "train_loss" else curve.clock(clock), curve.metrics[name]
         drawn = np.isfinite(x) & (x > 0) & (y > 0)
         axes.plot(x[drawn], y[drawn], **looks[which], zorder=3 if which == "network" else 2)
     axes.set_xscale("log")
@@ -78,6 +79,11 @@ def _metric_panel(axes: Axes, curves: dict[str, Curve], comparison: Comparison, 
     axes.set_title(name, fontsize=10 if len(name) < 24 else 8.5, family="monospace")
     style.log_ticks(axes)
     style.finish(axes)
+
+
+def _falling(loss: np.ndarray) -> np.ndarray:
+    """The lowest loss so far; what is not known is left out."""
+    return np.where(np.isnan(loss), np.nan, np.fmin.accumulate(loss))
 
 
 def _limits(kept: Sequence[np.ndarray], network: np.ndarray) -> tuple[float, float]:

@@ -27,7 +27,7 @@ def comparison_page(
     """The page comparison.md, with a figure for each clock and one of Σ_k w_k."""
     run = comparison.run
     parts = [
-        f"# {run.name}, beside the model",
+        f"# {run.name}, beside the model{_and_control(comparison)}",
         f"Made by `{command}`. The training: {_optimizer(run.recipe)}, batches of {run.recipe.batch_size}, weight "
         f"decay {run.recipe.weight_decay:g}, {run.rows[-1]['epoch']:g} epochs, seed {run.recipe.seed}; metrics on the "
         "training set in evaluation mode "
@@ -42,6 +42,13 @@ def comparison_page(
         f"![Drift of the classifier sum]({conservation})",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _and_control(comparison: Comparison) -> str:
+    """The control in the title, since a network has a page without one as well."""
+    if comparison.control is None:
+        return ""
+    return f" and a control: {comparison.control.recipe.deviation() or 'the same recipe'}"
 
 
 def _optimizer(recipe: Recipe) -> str:
