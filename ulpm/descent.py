@@ -34,17 +34,32 @@ def gradient_descent(
 ) -> Trajectory:
     """Gradient descent with heavy-ball momentum β: V ← βV − η_k ∇Φ(Θ), Θ ← Θ + V, from V = 0 (Polyak, 1964).
 
-    The rate η_k is ``learning_rate``, or with ``loss_scaled`` learning_rate/Φ(Θ_k): steps that the vanishing gradient
-    does not shorten (Lyu and Li, "Gradient Descent Maximizes the Margin of Homogeneous Neural Networks", 2020). They
-    are computed as multiples of ∇ log L, so that they do not underflow however small the loss is.
-
     A step advances the flow time of the records by η_k/(1 − β), the time that the flow needs for the same change once
     momentum has built up. Records are at step 0, at the last step, and between at steps spaced evenly in
     log(1 + log(1 + t)) for the constant rate, and evenly in k for the loss-scaled one, whose log log t grows like k.
 
-    Returns: a Trajectory, with the step numbers of its records in ``config["record_steps"]``. A replica that diverges,
-    or whose logits outgrow what the number format resolves, says so in its status and keeps the records before that.
-    Raises: TypeError or ValueError for arguments that make no sense, such as ``loss_scaled`` where Φ may become 0.
+    Args:
+        problem: What is minimised.
+        state: Where to start, with or without replicas.
+        learning_rate: η_k, or η_k Φ(Θ_k) with ``loss_scaled``.
+        momentum: β in [0, 1).
+        steps: How many steps to take.
+        loss_scaled: Divide the rate by Φ(Θ_k), so that the vanishing gradient does not shorten steps. They are computed
+            as multiples of ∇ log L and do not underflow however small the loss is.
+        records: How many records to keep, the start and the end included.
+        snapshots: How many whole states to keep.
+        config: Facts that JSON can hold, to keep with the result.
+
+    Returns:
+        A Trajectory, with the step numbers of its records in ``config["record_steps"]``. A replica that diverges, or
+        whose logits outgrow what the number format resolves, says so in its status and keeps the records before that.
+
+    Raises:
+        TypeError: If an argument is of another type.
+        ValueError: If a number is out of its range, or with ``loss_scaled`` where Φ may become 0.
+
+    Source: Polyak, "Some methods of speeding up the convergence of iteration methods", 1964; for the loss-scaled rate
+    Lyu and Li, "Gradient Descent Maximizes the Margin of Homogeneous Neural Networks", 2020.
 
     >>> problem = ulpm.Problem([5] * 3, feature_dim=4)
     >>> path = ulpm.gradient_descent(problem, problem.random_state(seed=0), learning_rate=0.1, steps=1000, records=3)

@@ -21,9 +21,18 @@ __all__ = ["block_state", "collapsed_state", "principal_axes", "seli_state", "si
 def simplex_etf(num_classes: int, feature_dim: int) -> Float[Tensor, "K d"]:
     """K unit vectors with cosines −1/(K−1), the rows of V: V Vᵀ = K/(K−1) · (I − 11ᵀ/K), Σ_k v_k = 0.
 
-    A simplex equiangular tight frame, float64 on the CPU.
+    A simplex equiangular tight frame.
 
-    Raises: TypeError if a size is no integer, ValueError for K < 2 or d < K − 1, where no such frame exists.
+    Args:
+        num_classes: K ≥ 2.
+        feature_dim: d ≥ K − 1; below that no such frame exists.
+
+    Returns:
+        V [K, d], float64 on the CPU.
+
+    Raises:
+        TypeError: If a size is no integer.
+        ValueError: If a size is out of its range.
 
     >>> V = ulpm.simplex_etf(3, feature_dim=2)
     >>> torch.round(V @ V.T, decimals=9) + 0.0
@@ -43,8 +52,13 @@ def collapsed_state(problem: Problem, norm: float = 1.0) -> State:
 
     The global optimum of the margin problem for balanced counts (Ji, Lu, Zhang, Deng, Su, 2022).
 
-    Raises: ValueError for d < K − 1, for unequal counts, where the optimum has no collapsed geometry and a collapsed
-    state is not even balanced (see seli_state), and for a norm that is not positive; TypeError if it is no number.
+    Args:
+        problem: Of equal class counts, with d ≥ K − 1. For unequal counts the optimum is ``seli_state``.
+        norm: ρ = √(‖W‖² + ‖H‖²) > 0.
+
+    Raises:
+        TypeError: If the norm is no number.
+        ValueError: For unequal counts, d < K − 1, or a norm that is not positive.
 
     >>> problem = ulpm.Problem([5] * 4, feature_dim=3)
     >>> state = ulpm.collapsed_state(problem, norm=2.0)
@@ -68,7 +82,13 @@ def seli_state(problem: Problem, norm: float = 1.0) -> State:
     The global optimum of the margin problem for any class counts (Thrampoulidis, Kini, Vakilian, Behnia, 2022); for
     balanced counts it is neural collapse, up to a rotation.
 
-    Raises: ValueError for d < K − 1 or a norm that is not positive, TypeError if it is no number.
+    Args:
+        problem: Of any class counts, with d ≥ K − 1.
+        norm: ρ = √(‖W‖² + ‖H‖²) > 0.
+
+    Raises:
+        TypeError: If the norm is no number.
+        ValueError: For d < K − 1 or a norm that is not positive.
 
     >>> problem = ulpm.Problem([40, 40, 4, 4], feature_dim=3)
     >>> certificate = ulpm.certify(problem, ulpm.seli_state(problem))
@@ -95,8 +115,14 @@ def block_state(problem: Problem, block_size: int = 2, norm: float = 1.0) -> Sta
     classes β·b … β·b + b − 1. Counts may differ between blocks; within one they must not, as the multipliers would not
     balance there. (That there are such points: Ji, Lu, Zhang, Deng, Su, 2022, Example 3.1.)
 
-    Raises: ValueError if b < 2 does not split K into at least two blocks, for d < K − K/b, unequal counts within a
-    block, or a norm that is not positive; TypeError for a block size that is no integer or a norm that is no number.
+    Args:
+        problem: With d ≥ K − K/b and equal counts within each block.
+        block_size: b ≥ 2, which splits K into at least two blocks.
+        norm: ρ = √(‖W‖² + ‖H‖²) > 0.
+
+    Raises:
+        TypeError: If the block size is no integer or the norm no number.
+        ValueError: If one of these conditions fails.
 
     >>> problem = ulpm.Problem([5] * 4, feature_dim=3)
     >>> certificate = ulpm.certify(problem, ulpm.block_state(problem, block_size=2))

@@ -211,7 +211,16 @@ def log_loss(problem: Problem, state: State) -> Float[Tensor, "*batch"]:
     Finite whenever the logits are, and Φ is not 0. It has a gradient in the state's tensors if they ask for one: that
     of the closed form, right however small the loss is.
 
-    Shape: the replica axes of ``state``. Raises: TypeError or ValueError if the state does not fit the problem.
+    Args:
+        problem: What is minimised.
+        state: W, H and perhaps b, with or without replicas.
+
+    Returns:
+        A number for each replica, with the replica axes of ``state``.
+
+    Raises:
+        TypeError: If one of both is something else.
+        ValueError: If the state does not fit the problem.
 
     >>> problem = ulpm.Problem([1, 1], feature_dim=1)
     >>> state = ulpm.State(torch.tensor([[500.0], [-500.0]]), torch.tensor([[1.0, -1.0]]))
@@ -230,7 +239,16 @@ def margin(problem: Problem, state: State) -> Float[Tensor, "*batch"]:
     It has a gradient in the state's tensors if they ask for one; where several gaps are the smallest one, the mean of
     theirs.
 
-    Shape: the replica axes of ``state``. Raises: TypeError or ValueError if the state does not fit the problem.
+    Args:
+        problem: What is minimised.
+        state: W, H and perhaps b, with or without replicas.
+
+    Returns:
+        A number for each replica, with the replica axes of ``state``.
+
+    Raises:
+        TypeError: If one of both is something else.
+        ValueError: If the state does not fit the problem.
 
     >>> problem = ulpm.Problem([1, 1], feature_dim=1)
     >>> state = ulpm.State(torch.tensor([[500.0], [-500.0]]), torch.tensor([[1.0, -1.0]]))

@@ -29,12 +29,19 @@ class Problem:
         Φ(W, H, b) = L(Z) + ½λ_W‖W‖² + ½λ_H‖H‖²,   Z = W H + b 1ᵀ,   L = Σ_i ℓ(z_i, y_i) or, as "mean", (1/N) Σ_i ℓ
 
     By default it is the unconstrained layer-peeled model (Ji, Lu, Zhang, Deng, Su, 2022), the sum over the N = Σ n_k
-    samples of logsumexp(Z_{:,i}) − Z_{y_i,i}, with neither decay nor bias. ``loss`` is ``ulpm.CrossEntropy``,
-    ``ulpm.Focal`` or ``ulpm.SquaredError``; ``weight_decay`` is (λ_W, λ_H). As the literature with decay has it,
-    ``reduction="mean"`` divides the loss by N, and the decay by nothing. The bias is not decayed.
+    samples of logsumexp(Z_{:,i}) − Z_{y_i,i}, with neither decay nor bias.
 
-    Raises: TypeError if a size is no integer or the loss is none, ValueError for fewer than two classes, an empty
-    class, d < 1, a decay that is neither 0 nor between 1e-100 and 1e100, or another reduction.
+    Args:
+        class_counts: The numbers n_k of samples of the K ≥ 2 classes, each at least 1.
+        feature_dim: The dimension d ≥ 1 of the features.
+        loss: ``ulpm.CrossEntropy()``, the default, ``ulpm.Focal()`` or ``ulpm.SquaredError()``.
+        weight_decay: (λ_W, λ_H), each 0 or between 1e-100 and 1e100.
+        bias: Whether the logits are W H + b 1ᵀ. The bias is not decayed.
+        reduction: "sum" over samples, or "mean", which divides the loss by N and leaves the decay as it is.
+
+    Raises:
+        TypeError: If a size is no integer or the loss is no loss.
+        ValueError: If a number is out of its range.
 
     >>> problem = ulpm.Problem([50] * 10, feature_dim=64)
     >>> problem.num_samples, problem.balanced
@@ -206,7 +213,9 @@ class Problem:
     def check(self, state: State) -> State:
         """Return ``state`` if its shapes are those of this problem.
 
-        Raises: TypeError if it is no State, ValueError if the shapes differ or its norm overflows.
+        Raises:
+            TypeError: If it is no State.
+            ValueError: If the shapes differ or its norm overflows.
         """
         if not isinstance(state, State):
             raise TypeError(f"state must be an ulpm.State, but a {type(state).__name__} was given.")
@@ -233,10 +242,19 @@ class Problem:
     ) -> State:
         """Independent entries N(0, scale²/d), so that ‖w_k‖ ≈ ‖h_i‖ ≈ ``scale``; a bias starts at 0.
 
-        ``replicas=B`` adds a leading axis of B different starts. The numbers are drawn in float64 on the CPU and then
-        converted, so that a seed means the same start on every device and, up to rounding, in every precision.
+        The numbers are drawn in float64 on the CPU and then converted. A seed means the same start on every device and,
+        up to rounding, in every precision.
 
-        Raises: TypeError or ValueError for a size, scale, dtype or device that makes no sense.
+        Args:
+            seed: Of the generator, from 0 to 2^63 − 1.
+            scale: The typical length of a row of W and of a column of H.
+            replicas: B different starts along a leading axis.
+            dtype: torch.float64 or torch.float32.
+            device: Where the state is put.
+
+        Raises:
+            TypeError: If an argument is of another type.
+            ValueError: If a number is out of its range, or the device is not there.
         """
         size = _checks.real("scale", scale, above=0)
         if dtype not in (torch.float32, torch.float64):
@@ -294,11 +312,19 @@ def from_features(
 ) -> tuple[Problem, State]:
     """The model whose free features start at given ones: images, or the last-layer features of a network.
 
-    Shapes: ``features`` [N, d], a row a sample, in any order; ``labels`` [N] in 0 … K−1; ``classifier`` [K, d]. Without
-    a classifier one is drawn with entries N(0, s²/d), s² = mean ‖h_i‖², so that its rows are as long as the features.
-    Columns of the state are sorted by class and keep their order within a class. The features' dtype is kept.
+    Args:
+        features: h_i as rows [N, d], in any order. Their dtype is kept.
+        labels: y_i [N] in 0 … K−1.
+        classifier: w_k as rows [K, d]. By default its entries are drawn from N(0, s²/d) with s² = mean ‖h_i‖², so that
+            its rows are as long as the features.
+        seed: The seed of that draw.
 
-    Raises: TypeError or ValueError for wrong types, shapes, NaN, a class without samples or features that are all 0.
+    Returns:
+        The problem, and the state with its columns sorted by class. Within a class they keep their order.
+
+    Raises:
+        TypeError: If something is no tensor of the right kind.
+        ValueError: For wrong shapes, NaN, a class without samples, or features that are all 0.
 
     >>> problem, state = ulpm.from_features(torch.eye(3), torch.tensor([1, 0, 1]))
     >>> problem.class_counts

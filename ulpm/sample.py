@@ -14,6 +14,10 @@ def fashion_mnist_sample() -> tuple[Float[Tensor, "1000 784"], Int[Tensor, " 100
     """1,000 training images of Fashion-MNIST as float64 pixels in [0, 1], rows sorted by class, and their labels.
 
     They are the first 100 images of each of the 10 classes in the order of the training file.
+
+    Returns:
+        The images [1000, 784] and their labels [1000].
+
     Source: Xiao, Rasul, Vollgraf, "Fashion-MNIST: a novel image dataset for benchmarking machine learning algorithms",
     2017; MIT licence, copyright 2017 Zalando SE.
 

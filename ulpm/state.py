@@ -36,12 +36,16 @@ class Factors(NamedTuple):
 class State:
     """The free variables of the model: logits are Z = W H, or W H + b 1ᵀ with a bias.
 
-    Shapes: classifier ``W`` [..., K, d] (row k is w_k), features ``H`` [..., d, N] with columns sorted by class (labels
-    0…0 1…1 …), bias ``b`` [..., K] or None. Leading axes are replicas. float64 or float32, the same for all.
+    States of one shape add and subtract, and are multiplied by numbers, part by part. ``state[i]`` takes replicas.
 
-    States of one shape add and subtract, and are multiplied by numbers, part by part; ``state[i]`` takes replicas.
+    Args:
+        W: The classifier [..., K, d], row k is w_k. Leading axes are replicas.
+        H: The features [..., d, N], columns sorted by class (labels 0…0 1…1 …), of the dtype and device of W.
+        b: The bias [..., K], or None.
 
-    Raises: TypeError for anything but floating-point tensors, ValueError for NaN, infinity or shapes that do not fit.
+    Raises:
+        TypeError: If a part is no floating-point tensor.
+        ValueError: For NaN, infinity, or shapes that do not fit.
 
     >>> state = ulpm.State(W=torch.ones(2, 3), H=torch.zeros(3, 4))
     >>> state.squared_norm, (2 * state - state).squared_norm, state.vector().shape
@@ -97,7 +101,8 @@ class State:
     def like(self, vector: Float[Tensor, "*any D"]) -> "State":
         """The state of this one's shapes, with whatever leading axes, that has this ``vector``.
 
-        Raises: ValueError for a vector of another length.
+        Raises:
+            ValueError: If the vector has another length.
         """
         K, d = self.W.shape[-2:]
         sizes = [K * d, 0 if self.b is None else K, d * self.H.shape[-1]]

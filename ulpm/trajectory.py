@@ -53,10 +53,13 @@ class Status(enum.StrEnum):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Snapshots:
-    """Whole states kept along a run: ``records`` [S] says at which records; W [S, ..., K, d], H [S, ..., d, N] and,
-    with a bias, b [S, ..., K].
+    """Whole states kept along a run. A snapshot that a replica did not reach is nan.
 
-    A snapshot that a replica did not reach is nan.
+    Attributes:
+        records: At which records [S].
+        W: [S, ..., K, d].
+        H: [S, ..., d, N].
+        b: [S, ..., K], or None without a bias.
 
     >>> problem = ulpm.Problem([2] * 3, feature_dim=4)
     >>> path = ulpm.gradient_flow(problem, problem.random_state(), log_time=3, records=9, snapshots=3)
@@ -74,16 +77,26 @@ class Snapshots:
 class Trajectory:
     """Records along a gradient flow or descent.
 
-    ``log_time`` (log t in flow time; −inf at t = 0), ``log_loss`` (log Φ of what the problem minimises, by default
-    log L of the summed loss), ``squared_norm`` (ρ²), ``margin`` (q_min), each value of ``metrics`` (keys of
-    ``neural_collapse``) and of ``invariant_drift`` ("balancedness": ‖B − B(0)‖_F/ρ², B = WᵀW − HHᵀ; "classifier_sum":
-    ‖Σ_k w_k − (Σ_k w_k)(0)‖/ρ; with decay, from the start times e^{−2λt} and e^{−λ_W t}; ``ulpm.invariants``) are
-    float64 tensors [records(, replicas)]. Records that a replica did not reach are nan; rows that none reached are left
-    out. A replica that came to rest has its last record there, at its own time. ``certificate`` holds bounds of the
-    optimum and the KKT residuals of every record, None where nothing proves them; ``feature_size`` is √(mean ‖h_i‖²)
-    over √(mean ‖μ_k − μ_G‖²), by which the rounding of features shows in metrics; ``log_penalty`` is log(½λ_W‖W‖² +
-    ½λ_H‖H‖²), None without decay. ``status`` is one Status, or one a replica. ``stats`` holds totals over the run and
-    its replicas.
+    What is recorded is a float64 tensor [records(, replicas)]. Records that a replica did not reach are nan; rows that
+    none reached are left out. A replica that came to rest has its last record there, at its own time.
+
+    Attributes:
+        problem: What was followed.
+        log_time: log t in flow time; −inf at t = 0.
+        log_loss: log Φ of what the problem minimises, by default log L of the summed loss.
+        squared_norm: ρ² = ‖W‖² + ‖H‖².
+        margin: q_min.
+        feature_size: √(mean ‖h_i‖²) over √(mean ‖μ_k − μ_G‖²), by which the rounding of features shows in metrics.
+        metrics: A tensor for each key of ``neural_collapse``.
+        invariant_drift: "balancedness": ‖B − B(0)‖_F/ρ², B = WᵀW − HHᵀ; "classifier_sum": ‖Σ_k w_k − (Σ_k w_k)(0)‖/ρ.
+            With decay, from the start times e^{−2λt} and e^{−λ_W t}.
+        status: Why the run ended, or a tuple with one Status for each replica.
+        stats: Totals over the run and its replicas.
+        final_state: The state at the end.
+        config: Method, tolerance, versions and what else the run was given.
+        snapshots: Whole states, or None.
+        certificate: Bounds of the optimum and the KKT residuals of every record, None where nothing proves them.
+        log_penalty: log(½λ_W‖W‖² + ½λ_H‖H‖²), None without decay.
 
     >>> problem = ulpm.Problem([2] * 3, feature_dim=4)
     >>> path = ulpm.gradient_flow(problem, problem.random_state(), log_time=3, records=4)
@@ -180,7 +193,8 @@ class Trajectory:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write everything as one safetensors file with JSON metadata, replacing an older one only when complete.
 
-        Raises: OSError with one sentence if that is not possible.
+        Raises:
+            OSError: If that is not possible.
         """
         tensors = {name: getattr(self, name) for name in _SERIES}
         if self.log_penalty is not None:
@@ -207,7 +221,8 @@ class Trajectory:
     def load(cls, path: str | os.PathLike[str]) -> "Trajectory":
         """Read a file written by ``save``; tensors come on the CPU.
 
-        Raises: OSError with one sentence if it cannot be read, is damaged, or is no trajectory.
+        Raises:
+            OSError: If the file cannot be read, is damaged, or is no trajectory.
         """
         tensors, metadata = _files.read_tensors(Path(path))
         if metadata.get("kind") != "trajectory":
@@ -244,7 +259,8 @@ class Trajectory:
     def to_csv(self, file: str | os.PathLike[str] | io.TextIOBase) -> None:
         """Write a table with a row a record (and replica): columns record, replica if there are any, then ``columns``.
 
-        Raises: OSError with one sentence if the file cannot be written.
+        Raises:
+            OSError: If the file cannot be written.
         """
         if not isinstance(file, str | os.PathLike):
             self._write_rows(file)
@@ -273,7 +289,8 @@ class Trajectory:
     def to_xarray(self) -> "xarray.Dataset":
         """An xarray.Dataset with ``columns`` as variables on the dimensions record (and replica).
 
-        Raises: ImportError with one sentence if xarray is not installed.
+        Raises:
+            ImportError: If xarray is not installed.
         """
         with needs("to_xarray"):
             import xarray

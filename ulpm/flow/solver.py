@@ -15,14 +15,20 @@ __all__ = ["Solver"]
 class Solver:
     """The numerical methods of a flow, as values.
 
-    ``explicit`` is an explicit Runge–Kutta pair and ``stiff`` a Rosenbrock method, to which a replica is handed over by
-    ``hand_over`` where stability holds up the first. The pairs are the integral and the proportional gain of their
-    step-size controllers (``ulpm.flow.controller``). A linear solve of the stiff method may err by ``krylov_share``
-    of what a step may. With ``product_dtype=torch.float32`` it takes most of its products in that precision
-    and corrects the solution by products in the precision of the state (``ulpm.flow.refinement``), for a GPU that is
-    slow in float64. Σ_k w_k is then conserved to what a solve may err by, not to the last bit.
+    Args:
+        explicit: The explicit Runge–Kutta pair that begins.
+        stiff: The Rosenbrock method to which a replica is handed over where stability limits the explicit steps.
+        hand_over: The rule by which this happens.
+        explicit_gains: Integral and proportional gain of the step-size controller of ``explicit``.
+        stiff_gains: The same of ``stiff``.
+        krylov_share: A linear solve may err by this share of what a step may, between 0 and 1.
+        product_dtype: With torch.float32 most products of the linear solves are in that precision, for a GPU that is
+            slow in float64, and products in the precision of the state correct the solution. Σ_k w_k is then conserved
+            to what a solve may err by, not to the last bit.
 
-    Raises: TypeError or ValueError for what is no method or number of this kind.
+    Raises:
+        TypeError: If something is no method or number of this kind.
+        ValueError: If a number is out of its range.
 
     >>> problem = ulpm.Problem([5] * 3, feature_dim=4)
     >>> solver = ulpm.Solver(krylov_share=1e-4)

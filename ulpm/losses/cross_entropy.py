@@ -22,7 +22,12 @@ class CrossEntropy(LogOddsLoss):
     With α > 0 the labels are moved towards 1/K: no margin above log(1 + K(1 − α)/α) lowers the loss any more (Szegedy,
     Vanhoucke, Ioffe, Shlens, Wojna, "Rethinking the Inception Architecture for Computer Vision", 2016).
 
-    Raises: TypeError or ValueError for an α outside [0, 1).
+    Args:
+        label_smoothing: α. With 0 it is plain cross-entropy.
+
+    Raises:
+        TypeError: If α is no number.
+        ValueError: If α lies outside [0, 1).
 
     >>> problem = ulpm.Problem([5] * 3, feature_dim=4, loss=ulpm.CrossEntropy(label_smoothing=0.1))
     >>> problem.loss.attained

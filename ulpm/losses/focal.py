@@ -25,7 +25,12 @@ class Focal(LogOddsLoss):
     the logits for γ = 0 only, where it is cross-entropy (Lin, Goyal, Girshick, He, Dollár, "Focal Loss for Dense Object
     Detection", 2017).
 
-    Raises: TypeError or ValueError for a γ that is no number of at least 0.
+    Args:
+        gamma: γ ≥ 0.
+
+    Raises:
+        TypeError: If γ is no number.
+        ValueError: If γ is negative.
 
     >>> ulpm.Focal(gamma=2.0).tail
     3.0

@@ -98,9 +98,12 @@ class Certificate:
         return torch.where(self.nuclear_upper_bound == self.lower_bound, 0.0, ratio)
 
     def holds(self, tol: float) -> Bool[Tensor, "*batch"]:
-        """Whether the point's logits are proven optimal within the relative tolerance ``tol``.
+        """Whether the point's logits are proven optimal within a relative tolerance.
 
         In the margin problem they are scaled to q_min = 1, with decay taken as they are.
+
+        Args:
+            tol: The largest ``gap`` that counts as optimal.
         """
         return self.gap <= tol
 
@@ -130,11 +133,20 @@ def has_certificate(problem: Problem) -> bool:
 def certify(problem: Problem, state: State) -> Certificate:
     """Bounds of the optimal value v* and KKT residuals, see :class:`Certificate`; right at any loss, e^−10⁶ included.
 
-    Shapes: the replica axes of ``state``; computed in float64 on its device. Cost: four products of the size of W H,
-    and the singular values of two K × K matrices, a replica; with decay and a bias some more products, for the best b.
+    Computed in float64 on the device of the state. Each replica costs four products of the size of W H and the singular
+    values of two K × K matrices; with decay and a bias some more products, for the best b.
 
-    Raises: TypeError or ValueError if the state does not fit the problem, ValueError if its norm overflows or nothing
-    is known about the problem, as for the focal loss with decay or one positive decay alone.
+    Args:
+        problem: Whose optimum is bounded. Of the focal loss with decay, and of one positive decay alone, nothing is
+            known.
+        state: Any point, with or without replicas.
+
+    Returns:
+        A Certificate whose numbers have the replica axes of ``state``.
+
+    Raises:
+        TypeError: If one of both is something else.
+        ValueError: If the state does not fit the problem, its norm overflows, or nothing is known about the problem.
 
     >>> problem = ulpm.Problem([5] * 4, feature_dim=20)
     >>> path = ulpm.gradient_flow(problem, problem.random_state(seed=0), log10_time=1000, records=2)

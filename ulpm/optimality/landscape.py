@@ -59,23 +59,27 @@ _MOST_PRODUCTS = 3000
 class CriticalPoint:
     """What a point of the sphere ‖W‖² + ‖H‖² = ρ² is for the loss on it; multiplier and curvatures are divided by L.
 
-    ``tangential_gradient``  ‖∇L + μΘ‖/‖∇L‖, τ below.
-    ``multiplier``           μ/L = −⟨∇L, Θ⟩/(ρ²L).
-    ``operator_norm``        ‖R‖_op/L, never below the multiplier; multiplier − operator_norm bounds the curvature.
-    ``min_curvature``        the smallest eigenvalue of the tangential Hessian Π(∇²L + μI)Π/L: the second derivative of
-                             L/L(Θ) along the geodesic in ``direction``, also where the point is not critical.
-    ``curvature_error``      an eigenvalue lies that near to ``min_curvature``, and the smallest is not above it.
-    ``direction``            the unit tangent of ``min_curvature``, signed so that L does not rise to first order. Where
-                             the curvature is negative L falls along it: a witness against a minimum.
-    ``kind``                 ``not_critical``: τ > 1e-8, by more than rounding of the given numbers makes it. Else, with
-                             η = 100τ + rounding of the logits,
-                             ``global_minimum``: ‖R‖_op ≤ μ(1 + η), which proves (L − min L)/L ≤ ½ρ²μη/L, where that
-                             means something: η ≤ 1e-3·min(1, ρ²), since all points near 0 are alike up to ρ², and
-                             ½ρ²μη/L ≤ 1e-2, which float64 allows up to norms ρ of some thousands;
-                             ``strict_saddle``: a curvature below −η‖R‖_op, by more than ``curvature_error``;
-                             ``undetermined``: neither is shown. Rotations of R^d give a curvature of 0 wherever they
-                             move the point, so that local minima that are not global are here, and so are points whose
-                             numbers are too coarse to tell, such as large ones in float32.
+    With τ the ``tangential_gradient`` and η = 100τ + rounding of the logits, the ``kind`` is
+
+    ``not_critical``  if τ > 1e-8, by more than rounding of the given numbers makes it; else
+    ``global_minimum``  if ‖R‖_op ≤ μ(1 + η), which proves (L − min L)/L ≤ ½ρ²μη/L, where that means something: η ≤
+        1e-3·min(1, ρ²), since all points near 0 are alike up to ρ², and ½ρ²μη/L ≤ 1e-2, which float64 allows up to
+        norms ρ of some thousands;
+    ``strict_saddle``  if a curvature is below −η‖R‖_op, by more than ``curvature_error``;
+    ``undetermined``  if neither is shown. Rotations of R^d give a curvature of 0 wherever they move the point, so that
+        local minima that are not global are here, and so are points whose numbers are too coarse to tell, such as large
+        ones in float32.
+
+    Attributes:
+        tangential_gradient: τ = ‖∇L + μΘ‖/‖∇L‖.
+        multiplier: μ/L = −⟨∇L, Θ⟩/(ρ²L).
+        operator_norm: ‖R‖_op/L, never below the multiplier. Their difference bounds the curvature.
+        min_curvature: The smallest eigenvalue of the tangential Hessian Π(∇²L + μI)Π/L: the second derivative of L/L(Θ)
+            along the geodesic in ``direction``, also where the point is not critical.
+        curvature_error: An eigenvalue lies that near to ``min_curvature``, and the smallest is not above it.
+        direction: The unit tangent of ``min_curvature``, signed so that L does not rise to first order. Where the
+            curvature is negative L falls along it: a witness against a minimum.
+        kind: One of the four words above.
 
     >>> problem = ulpm.Problem([5] * 4, feature_dim=4)
     >>> square = ulpm.block_state(problem, norm=4.0)
@@ -102,7 +106,16 @@ def sphere_critical_point(problem: Problem, state: State) -> CriticalPoint:
     costs about two evaluations of the field; their start is random with a fixed seed. They keep 49 vectors of the size
     of the state.
 
-    Raises: TypeError or ValueError if the state does not fit the problem, has replicas or is zero.
+    Args:
+        problem: Plain cross-entropy without decay and bias.
+        state: A single state that is not zero.
+
+    Returns:
+        A CriticalPoint.
+
+    Raises:
+        TypeError: If one of both is something else.
+        ValueError: For another loss, or a state that does not fit the problem, has replicas or is zero.
 
     >>> problem = ulpm.Problem([5] * 4, feature_dim=4)
     >>> ulpm.sphere_critical_point(problem, ulpm.block_state(problem, norm=4.0)).kind

@@ -41,18 +41,21 @@ _FEW_CLASSES = 12
 class LayerPeeledOptimum:
     """A solution of the relaxation of a layer-peeled model and the proof of how good it is.
 
-    ``value``         the objective at ``logits`` [K, N], which are the same for all samples of a class.
-    ``duality_gap``   no W, H, of whatever dimension, has an objective below ``value − duality_gap``; follows from the
-                      logits alone, and is of the order of rounding, so that it may be negative by that.
-    ``multiplier``    ‖G‖_op for G of cross_entropy.py: the fall of the objective per unit of the budget K √(E_W E_H) of
-                      the nuclear norm, or its price √(λ_W λ_H).
-    ``rank``          that of the logits, at most K − 1. A class whose share of the gradient stays below the multiplier
-                      has no singular direction of its own.
-    ``tight``         whether the rank fits into d features. Then ``state`` has the logits, W Wᵀ = c (Z Zᵀ)^{1/2} with Z
-                      weighted as in the objective, and attains the value. Else it is None.
-    ``gram_error``    every optimal W* has ‖W Wᵀ − W*W*ᵀ‖_F ≤ gram_error, W Wᵀ as it follows from the logits: what is
-                      proven about norms and angles of classifiers. inf if nothing is.
-    ``status``        says this in a sentence.
+    Attributes:
+        value: The objective at the logits.
+        logits: Z [K, N], the same for all samples of a class.
+        state: Factors of the logits that attain the value, W Wᵀ = c (Z Zᵀ)^{1/2} with Z weighted as in the objective.
+            None if the solution is not tight.
+        multiplier: ‖G‖_op for the gradient G in the logits: the fall of the objective per unit of the budget K √(E_W
+            E_H) of the nuclear norm, or its price √(λ_W λ_H).
+        duality_gap: No W, H, of whatever dimension, has an objective below ``value − duality_gap``. It follows from the
+            logits alone, and is of the order of rounding, so that it may be negative by that.
+        gram_error: Every optimal W* has ‖W Wᵀ − W*W*ᵀ‖_F ≤ gram_error, W Wᵀ as it follows from the logits: what is
+            proven about norms and angles of classifiers. inf if nothing is.
+        rank: That of the logits, at most K − 1. A class whose share of the gradient stays below the multiplier has no
+            singular direction of its own.
+        tight: Whether the rank fits into d features.
+        status: All this in a sentence.
 
     >>> problem = ulpm.Problem([5] * 3, feature_dim=3)
     >>> answer = ulpm.norm_constrained_optimum(problem, classifier_energy=1.0, feature_energy=1.0)
@@ -82,11 +85,22 @@ def norm_constrained_optimum(
     Z̄ [K, K] exactly if ‖Z̄‖_* ≤ K √(E_W E_H). This convex programme is equivalent to the semidefinite one in the Gram
     matrix [2K, 2K] of W and the h_k. Counts matter by their shares n_k/N alone.
 
-    Arguments: ``classifier_energy`` E_W and ``feature_energy`` E_H, positive; ``solver``, the name of one that cvxpy
-    finds and that knows exponential cones (CLARABEL for few classes, SCS for many by default).
+    Args:
+        problem: Its class counts and d; loss and decay are those of the formula.
+        classifier_energy: E_W > 0.
+        feature_energy: E_H > 0.
+        solver: The name of one that cvxpy finds and that knows exponential cones; by default CLARABEL for few classes,
+            SCS for many.
 
-    Raises: ValueError for an energy that is not positive, a solver that is not there or fails, or an answer whose gap
-    exceeds 1e-6 of the value, as with budgets so large that the loss is tiny; TypeError for what is no number.
+    Returns:
+        A LayerPeeledOptimum.
+
+    Raises:
+        TypeError: For what is no number.
+        ValueError: For an energy that is not positive, a solver that is not there or fails, or an answer whose gap
+            exceeds 1e-6 of the value, as with budgets so large that the loss is tiny.
+        ImportError: If cvxpy is not installed.
+
     Source: Fang, He, Long, Su, "Exploring deep neural networks via layer-peeled model: Minority collapse in imbalanced
     training", 2021.
 
@@ -116,10 +130,20 @@ def regularised_optimum(
     √(λ_W λ_H), which for equal counts is the same. A class that is alone with its count has no such threshold of its
     own. There is no bias.
 
-    Arguments: ``classifier_decay`` λ_W and ``feature_decay`` λ_H, positive, on the mean loss as it stands above;
-    ``solver`` as in norm_constrained_optimum.
+    Args:
+        problem: Its class counts and d; loss and decay are those of the formula.
+        classifier_decay: λ_W > 0, on the mean loss as it stands above.
+        feature_decay: λ_H > 0, likewise.
+        solver: As in ``norm_constrained_optimum``.
 
-    Raises: as norm_constrained_optimum.
+    Returns:
+        A LayerPeeledOptimum.
+
+    Raises:
+        TypeError: For what is no number.
+        ValueError: As in ``norm_constrained_optimum``.
+        ImportError: If cvxpy is not installed.
+
     Source: Zhu, Ding, Zhou, Li, You, Sulam, Qu, "A geometric analysis of neural collapse with unconstrained features",
     2021.
 

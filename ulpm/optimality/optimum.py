@@ -30,13 +30,16 @@ __all__ = ["Optimum", "optimum"]
 class Optimum:
     """The minimum of Φ over all W, H and b, of whatever dimension, and the proof of it.
 
-    ``value``         Φ at the ``logits`` [K, N], W H + b1ᵀ, summed or averaged over samples as the problem has it.
-    ``duality_gap``   no state has Φ below ``value − duality_gap``: absolute, computed from the point that is returned,
-                      and of the order of rounding, so that it may be negative by that.
-    ``rank``          that of W H.
-    ``tight``         whether the rank fits into d features. Then ``state`` has the logits, balanced, λ_W WᵀW = λ_H HHᵀ
-                      (WᵀW = HHᵀ without decay), and attains the value. Else it is None, and the value is a lower bound.
-    ``status``        says this in a sentence.
+    Attributes:
+        value: Φ at the logits, summed or averaged over samples as the problem has it.
+        logits: W H + b1ᵀ [K, N].
+        state: The logits in balanced factors, λ_W WᵀW = λ_H HHᵀ (WᵀW = HHᵀ without decay), which attain the value. None
+            if the solution is not tight; the value is a lower bound then.
+        duality_gap: No state has Φ below ``value − duality_gap``: absolute, computed from the point that is returned,
+            and of the order of rounding, so that it may be negative by that.
+        rank: That of W H.
+        tight: Whether the rank fits into d features.
+        status: All this in a sentence.
 
     >>> problem = ulpm.Problem([3] * 4, feature_dim=5, weight_decay=(5e-3, 1e-3), reduction="mean")
     >>> answer = ulpm.optimum(problem)
@@ -77,11 +80,20 @@ def optimum(problem: Problem, solver: str | None = None) -> Optimum:
     Without decay Φ is least at Z = Y (less row means, with a bias) for squared error, and for smoothed labels where all
     margins are log(1 + K(1 − α)/α).
 
-    ``solver`` is the name of one that cvxpy finds and that knows exponential cones; only cross-entropy with decay and
-    unequal counts asks it.
+    Args:
+        problem: One that something finite minimises: both decays positive, or a loss like squared error.
+        solver: The name of one that cvxpy finds and that knows exponential cones. Only cross-entropy with decay and
+            unequal counts asks it.
 
-    Raises: ValueError where nothing finite minimises Φ, for the focal loss with decay, which is not convex, and for a
-    solver that is not there or fails; TypeError for what is no problem.
+    Returns:
+        An Optimum.
+
+    Raises:
+        TypeError: If ``problem`` is none.
+        ValueError: Where nothing finite minimises Φ, for the focal loss with decay, which is not convex, and for a
+            solver that is not there or fails.
+        ImportError: If a solver is needed and cvxpy is not installed.
+
     Source: Zhu, Ding, Zhou, Li, You, Sulam, Qu, "A geometric analysis of neural collapse with unconstrained features",
     2021; Tirer, Bruna, "Extended unconstrained features model for exploring deep neural collapse", 2022; Cai, Candès,
     Shen, "A singular value thresholding algorithm for matrix completion", 2010.

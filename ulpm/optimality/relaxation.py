@@ -39,13 +39,21 @@ _LARGEST_GAP = 1e-6
 class Separation:
     """A solution of the convex relaxation (see minimum_norm_separation) and the proof of how good it is.
 
-    ``value`` is ‖Z‖_* of the ``logits`` Z [K, N], whose margins are feasible; the dual feasible ``multipliers`` λ
-    [K, N], 0 on the label rows, show that no value is below ``value − duality_gap``. Both are the same for all samples
-    of a class in the symmetric form. ``rank`` is that of Z. ``tight`` says whether it fits into d features; then
-    ``state`` is the lift of Z to balanced factors, ½‖W‖² + ½‖H‖² = value, WᵀW = HHᵀ, smallest margin 1 (smallest ratio
-    of a margin to what was asked for). Else it is None, as Z has no such factors and its best approximation of rank d
-    is no optimum; the value still bounds the minimum norm from below. (The solution is unique for margins of 1; for
-    others one of smaller rank may exist.) ``status`` says this in a sentence.
+    The solution is unique for margins of 1; for others one of smaller rank may exist. In the symmetric form logits and
+    multipliers are the same for all samples of a class.
+
+    Attributes:
+        value: ‖Z‖_* of the logits.
+        logits: Z [K, N], whose margins are feasible.
+        multipliers: λ [K, N], dual feasible, 0 on the label rows. They show that no value is below ``value −
+            duality_gap``.
+        state: The lift of Z to balanced factors, ½‖W‖² + ½‖H‖² = value, WᵀW = HHᵀ, smallest margin 1 (smallest ratio of
+            a margin to what was asked for). None if the solution is not tight; the value still bounds the minimum norm
+            from below.
+        duality_gap: Absolute, computed from the returned logits and multipliers.
+        rank: That of Z.
+        tight: Whether the rank fits into d features.
+        status: All this in a sentence.
 
     >>> answer = ulpm.minimum_norm_separation(ulpm.Problem([5] * 4, feature_dim=2))
     >>> round(answer.value, 6), answer.tight, answer.state
@@ -79,12 +87,22 @@ def minimum_norm_separation(
     the solver, so that the geometry of the result is right to rounding as well and not its value alone. The duality
     gap is computed anew from the logits and multipliers that are returned.
 
-    Arguments: ``solver``, the name of a solver that cvxpy finds (by size by default: CLARABEL for few columns, SCS for
-    many); ``margins`` c [K, K], positive, row the class of the sample, column the other class, diagonal not read (all 1
-    by default).
+    Args:
+        problem: Its class counts and d.
+        solver: The name of a solver that cvxpy finds; by default CLARABEL for few columns, SCS for many.
+        symmetric: Average the logits of each class.
+        margins: c [K, K], positive, row the class of the sample, column the other class, diagonal not read. By default
+            1.
 
-    Raises: ValueError for a solver that is not there, fails or returns an answer that is not optimal, for a size out of
-    reach and margins that make no sense; TypeError for margins that are no floating-point tensor.
+    Returns:
+        A Separation.
+
+    Raises:
+        TypeError: For margins that are no floating-point tensor.
+        ValueError: For a solver that is not there, fails or returns an answer that is not optimal, for a size out of
+            reach, and for margins that are not positive.
+        ImportError: If cvxpy is not installed.
+
     Source: Ji, Lu, Zhang, Deng, Su, "An Unconstrained Layer-Peeled Perspective on Neural Collapse", 2022; for unequal
     counts Thrampoulidis, Kini, Vakilian, Behnia, "Imbalance Trouble: Revisiting Neural-Collapse Geometry", 2022.
 

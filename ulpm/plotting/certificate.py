@@ -48,7 +48,14 @@ def plot_certificate(path: Trajectory, *others: Trajectory, labels: Sequence[str
     these two, with the law ∝ 1/log t through the last record and the measured exponent as in ``plot_metrics``. With
     d < K − 1 there is no law: the relaxation that the lower bound comes from is not tight, and the gap stays open.
 
-    Raises: ValueError if a run has no certificates (see ``Trajectory.certified``) or there is not one label a run.
+    Args:
+        path: The run.
+        others: Runs that are laid over it.
+        labels: A name for each run, in the legend.
+
+    Raises:
+        ValueError: If a run has no certificates or there is not one label a run.
+
     Source of the bounds: ``ulpm.certify``.
     """
     drawn = style.runs((path, *others), labels)

@@ -48,7 +48,13 @@ def plot_collapse(path: Trajectory, replica: int = 0) -> Figure:
     these are the edges of a simplex (for K > 4, of a projection of one), the features lie on their means and the
     classifier rows point at them.
 
-    Raises: ValueError if the trajectory has no snapshots or no such replica.
+    Args:
+        path: A run with snapshots.
+        replica: Which of its replicas.
+
+    Raises:
+        ValueError: If the trajectory has no snapshots or no such replica.
+
     Source: the picture of Papyan, Han, Donoho, "Prevalence of neural collapse during the terminal phase of deep
     learning training", 2020.
     """

@@ -36,6 +36,11 @@ def plot_loss(path: Trajectory, *others: Trajectory, labels: Sequence[str] | Non
     the loss alone and the right one leaves the run out; if no run has a known v*, it shows L t log t and ρ²/log t
     themselves and no theory.
 
+    Args:
+        path: The run.
+        others: Runs that are laid over it.
+        labels: A name for each run, in the legend.
+
     Source: the Θ(1/(t log t)) and Θ(log t) forms are those of Lyu and Li, "Gradient Descent Maximizes the Margin of
     Homogeneous Neural Networks", 2020; the constants follow from the value of their minimum-norm problem.
     """
@@ -64,6 +69,11 @@ def plot_margin(path: Trajectory, *others: Trajectory, labels: Sequence[str] | N
 
     Every run is compared with the γ* of its own problem; if these differ, each is drawn in the colour of its run.
     Where v* is not known, as for d < K − 1, there is γ only. Law and exponent are those of the first run with a γ*.
+
+    Args:
+        path: The run.
+        others: Runs that are laid over it.
+        labels: A name for each run, in the legend.
 
     Source: γ* is the value of the minimum-norm separation problem, Ji, Lu, Zhang, Deng, Su, 2022 (unequal class counts:
     Thrampoulidis, Kini, Vakilian, Behnia, 2022); that γ tends to it: Lyu and Li, 2020, and the absence of worse ends.
@@ -101,6 +111,11 @@ def plot_invariants(path: Trajectory, *others: Trajectory, labels: Sequence[str]
     relative tolerance of the integrator, if there was one; tolerances that differ are drawn in the colours of their
     runs. The left drift is truncation error and of its order or less; the right one is rounding whatever the method,
     but truncation error with decay.
+
+    Args:
+        path: The run.
+        others: Runs that are laid over it.
+        labels: A name for each run, in the legend.
 
     Source: both are exact along the flow dW/dt = RHᵀ, dH/dt = WᵀR, because (WᵀW)' = (HHᵀ)' and 1ᵀR = 0.
     """

@@ -28,13 +28,22 @@ def save_figures(
 ) -> list[Path]:
     """Write metrics, loss, margin, invariants, certificate and collapse into ``directory``.
 
-    The last two are left out where a run has no certificates, or ``path`` no snapshots. The curves of ``others`` are
-    laid over those of ``path``; ``labels`` name them all in the legend.
+    The last two are left out where a run has no certificates, or ``path`` no snapshots. Each file is replaced only by a
+    complete new one, and the same run gives the same files.
 
-    Each file is replaced only by a complete new one, and the same run gives the same files. ``formats`` are endings
-    that matplotlib can write, such as "png", "pdf" and "svg".
+    Args:
+        path: The run.
+        directory: Where the files go.
+        formats: Endings that matplotlib can write, such as "png", "pdf" and "svg".
+        others: Runs whose curves are laid over those of ``path``.
+        labels: A name for each run, in the legend.
 
-    Returns: the files written. Raises: ValueError for an unknown format, OSError if a file cannot be written.
+    Returns:
+        The files written.
+
+    Raises:
+        ValueError: For an unknown format.
+        OSError: If a file cannot be written.
     """
     known = FigureCanvasBase.get_supported_filetypes()
     unknown = [ending for ending in formats if ending not in known]
@@ -56,7 +65,16 @@ def save_figures(
 
 
 def save_figure(figure: Figure, file: Path, ending: str) -> None:
-    """Write ``figure`` to ``file`` as ``ending`` says, the same bytes each time. Raises: OSError if it cannot."""
+    """Write a figure, the same bytes each time.
+
+    Args:
+        figure: What to write.
+        file: Where.
+        ending: The format, such as "png".
+
+    Raises:
+        OSError: If the file cannot be written.
+    """
     with house_style():
         metadata = _UNDATED.get(ending)
         _files.replace_file(file, lambda temporary: figure.savefig(temporary, format=ending, metadata=metadata))

@@ -37,10 +37,17 @@ def plot_metrics(
     measured: the least-squares slope of log metric against log log t over the last third of the records with
     log t > 10. What lies below the floor of a run (``Trajectory.floors``) is shaded, and nothing is measured there.
 
-    ``others`` are laid over ``path``, told apart by ``labels``; laws and measured exponents are those of ``path``.
-    Dashed lines are theory, all others are data. ``names`` picks metrics.
+    Laws and measured exponents are those of ``path``. Dashed lines are theory, all others are data.
 
-    Raises: ValueError if ``names`` holds something that was not recorded, or there is not one label a run.
+    Args:
+        path: The run.
+        others: Runs that are laid over it.
+        labels: A name for each run, in the legend.
+        names: Which metrics; by default all.
+
+    Raises:
+        ValueError: If ``names`` holds something that was not recorded, or there is not one label a run.
+
     Source: Ji, Lu, Zhang, Deng, Su, "An Unconstrained Layer-Peeled Perspective on Neural Collapse", 2022; formulas of
     the metrics: ``ulpm.neural_collapse``.
     """

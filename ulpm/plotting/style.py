@@ -71,7 +71,8 @@ def runs(paths: Sequence[Trajectory], labels: Sequence[str] | None = None) -> li
 
     Where the problems differ, each label also states the sizes of its own.
 
-    Raises: ValueError if there are not as many labels as runs.
+    Raises:
+        ValueError: If there are not as many labels as runs.
     """
     if labels is None:
         methods = [str(path.config.get("method", "run")) for path in paths]
