@@ -22,10 +22,12 @@ copyright = "The ulpm developers, MIT licence"
 extensions = [
     "myst_nb",
     "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
+    "sphinx_copybutton",
     "executed_blocks",
     "mathml",
-    "plain_docstrings",
+    "docstring_mathematics",
     "references",
     "results_here",
 ]
@@ -35,7 +37,8 @@ include_patterns = ["docs/*.md", "*_experiments/results/**.md"]
 exclude_patterns = [".*", "runs", "ulpm", "tests", "build", "dist", "docs/_*"]
 nitpicky = True
 # The documentation of other libraries is elsewhere, and this site is built without the network.
-nitpick_ignore_regex = [("py:.*", r"(?!ulpm\.).*")]
+# Types of the core that are not public are named in signatures, but have no place on the site.
+nitpick_ignore_regex = [("py:.*", r"(?!ulpm\.).*"), ("py:class", r"ulpm\.\w+\.[\w.]+")]
 
 myst_enable_extensions = ["dollarmath", "colon_fence", "deflist"]
 myst_heading_anchors = 3
@@ -46,7 +49,15 @@ nb_execution_timeout = 300
 nb_merge_streams = True
 nb_render_markdown_format = "myst"
 
-autodoc_typehints = "none"
+napoleon_numpy_docstring = False
+napoleon_use_rtype = False
+napoleon_use_ivar = True
+# A default shows as it is written, shard=ALONE, and a long signature has a line for each parameter.
+autodoc_preserve_defaults = True
+autodoc_typehints = "both"
+autodoc_typehints_description_target = "documented_params"
+maximum_signature_line_length = 90
+python_display_short_literal_types = True
 autodoc_member_order = "bysource"
 autodoc_default_options = {"members": True}
 
@@ -54,6 +65,10 @@ html_theme = "furo"
 html_title = "ulpm"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
+# What is copied is what is typed: no prompts, no output.
+copybutton_prompt_text = r">>> |\.\.\. |\$ "
+copybutton_prompt_is_regexp = True
+copybutton_selector = "div.cell_input pre, div.doctest pre, div.highlight-text pre, div.highlight-bash pre"
 html_show_sphinx = False
 html_copy_source = False
 pygments_style = "a11y-high-contrast-light"

@@ -1,5 +1,6 @@
 """The site shows every public name, and neither a dead link nor code that nobody ran can get into it."""
 
+import inspect
 import re
 import subprocess
 import sys
@@ -15,7 +16,7 @@ pytest.importorskip("myst_nb", reason="the site's tools are not installed: make 
 DOCS = Path(__file__).parent.parent / "docs"
 sys.path.insert(0, str(DOCS / "_extensions"))
 
-from plain_docstrings import convert  # noqa: E402
+from docstring_mathematics import convert  # noqa: E402
 
 # Characters of a line of code that the site shows without scrolling.
 _WIDEST = 100
@@ -92,6 +93,48 @@ def test_docstrings_keep_formulas_and_escape_mathematics_in_prose() -> None:
         "**Raises.** ValueError.",
         "",
     ]
+
+
+def test_sections_stay_for_napoleon_with_their_mathematics_escaped() -> None:
+    lines = [
+        "Finds v*.",
+        "",
+        "Args:",
+        "    n_k: Of c*, |c|.",
+        "        and ``d_1``",
+        "",
+        "Raises:",
+        "    ValueError: n*",
+    ]
+    assert convert(lines) == [
+        r"Finds v\*.",
+        "",
+        "Args:",
+        r"    n_k: Of c\*, \|c\|.",
+        "        and ``d_1``",
+        "",
+        "Raises:",
+        r"    ValueError: n\*",
+        "",
+    ]
+
+
+def test_a_formula_after_a_section_is_a_formula_again() -> None:
+    lines = ["Args:", "    a: One.", "", "Source: b.", "", "    c = d"]
+    assert convert(lines)[3:] == ["**Source.** b.", "", "", ".. code-block:: text", "", "    c = d", ""]
+
+
+def test_public_docstrings_have_google_sections() -> None:
+    """Of what the converted modules define; one-line "Raises: …" paragraphs are no sections."""
+    for name in ulpm.__all__:
+        thing = getattr(ulpm, name)
+        if thing.__module__.startswith(("ulpm.metrics", "ulpm.flow.run")):
+            continue
+        text = inspect.getdoc(thing) or ""
+        assert not re.search(r"^(Raises|Returns|Shapes?|Arguments): ", text, re.MULTILINE), name
+        if inspect.isfunction(thing) and inspect.signature(thing).parameters:
+            documented = re.findall(r"^    (\w+): ", text.partition("Args:\n")[2].partition("\n\n")[0], re.MULTILINE)
+            assert documented == list(inspect.signature(thing).parameters), name
 
 
 def test_names_with_explanations_become_a_list_and_examples_stay() -> None:
