@@ -24,7 +24,7 @@ help:
 $(STAMP): pyproject.toml constraints.txt
 	@echo "Setting up $(VENV): packages are downloaded and installed, which takes some minutes without a word."
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[experiments,test,dev,bench,xarray]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[experiments,test,dev,bench,xarray,parquet]"
 	touch $(STAMP)
 
 demo: $(STAMP)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import ulpm
 import ulpm.demo
 import ulpm.distributed
+import ulpm.forecasting
 import ulpm.plotting
 import ulpm.support
 
@@ -13,6 +14,7 @@ FORBIDDEN = {"pickle", "dill", "joblib", "shelve", "marshal", "torchvision"}
 PUBLIC_MODULES = {
     "demo": [*ulpm.demo.__all__],
     "distributed": [*ulpm.distributed.__all__],
+    "forecasting": [*ulpm.forecasting.__all__],
     "plotting": [*ulpm.plotting.__all__],
     "support": [*ulpm.support.__all__],
 }

@@ -2,7 +2,9 @@
 
 from ulpm._versions import own_version
 from ulpm.descent import gradient_descent
+from ulpm.features import CollapseReport, Features, load_features, verdict
 from ulpm.flow import Solver, gradient_flow, resume_flow
+from ulpm.forecasting import Forecast, forecast
 from ulpm.geometry import block_state, collapsed_state, seli_state, simplex_etf
 from ulpm.losses import CrossEntropy, Focal, SquaredError
 from ulpm.metrics import ClassMoments, measure, neural_collapse, neural_collapse_from_moments, probe
@@ -30,9 +32,12 @@ __version__ = own_version()
 __all__ = [
     "Certificate",
     "ClassMoments",
+    "CollapseReport",
     "CriticalPoint",
     "CrossEntropy",
+    "Features",
     "Focal",
+    "Forecast",
     "LayerPeeledOptimum",
     "Optimum",
     "Problem",
@@ -47,9 +52,11 @@ __all__ = [
     "certify",
     "collapsed_state",
     "fashion_mnist_sample",
+    "forecast",
     "from_features",
     "gradient_descent",
     "gradient_flow",
+    "load_features",
     "log_loss",
     "margin",
     "measure",
@@ -64,4 +71,5 @@ __all__ = [
     "seli_state",
     "simplex_etf",
     "sphere_critical_point",
+    "verdict",
 ]

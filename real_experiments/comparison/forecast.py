@@ -8,6 +8,7 @@ import numpy as np
 
 from real_experiments.comparison.curves import Clock, Curve, available
 from real_experiments.training_directory import Row
+from ulpm.forecasting import off_by, typical_factor
 
 __all__ = ["PARTED", "Forecast", "forecast", "last_agreement", "typical_factor"]
 
@@ -31,11 +32,11 @@ class Forecast:
 
     def factor(self, name: str) -> float:
         """By what factor ≥ 1 the forecast of a metric is off; nan if the flow says nothing there."""
-        return _factor(self.forecast[name], self.measured[name])
+        return off_by(self.forecast[name], self.measured[name])
 
     def unchanged_factor(self, name: str) -> float:
         """By what factor ≥ 1 the metric is off if nothing changes."""
-        return _factor(self.unchanged[name], self.measured[name])
+        return off_by(self.unchanged[name], self.measured[name])
 
     @property
     def better(self) -> list[str]:
@@ -70,19 +71,8 @@ def forecast(rows: Sequence[Row], snapshot: int, flow: Curve, clock: Clock, mult
     )
 
 
-def typical_factor(factors: Sequence[float]) -> float:
-    """The geometric mean of factors; nan if there are none, or one of them is."""
-    return float(np.exp(np.mean(np.log(factors)))) if len(factors) else math.nan
-
-
 def last_agreement(rows: Sequence[Row], snapshot: int, flow: Curve, clock: Clock, name: str) -> int:
     """The last measured epoch at which network and flow agree on a metric within the factor ``PARTED``."""
     later = [row for row in rows if row["epoch"] >= snapshot]
-    agreeing = [int(row["epoch"]) for row in later if _factor(flow.at(clock, row[clock])[name], row[name]) <= PARTED]
+    agreeing = [int(row["epoch"]) for row in later if off_by(flow.at(clock, row[clock])[name], row[name]) <= PARTED]
     return max(agreeing, default=snapshot)
-
-
-def _factor(a: float, b: float) -> float:
-    if not (a > 0 and b > 0):
-        return math.nan
-    return max(a / b, b / a)

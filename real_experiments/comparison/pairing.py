@@ -9,10 +9,10 @@ import torch
 import ulpm
 from real_experiments.comparison.curves import CLOCKS, Clock, Curve, network_curve
 from real_experiments.comparison.mobility import means_and_outside
-from real_experiments.comparison.model_flow import ModelFlow, measured_mobility, random_start
 from real_experiments.comparison.network_run import NetworkRun
 from real_experiments.comparison.rest import Rest, end_of_model, rest_quantities, with_decay
 from real_experiments.training_directory import Row
+from ulpm.forecasting import ModelFlow, measured_mobility, random_start
 from ulpm.support import checks
 
 __all__ = ["OWN", "OWN_MOBILE", "RANDOM", "RANDOM_MOBILE", "Comparison", "compare_with_model"]

@@ -14,12 +14,12 @@ from flow_as_network import START, STEP, write_run
 
 import ulpm
 from real_experiments.__main__ import main
-from real_experiments.comparison.model_flow import ModelFlow, measured_mobility
 from real_experiments.comparison.network_run import NetworkRun
 from real_experiments.distributed import Workers
 from real_experiments.recipe import Recipe
 from real_experiments.trainer import Trainer
 from real_experiments.training_directory import TrainingDirectory
+from ulpm.forecasting import ModelFlow, measured_mobility
 
 TINY = Recipe(model="resnet18", width=2, dataset="fashion-mnist-sample", class_counts="8,6,4", batch_size=8, epochs=1)
 CHANGES: dict[str, dict[str, object]] = {

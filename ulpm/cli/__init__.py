@@ -1,4 +1,7 @@
-"""The command line: ``ulpm flow | resume | plot | table | certify | demo``; ``ulpm --version`` is in __main__."""
+"""The command line: ``ulpm flow | resume | plot | table | certify | measure | forecast | demo``.
+
+``ulpm --version`` is in __main__.
+"""
 
 from collections.abc import Sequence
 from typing import Annotated
@@ -7,6 +10,7 @@ import tyro
 
 from ulpm._streams import accept_any_encoding
 from ulpm.cli.demo import Demo
+from ulpm.cli.features import ForecastFeatures, Measure
 from ulpm.cli.flow import Flow, Resume
 from ulpm.cli.output import complain, in_options, leads, unsaid
 from ulpm.cli.results import Certify, Plot, Table
@@ -20,6 +24,8 @@ Command = (
     | Annotated[Plot, tyro.conf.subcommand("plot")]
     | Annotated[Table, tyro.conf.subcommand("table")]
     | Annotated[Certify, tyro.conf.subcommand("certify")]
+    | Annotated[Measure, tyro.conf.subcommand("measure")]
+    | Annotated[ForecastFeatures, tyro.conf.subcommand("forecast")]
     | Annotated[Demo, tyro.conf.subcommand("demo")]
 )
 

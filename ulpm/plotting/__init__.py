@@ -9,7 +9,9 @@ from ulpm.plotting import style
 from ulpm.plotting.certificate import plot_certificate
 from ulpm.plotting.collapse import plot_collapse
 from ulpm.plotting.curves import plot_invariants, plot_loss, plot_margin
+from ulpm.plotting.features import plot_features
 from ulpm.plotting.files import save_figure, save_figures
+from ulpm.plotting.forecast import plot_forecast
 from ulpm.plotting.legends import legend_below
 from ulpm.plotting.metrics import FORMULAS, plot_metrics
 
@@ -19,6 +21,8 @@ __all__ = [
     "legend_below",
     "plot_certificate",
     "plot_collapse",
+    "plot_features",
+    "plot_forecast",
     "plot_invariants",
     "plot_loss",
     "plot_margin",

@@ -7,9 +7,9 @@ from pathlib import Path
 import torch
 
 import ulpm
-from real_experiments.comparison.model_flow import with_mobility
 from real_experiments.recipe import Recipe
 from real_experiments.training_directory import TrainingDirectory
+from ulpm.forecasting import with_mobility
 
 PROBLEM = ulpm.Problem([5, 5, 5], 6)
 START, END, STEP = 20, 160, 10  # epochs

@@ -10,7 +10,8 @@ import torch
 from scipy.integrate import solve_ivp
 
 import ulpm
-from real_experiments.comparison.model_flow import (
+import ulpm.forecasting.model_flow
+from ulpm.forecasting import (
     ModelFlow,
     decay_with_mobility,
     measured_mobility,
@@ -112,7 +113,7 @@ def test_a_flow_passes_both_ends_and_is_kept(tmp_path: Path, monkeypatch: pytest
         assert curve.flow_time[-1] >= flow_time * (1 - 1e-9)
         assert math.log(curve.train_loss[-1] * PROBLEM.num_samples) <= log_loss + 1e-9
     written = file.read_bytes()
-    monkeypatch.setattr(ulpm, "gradient_flow", None)  # it must not be asked for again
+    monkeypatch.setattr(ulpm.forecasting.model_flow, "gradient_flow", None)  # it must not be asked for again
     again = flow.curve(flow.follow(5.0, 3.0, file, 1e-6, progress=False))
     np.testing.assert_array_equal(again.train_loss, curve.train_loss)
     assert file.read_bytes() == written

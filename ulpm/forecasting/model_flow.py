@@ -21,35 +21,39 @@ from pathlib import Path
 
 import torch
 
-import ulpm
-from real_experiments.comparison.curves import COMPARED, Curve, flow_curve
-from ulpm.support import files
+from ulpm import _files
+from ulpm.flow import gradient_flow
+from ulpm.forecasting.curves import COMPARED, Curve, flow_curve
+from ulpm.objective import log_loss as log_loss_of
+from ulpm.problem import Problem
+from ulpm.state import State
+from ulpm.trajectory import Trajectory
 
 __all__ = ["ModelFlow", "decay_with_mobility", "measured_mobility", "random_start", "with_mobility"]
 
 
-def measured_mobility(state: ulpm.State) -> float:
+def measured_mobility(state: State) -> float:
     """c = ‖H‖_F²/‖W‖_F², the mobility under which both would have grown from nothing to their present norms."""
     return float(state.H.square().sum() / state.W.square().sum())
 
 
-def with_mobility(state: ulpm.State, mobility: float) -> ulpm.State:
+def with_mobility(state: State, mobility: float) -> State:
     """(c^{1/4} W, c^{−1/4} H), from which the model's own flow is that of (W, H) with feature mobility c."""
-    return ulpm.State(state.W * mobility**0.25, state.H * mobility**-0.25, state.b)
+    return State(state.W * mobility**0.25, state.H * mobility**-0.25, state.b)
 
 
-def decay_with_mobility(problem: ulpm.Problem, mobility: float) -> ulpm.Problem:
+def decay_with_mobility(problem: Problem, mobility: float) -> Problem:
     """The problem in these units: Φ is the same at ``with_mobility`` of a state."""
     λ_W, λ_H = problem.weight_decay
     decay = (λ_W * mobility**-0.5, λ_H * mobility**0.5)
     return dataclasses.replace(problem, weight_decay=decay)
 
 
-def random_start(problem: ulpm.Problem, like: ulpm.State, seed: int) -> ulpm.State:
+def random_start(problem: Problem, like: State, seed: int) -> State:
     """Gaussian W and H with the norms ‖W‖_F and ‖H‖_F of ``like``; a bias is 0."""
     drawn = problem.random_state(seed, device=str(like.W.device))
     W, H = drawn.W * (like.W.norm() / drawn.W.norm()), drawn.H * (like.H.norm() / drawn.H.norm())
-    return ulpm.State(W, H, drawn.b)
+    return State(W, H, drawn.b)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -57,23 +61,24 @@ class ModelFlow:
     """A flow to compare with a network, from ``state`` at the network's flow time ``starts_at``."""
 
     name: str
-    problem: ulpm.Problem
-    state: ulpm.State
+    problem: Problem
+    state: State
     mobility: float
     starts_at: float
 
     @property
-    def start(self) -> ulpm.State:
+    def start(self) -> State:
         """The state in the units in which its flow is the model's own."""
         return with_mobility(self.state, self.mobility)
 
     @property
-    def own_problem(self) -> ulpm.Problem:
+    def own_problem(self) -> Problem:
         """The problem in these units."""
         return decay_with_mobility(self.problem, self.mobility)
 
-    def follow(self, log_loss: float, flow_time: float, file: Path, rtol: float, progress: bool) -> ulpm.Trajectory:
-        """The flow until both log L and the flow time t have been passed; kept in ``file``, and read from it again.
+    def follow(self, log_loss: float, flow_time: float, file: Path | None, rtol: float, progress: bool) -> Trajectory:
+        """The flow until both log L and the flow time t have been passed; kept in ``file``, if one is given, and
+        read from it again.
 
         With decay, where log L comes to rest, until the flow time alone. Times and states are those in the units of
         ``start``: see ``curve`` and ``network_state``.
@@ -83,60 +88,61 @@ class ModelFlow:
         facts = {"start": _identity(self.start), "ends_at": [log_loss, flow_time], "tolerance": rtol}
         return self._kept(file, facts, lambda: self._run(log_loss, flow_time, rtol, progress, facts))
 
-    def curve(self, path: ulpm.Trajectory, ends_at: float = 0.0) -> Curve:
+    def curve(self, path: Trajectory, ends_at: float = 0.0) -> Curve:
         """What ``follow`` returned, on the network's clocks; a flow at rest stays there until ``ends_at``."""
         return flow_curve(path, self.mobility, self.starts_at, ends_at)
 
-    def network_state(self, state: ulpm.State) -> ulpm.State:
+    def network_state(self, state: State) -> State:
         """A state of the flow in the network's units."""
         return with_mobility(state, 1 / self.mobility)
 
-    def state_at_loss(self, log_loss: float, file: Path, rtol: float, progress: bool) -> ulpm.State:
+    def state_at_loss(self, log_loss: float, file: Path | None, rtol: float, progress: bool) -> State:
         """Where the flow is when log L is ``log_loss``, in the units of ``start``; the start if it is there already.
 
-        Kept in ``file``. Raises: as ``follow``.
+        Kept in ``file``, if one is given. Raises: as ``follow``.
         """
-        if float(ulpm.log_loss(self.problem, self.start)) <= log_loss:
+        if float(log_loss_of(self.problem, self.start)) <= log_loss:
             return self.start
         facts: dict[str, object] = {"start": _identity(self.start), "log_loss": log_loss, "tolerance": rtol}
 
-        def run() -> ulpm.Trajectory:
+        def run() -> Trajectory:
             config = {"comparison": facts}
-            return ulpm.gradient_flow(
+            return gradient_flow(
                 self.problem, self.start, log_loss=log_loss, rtol=rtol, records=2, progress=progress, config=config
             )
 
         return self._kept(file, facts, run).final_state
 
-    def _kept(self, file: Path, facts: dict[str, object], run: Callable[[], ulpm.Trajectory]) -> ulpm.Trajectory:
+    def _kept(self, file: Path | None, facts: dict[str, object], run: Callable[[], Trajectory]) -> Trajectory:
         """What ``run`` gives, or what it gave when the same was asked before."""
-        if file.exists():
-            path = ulpm.Trajectory.load(file)
+        if file is not None and file.exists():
+            path = Trajectory.load(file)
             same = path.problem == self.own_problem and path.config.get("comparison") == facts
             if path.finished and same and set(COMPARED) <= set(path.metrics):
                 return path
         path = run()
         if not path.finished:
             raise ValueError(f"the flow {self.name} ended early: {path.status}")
-        path.save(file)
-        files.remove_leftovers(file)
+        if file is not None:
+            path.save(file)
+            _files.remove_leftovers(file)
         return path
 
     def _run(
         self, log_loss: float, flow_time: float, rtol: float, progress: bool, facts: dict[str, object]
-    ) -> ulpm.Trajectory:
+    ) -> Trajectory:
         problem, start = self.own_problem, self.start
         # The flow's own time passes √c times as fast.
         log_time = math.log(max(flow_time - self.starts_at, 1e-300)) + math.log(self.mobility) / 2
         config = {"comparison": facts}
-        if not problem.decayed and float(ulpm.log_loss(problem, start)) > log_loss:
-            path = ulpm.gradient_flow(problem, start, log_loss=log_loss, rtol=rtol, progress=progress, config=config)
+        if not problem.decayed and float(log_loss_of(problem, start)) > log_loss:
+            path = gradient_flow(problem, start, log_loss=log_loss, rtol=rtol, progress=progress, config=config)
             if not path.finished or float(path.log_time[-1]) >= log_time:
                 return path
-        return ulpm.gradient_flow(problem, start, log_time=log_time, rtol=rtol, progress=progress, config=config)
+        return gradient_flow(problem, start, log_time=log_time, rtol=rtol, progress=progress, config=config)
 
 
-def _identity(state: ulpm.State) -> list[float]:
+def _identity(state: State) -> list[float]:
     """Numbers that tell one start from another."""
     weights = torch.linspace(1, 2, state.H.numel(), dtype=state.H.dtype, device=state.H.device)
     bias = [] if state.b is None else state.b.tolist()

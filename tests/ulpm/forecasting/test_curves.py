@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from real_experiments.comparison.curves import COMPARED, Curve
+from ulpm.forecasting import COMPARED, Curve
 
 LOSS = np.array([1.0, 0.1, 0.01])
 CURVE = Curve(LOSS, np.array([0.0, 1.0, 3.0]), {"nc0": LOSS**0.5, "nc1_pinv": np.array([4.0, 2.0, 0.0])})

@@ -1,0 +1,83 @@
+"""A forecast of a network that is the model itself comes true, and is the one that a comparison of the run makes."""
+
+import math
+
+import pytest
+import torch
+
+import ulpm
+from ulpm.forecasting import COMPARED, with_mobility
+
+PROBLEM = ulpm.Problem([5, 4, 3], 6)
+MOBILITY, TIME = 9.0, 0.05  # flow time of an epoch
+
+pytestmark = pytest.mark.usefixtures("unchecked")  # flows in full
+
+
+def network(epoch: float, b: bool = False) -> ulpm.State:
+    """The state at an epoch of the flow with MOBILITY from a state with ‖H‖² = MOBILITY · ‖W‖²."""
+    drawn = PROBLEM.random_state(seed=3)
+    bias = 0.1 * drawn.W[:, 0] if b else None
+    start = ulpm.State(3 * drawn.W / drawn.W.norm(), 3 * drawn.H / drawn.H.norm(), bias)
+    if epoch == 0:
+        return with_mobility(start, 1 / MOBILITY)
+    problem = ulpm.Problem(PROBLEM.class_counts, PROBLEM.feature_dim, bias=b)
+    log_time = math.log(epoch * TIME * math.sqrt(MOBILITY))
+    path = ulpm.gradient_flow(problem, start, log_time=log_time, rtol=1e-8, records=2)
+    return with_mobility(path.final_state, 1 / MOBILITY)
+
+
+def snapshot(epoch: float, b: bool = False) -> ulpm.Features:
+    state = network(epoch, b)
+    return ulpm.Features.of(state.H.T.contiguous(), PROBLEM.labels, state.W, state.b)
+
+
+@pytest.mark.parametrize("b", [False, True])
+def test_the_future_of_a_network_that_is_the_model_is_forecast(b: bool) -> None:
+    found = ulpm.forecast(snapshot(20, b), snapshot(60, b), (20, 60), (120, 300), rtol=1e-7)
+    mobile, plain = found.flows["mobile"], found.flows["plain"]
+    for i, epoch in enumerate((120, 300)):
+        state = network(epoch, b)
+        true = ulpm.neural_collapse(state.W, state.H, PROBLEM.labels, state.b)
+        for key in COMPARED:
+            # Between records metrics are interpolated.
+            assert mobile.metrics[key][i] == pytest.approx(float(true[key]), rel=2e-3), key
+        problem = ulpm.Problem(PROBLEM.class_counts, PROBLEM.feature_dim, bias=b)
+        loss = float(ulpm.log_loss(problem, state).exp()) / PROBLEM.num_samples
+        assert mobile.train_loss[i] == pytest.approx(loss, rel=2e-3)
+    assert (
+        max(abs(a / b - 1) for a, b in zip(plain.metrics["nc1_ratio"], mobile.metrics["nc1_ratio"], strict=True)) > 0.05
+    )
+    assert found.second["nc1_pinv"] == pytest.approx(float(snapshot(60, b).measure().metrics["nc1_pinv"]))
+
+
+def test_mobility_and_the_time_of_an_epoch_are_found() -> None:
+    found = ulpm.forecast(snapshot(20), snapshot(60), (20, 60), [100], rtol=1e-7)
+    assert found.flows["mobile"].mobility == pytest.approx(MOBILITY, rel=1e-6)
+    assert found.gained == pytest.approx(MOBILITY, rel=1e-5)
+    assert found.flows["mobile"].time_per_epoch == pytest.approx(TIME, rel=1e-5)
+    errors = found.check()
+    assert errors["mobile"] == pytest.approx(1, abs=1e-5)
+    assert min(errors["constant"], errors["plain"]) > 1.1
+    given = ulpm.forecast(snapshot(20), snapshot(60), (20, 60), [100], rtol=1e-7, time_per_epoch=TIME)
+    assert given.check() == {}
+    for key in COMPARED:
+        expected = found.flows["mobile"].metrics[key][0]
+        assert given.flows["mobile"].metrics[key][0] == pytest.approx(expected, rel=1e-4), key
+
+
+def test_snapshots_that_allow_no_forecast_get_one_sentence() -> None:
+    early, late = snapshot(20), snapshot(60)
+    bare = ulpm.Features.of(torch.eye(12), PROBLEM.labels)
+    other = ulpm.Features.of(torch.eye(12), PROBLEM.labels, torch.ones(3, 12))
+    for first, second, epochs, at, words in (
+        (late, early, (20, 60), [100], "the loss must fall from the first snapshot to the second"),
+        (early, late, (60, 20), [100], "epochs must grow"),
+        (early, late, (20, 60), [], "epochs must grow"),
+        (early, late, (20, 60), [100, 80], "epochs must grow"),
+        (early, late, (20, 60), [50], "at must be above 60"),
+        (early, bare, (20, 60), [100], "needs the classifier W"),
+        (early, other, (20, 60), [100], "the same samples and network"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            ulpm.forecast(first, second, epochs, at)

@@ -1,0 +1,203 @@
+"""Features of a network with their labels, in memory or in a file of any size, and the metrics of both."""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from ulpm import _checks
+from ulpm.features.classes import Classes
+from ulpm.features.columns import Column
+from ulpm.features.report import CollapseReport, report_of
+from ulpm.metrics.tiles import tiles
+from ulpm.problem import Problem, from_features
+from ulpm.state import State
+
+__all__ = ["Features"]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Features:
+    """N samples of a network: h_i in R^d with label y_i, and perhaps the classifier's W [K, d], b [K] or predictions.
+
+    ``column``       where the features [N, d] are: they are read a part at a time
+    ``labels``       class indices [N], in 0 … K−1
+    ``class_names``  what the labels were before
+    ``predictions``  predicted class indices [N], −1 for a class without samples
+
+    Made by ``ulpm.load_features`` or ``Features.of``.
+    """
+
+    column: Column
+    labels: Int[Tensor, " N"]
+    class_names: tuple[str, ...]
+    classifier: Float[Tensor, "K d"] | None = None
+    bias: Float[Tensor, " K"] | None = None
+    predictions: Int[Tensor, " N"] | None = None
+
+    @classmethod
+    def of(
+        cls,
+        features: Float[Tensor, "N d"],
+        labels: Int[Tensor, " N"] | Sequence[str],
+        classifier: Float[Tensor, "K d"] | None = None,
+        bias: Float[Tensor, " K"] | None = None,
+        predictions: Int[Tensor, " N"] | Sequence[str] | None = None,
+    ) -> "Features":
+        """Features in memory; labels are any integers or text.
+
+        Raises: TypeError or ValueError for wrong types or shapes, or labels that do not fit the classifier.
+
+        >>> features = ulpm.Features.of(torch.eye(4), ["cat", "dog", "cat", "dog"])
+        >>> features.class_names, features.labels.tolist()
+        (('cat', 'dog'), [0, 1, 0, 1])
+        """
+        given = _checks.floating("features", features).detach().cpu()
+        column = Column.of(given.numpy(), "features")
+        predicted = None if predictions is None else Column.of(_array(predictions), "predictions")
+        return cls.fitting(column, _array(labels), "labels", classifier, bias, predictions=predicted)
+
+    @classmethod
+    def fitting(
+        cls,
+        column: Column,
+        labels: np.ndarray,
+        what: str,
+        classifier: Tensor | None = None,
+        bias: Tensor | None = None,
+        names: np.ndarray | None = None,
+        predictions: Column | None = None,
+    ) -> "Features":
+        """The same of arrays, if all fit together; predictions may be logits [N, K]. Raises: as ``of``."""
+        classes = Classes.of(labels, what, None if classifier is None else len(classifier), names)
+        if len(classes.names) < 2:
+            raise ValueError(f"{what} must have two classes or more, but there is only {classes.names[0]}.")
+        indices, num_samples = classes.indices(labels, what), len(labels)
+        column = _samples_in_rows(column, num_samples, what)
+        if classifier is not None:
+            _checks.floating("the classifier", classifier)
+            if classifier.shape != (len(classes.names), column.shape[1]):
+                raise ValueError(
+                    f"the classifier must have shape [{len(classes.names)}, {column.shape[1]}], a row a class, but its "
+                    f"shape is {list(classifier.shape)}."
+                )
+            classifier = classifier.detach().cpu()
+        if bias is not None:
+            if classifier is None:
+                raise ValueError("a bias needs the classifier that it belongs to, but there is none: give both.")
+            _checks.floating("the bias", bias)
+            if bias.shape != (len(classes.names),):
+                raise ValueError(
+                    f"the bias must have shape [{len(classes.names)}], but its shape is {list(bias.shape)}."
+                )
+            bias = bias.detach().cpu()
+        predicted = None if predictions is None else _predicted(predictions, classes, num_samples)
+        return cls(column, indices, classes.names, classifier, bias, predicted)
+
+    @property
+    def num_samples(self) -> int:
+        """N."""
+        return self.column.shape[0]
+
+    @property
+    def feature_dim(self) -> int:
+        """d."""
+        return self.column.shape[1]
+
+    @property
+    def num_classes(self) -> int:
+        """K."""
+        return len(self.class_names)
+
+    def tiles(self) -> Iterator[tuple[slice, Float[Tensor, "n d"]]]:
+        """Consecutive parts of the features of at most 32 MB in float64, each with the samples that it holds.
+
+        Raises: OSError if the file cannot be read, ValueError for features that are not finite.
+        """
+        size = tiles(self.num_samples, self.feature_dim)[0].stop
+        first = 0
+        for part in self.column.parts(size):
+            H = numbers(part)
+            if not bool(torch.isfinite(H).all()):
+                row = first + int((~torch.isfinite(H)).any(1).nonzero()[0, 0])
+                raise ValueError(f"{self.column.words} must be finite, but row {row} has NaN or infinity.")
+            yield slice(first, first + len(H)), H
+            first += len(H)
+        if first != self.num_samples:
+            raise OSError(f"{self.column.words} has {first} rows where {self.num_samples} were announced.")
+
+    def measure(self) -> CollapseReport:
+        """Every metric of neural collapse that these data have, of all and class by class, in two passes.
+
+        Raises: OSError or ValueError as ``tiles``.
+
+        >>> problem = ulpm.Problem([5] * 3, feature_dim=4)
+        >>> state = ulpm.collapsed_state(problem)
+        >>> report = ulpm.Features.of(state.H.T, problem.labels, state.W).measure()
+        >>> bool(report.metrics["nc1_distance"] < 1e-12), report.metrics["nc4_mismatch"]
+        (True, 0.0)
+        """
+        facts = (self.class_names, self.labels, self.classifier, self.bias, self.predictions)
+        return report_of(self.tiles, self.feature_dim, *facts)
+
+    def state(self) -> tuple[Problem, State]:
+        """The model whose free features start at these, with W and b, in float64 and in memory.
+
+        Raises: ValueError without a classifier; OSError or ValueError as ``tiles``.
+        """
+        if self.classifier is None:
+            raise ValueError(f"a state needs the classifier W beside {self.column.words}, but there is none: give it.")
+        H = torch.cat([part.double() for _, part in self.tiles()])
+        problem, state = from_features(H, self.labels, self.classifier.double())
+        if self.bias is None:
+            return problem, state
+        problem = dataclasses.replace(problem, bias=True)
+        return problem, State(state.W, state.H, self.bias.double())
+
+
+def _samples_in_rows(column: Column, num_samples: int, what: str) -> Column:
+    """The column, transposed if its columns are the samples. Raises: ValueError if it is no matrix of samples."""
+    if len(column.shape) != 2 or 0 in column.shape:
+        raise ValueError(f"{column.words} must have shape [N, d], a row a sample, but its shape is {_shape(column)}.")
+    if column.shape[0] == num_samples:
+        return column
+    if column.shape[1] == num_samples:
+        return Column.of(column.all().T, column.name, column.file)
+    raise ValueError(
+        f"{column.words} must have a row for each of the {num_samples} of {what}, but its shape is {_shape(column)}."
+    )
+
+
+def _predicted(column: Column, classes: Classes, num_samples: int) -> Int[Tensor, " N"]:
+    """Predicted classes, which are given as labels or as logits."""
+    sizes = [num_samples] if len(column.shape) == 1 else [num_samples, len(classes.names)]
+    if _shape(column) != sizes:
+        raise ValueError(
+            f"{column.words} must have shape [{num_samples}] or, of logits, [{num_samples}, {len(classes.names)}], but "
+            f"its shape is {_shape(column)}."
+        )
+    if len(sizes) == 1:
+        return classes.indices(column.all(), column.words)
+    found = []
+    for part in column.parts(tiles(num_samples, sizes[1])[0].stop):
+        if part.dtype.kind != "f" or not np.isfinite(part).all():
+            raise ValueError(f"{column.words} must be finite floating-point numbers, but they are not.")
+        found.append(torch.from_numpy(part.argmax(1)))
+    return torch.cat(found)
+
+
+def _shape(column: Column) -> list[int]:
+    return list(column.shape)
+
+
+def numbers(part: np.ndarray) -> Tensor:
+    """A part in the machine's byte order, and in float32 or float64."""
+    # What torch shares must be writable, which the buffers of tables are not.
+    return torch.from_numpy(np.require(part, np.float64 if part.dtype.itemsize > 4 else np.float32, ["C", "W"]))
+
+
+def _array(values: Tensor | Sequence[str]) -> np.ndarray:
+    return values.detach().cpu().numpy() if isinstance(values, Tensor) else np.array(values)

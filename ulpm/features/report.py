@@ -1,0 +1,191 @@
+"""How far features have collapsed: every metric of all classes together, and what of it is due to each class."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from ulpm.metrics import METRICS, ClassMoments, ClassStatistics, neural_collapse_from_moments
+from ulpm.metrics.collapse import grand_mean, where_defined
+from ulpm.metrics.floors import feature_size, rounding_floors
+from ulpm.metrics.nearest import nearest_class
+from ulpm.metrics.tiles import tiles
+
+__all__ = ["CollapseReport", "report_of"]
+
+Tiles = Callable[[], Iterator[tuple[slice, Tensor]]]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class CollapseReport:
+    """What ``Features.measure`` finds.
+
+    ``metrics`` have the keys of ``ulpm.neural_collapse``: without a classifier, those of the features alone, and
+    nc4_mismatch if predictions are known. ``floors`` are the values that rounding alone may give. Class by class,
+
+        samples       n_k
+        spread        v_k / tr Σ_B, v_k the mean of ‖h − μ_k‖²        its mean over samples is nc1_ratio
+        length        ‖μ_k − μ_G‖ over the mean of these
+        angle         mean over j of abs(cos(μ_j − μ_G, μ_k − μ_G) + 1/(K−1))      its mean is nc2_angle_means
+        nearest       the class whose mean is nearest
+        duality       ‖(μ_k − μ_G)/‖·‖ − w̄_k/‖·‖‖                     its mean is nc3_duality
+        mismatch      share of samples whose nearest class mean is not the prediction
+        error         share of samples that are predicted to be of another class
+
+    duality is there if the classifier is known, mismatch and error if it or the predictions are. ``cosines`` [K, K] are
+    those between the class means.
+    """
+
+    class_names: tuple[str, ...]
+    feature_dim: int
+    metrics: dict[str, float]
+    floors: dict[str, float]
+    per_class: dict[str, list[Any]]
+    cosines: Float[Tensor, "K K"]
+
+    @property
+    def num_samples(self) -> int:
+        """N."""
+        return int(sum(self.per_class["samples"]))
+
+    @property
+    def error(self) -> float | None:
+        """The share of samples that are predicted to be of another class; None without predictions."""
+        if "error" not in self.per_class:
+            return None
+        wrong = zip(self.per_class["error"], self.per_class["samples"], strict=True)
+        return float(sum(share * n for share, n in wrong)) / self.num_samples
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything but the cosines as valid JSON; what is not finite is None."""
+        return {
+            "samples": self.num_samples,
+            "feature_dim": self.feature_dim,
+            "classes": list(self.class_names),
+            "metrics": {key: _finite(value) for key, value in self.metrics.items()},
+            "floors": {key: _finite(value) for key, value in self.floors.items()},
+            "per_class": {key: [_finite(value) for value in values] for key, values in self.per_class.items()},
+        }
+
+
+def report_of(
+    parts: Tiles,
+    feature_dim: int,
+    class_names: tuple[str, ...],
+    labels: Int[Tensor, " N"],
+    W: Float[Tensor, "K d"] | None,
+    bias: Float[Tensor, " K"] | None,
+    predictions: Int[Tensor, " N"] | None,
+) -> CollapseReport:
+    """The report of features that ``parts`` gives, from the first to the last, twice."""
+    K = len(class_names)
+    moments = ClassMoments(K, feature_dim)
+    for rows, H in parts():
+        moments.update(H, labels[rows])
+    statistics = moments.statistics()
+    # A classifier of zeros has no geometry, and leaves the metrics of features as they are.
+    rows_of = torch.zeros(K, feature_dim, dtype=torch.float64, device="cpu") if W is None else W.double()
+    found = neural_collapse_from_moments(moments, rows_of)
+    distance, wrong, mismatched = _of_samples(parts, moments, statistics, labels, W, bias, predictions)
+    mismatches = distance.new_full((), torch.nan) if mismatched is None else mismatched.sum() / statistics.counts.sum()
+    found |= where_defined(found, {"nc1_distance": distance, "nc4_mismatch": mismatches})
+    keys = [key for key in METRICS if key in found and (W is not None or _of_features(key, mismatched is not None))]
+    far_W = rows_of.norm() / (rows_of - rows_of.mean(0)).norm()
+    floors = rounding_floors(feature_size(statistics), far_W, K, statistics.epsilon())
+    per_class, cosines = _class_by_class(statistics, W)
+    if mismatched is not None and wrong is not None:
+        per_class["mismatch"] = (mismatched / statistics.counts).tolist()
+        per_class["error"] = (wrong / statistics.counts).tolist()
+    return CollapseReport(
+        class_names,
+        feature_dim,
+        {key: float(found[key]) for key in keys},
+        {key: float(floors[key]) for key in keys if key in floors},
+        per_class,
+        cosines,
+    )
+
+
+def _of_features(key: str, predicted: bool) -> bool:
+    """Whether a metric needs no classifier."""
+    return ("classifier" not in key and not key.startswith(("nc0", "nc3", "nc4"))) or (
+        key == "nc4_mismatch" and predicted
+    )
+
+
+def _of_samples(
+    parts: Tiles,
+    moments: ClassMoments,
+    statistics: ClassStatistics,
+    labels: Int[Tensor, " N"],
+    W: Float[Tensor, "K d"] | None,
+    bias: Float[Tensor, " K"] | None,
+    predictions: Int[Tensor, " N"] | None,
+) -> tuple[Float[Tensor, ""], Float[Tensor, " K"] | None, Float[Tensor, " K"] | None]:
+    """nc1_distance; of each class how many predictions are wrong, and how many are not the nearest class mean."""
+    from_mean = statistics.means - grand_mean(statistics)
+    within, total = torch.zeros(2, dtype=torch.float64, device="cpu")
+    wrong, mismatched = torch.zeros(2, len(statistics.counts), dtype=torch.float64, device="cpu")
+    for rows, h in parts():
+        H, y = h.double().mT, labels[rows]
+        # About a sample of the class, then its mean: free of rounding where features are collapsed.
+        deviations = moments.centered(H.mT, y).mT
+        within += torch.linalg.vector_norm(deviations, dim=0).sum()
+        total += torch.linalg.vector_norm(deviations + from_mean[:, y], dim=0).sum()
+        predicted = _predicted(H, W, bias) if predictions is None else predictions[rows]
+        if predicted is not None:
+            wrong += torch.bincount(y, (predicted != y).double(), len(wrong))
+            mismatched += torch.bincount(y, (nearest_class(statistics, H) != predicted).double(), len(wrong))
+    known = W is not None or predictions is not None
+    return within / total, wrong if known else None, mismatched if known else None
+
+
+def _predicted(
+    H: Float[Tensor, "d n"], W: Float[Tensor, "K d"] | None, bias: Float[Tensor, " K"] | None
+) -> Int[Tensor, " n"] | None:
+    if W is None:
+        return None
+    logits = W.double() @ H
+    return (logits if bias is None else logits + bias.double()[:, None]).argmax(0)
+
+
+def _class_by_class(
+    statistics: ClassStatistics, W: Float[Tensor, "K d"] | None
+) -> tuple[dict[str, list[Any]], Float[Tensor, "K K"]]:
+    means, K = statistics.means, len(statistics.counts)
+    M = means - means.mean(1, keepdim=True)
+    lengths = torch.linalg.vector_norm(M, dim=0)
+    units = M / lengths
+    cosines = units.mT @ units
+    others = ~torch.eye(K, dtype=torch.bool, device="cpu")
+    off = torch.where(others, (cosines + 1 / (K - 1)).abs(), 0.0)
+    values: dict[str, list[Any]] = {
+        "samples": [int(n) for n in statistics.counts.tolist()],
+        "spread": (statistics.within_traces / (M.square().sum() / K)).tolist(),
+        "length": (lengths / lengths.mean()).tolist(),
+        "angle": (off.sum(1) / (K - 1)).tolist(),
+        "nearest": _nearest_mean(means.mT).tolist(),
+    }
+    if W is not None:
+        rows = W.double() - W.double().mean(0)
+        rows = rows / torch.linalg.vector_norm(rows, dim=1, keepdim=True)
+        values["duality"] = torch.linalg.vector_norm(units.mT - rows, dim=1).tolist()
+    return values, cosines
+
+
+def _nearest_mean(means: Float[Tensor, "K d"]) -> Int[Tensor, " K"]:
+    nearest = []
+    for part in tiles(len(means), len(means)):
+        distances = torch.cdist(means[part], means, compute_mode="donot_use_mm_for_euclid_dist")
+        rows = torch.arange(part.stop - part.start, device="cpu")
+        distances[rows, rows + part.start] = torch.inf
+        nearest.append(distances.argmin(1))
+    return torch.cat(nearest)
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value

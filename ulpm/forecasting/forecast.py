@@ -1,0 +1,180 @@
+"""Metrics of a network at later epochs, from two snapshots, as the flow of the model goes on from the second."""
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ulpm import _checks
+from ulpm.features import Features
+from ulpm.forecasting.curves import COMPARED, Curve
+from ulpm.forecasting.model_flow import ModelFlow, measured_mobility
+from ulpm.metrics import neural_collapse
+from ulpm.objective import log_loss
+from ulpm.problem import Problem
+from ulpm.state import State
+
+__all__ = ["FlowForecast", "Forecast", "forecast", "off_by", "typical_factor"]
+
+PLAIN, MOBILE = "plain", "mobile"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class FlowForecast:
+    """What one flow says: features move ``mobility`` times faster than in the model, relative to the classifier.
+
+    ``time_per_epoch`` is the flow time of an epoch, ``metrics`` and ``train_loss``, the mean loss, are those at the
+    later epochs. ``checked`` are the metrics at the second snapshot as the flow from the first forecasts them; None
+    where the time of an epoch was given.
+    """
+
+    mobility: float
+    time_per_epoch: float
+    metrics: dict[str, list[float]]
+    train_loss: list[float]
+    checked: dict[str, float] | None
+    curve: Curve
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Forecast:
+    """Forecasts by the model itself ("plain") and with features that move faster ("mobile").
+
+    ``first`` and ``second`` are the metrics at the two snapshots, of ``epochs``, ``at`` the later epochs. ``gained`` is
+    another reading of the mobility, Δ‖H‖²/Δ‖W‖² from the first snapshot to the second; None where ‖W‖² did not grow.
+    """
+
+    epochs: tuple[float, float]
+    at: tuple[float, ...]
+    first: dict[str, float]
+    second: dict[str, float]
+    train_loss: tuple[float, float]
+    flows: Mapping[str, FlowForecast]
+    gained: float | None
+
+    def check(self) -> dict[str, float]:
+        """By what factor each forecast of the second snapshot from the first is off, and that of constant metrics.
+
+        It is the geometric mean over the metrics that are known everywhere; {} where the time of an epoch was given.
+        """
+        forecasts = {name: flow.checked for name, flow in self.flows.items() if flow.checked is not None}
+        if not forecasts:
+            return {}
+        forecasts["constant"] = self.first
+        names = [n for n in self.second if all(math.isfinite(off_by(f[n], self.second[n])) for f in forecasts.values())]
+        return {
+            name: typical_factor([off_by(found[n], self.second[n]) for n in names]) for name, found in forecasts.items()
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything as valid JSON; what is not finite is None."""
+        flows = {name: {k: v for k, v in vars(flow).items() if k != "curve"} for name, flow in self.flows.items()}
+        record = {**vars(self), "flows": flows, "off_by": self.check()}
+        plain: dict[str, Any] = _finite(record)
+        return plain
+
+
+def forecast(
+    first: Features,
+    second: Features,
+    epochs: tuple[float, float],
+    at: Sequence[float],
+    *,
+    time_per_epoch: float | None = None,
+    rtol: float = 1e-6,
+    progress: bool = False,
+) -> Forecast:
+    """Metrics of a network at the epochs ``at``, from its features and classifier at two earlier ``epochs``.
+
+    The unconstrained model's flow goes on from the second snapshot (W, H, b): plain, dW/dt = R Hᵀ and dH/dt = Wᵀ R, and
+    with features that move c times faster, dH/dt = c Wᵀ R, c = ‖H‖²/‖W‖² as read off that snapshot. It is the flow of
+    the summed cross-entropy of these samples, without weight decay.
+
+    An epoch lasts as long as the flow takes from the loss of the first snapshot to that of the second, divided by their
+    distance; each flow has its own. ``time_per_epoch`` is given instead if it is known: η S/((1−β) N) for S steps an
+    epoch of SGD with rate η and momentum β on the mean loss of N samples.
+
+    Returns: the metrics that a change of c leaves comparable, all keys of ``ulpm.neural_collapse`` but nc4_mismatch.
+
+    Raises: ValueError if a snapshot has no classifier, both are not of the same problem, the loss has not fallen, or
+    epochs are not in order.
+    """
+    start, end = (_checks.real("epochs", epoch, minimum=0) for epoch in epochs)
+    later = tuple(_checks.real("at", epoch, above=end) for epoch in at)
+    if not start < end or not later or list(later) != sorted(set(later)):
+        raise ValueError(
+            f"epochs must grow, from the first snapshot to the last forecast, but {epochs}, {at} was given."
+        )
+    problem, before = first.state()
+    same, now = second.state()
+    if problem != same:
+        raise ValueError(
+            "both snapshots must be of the same samples and network, but they have class counts, dimensions or a bias "
+            "of their own."
+        )
+    losses = [float(log_loss(problem, state)) for state in (before, now)]
+    if time_per_epoch is None and not losses[1] < losses[0]:
+        raise ValueError(
+            f"the loss must fall from the first snapshot to the second, but its log goes from {losses[0]:.6g} to "
+            f"{losses[1]:.6g}: take later snapshots, or give time_per_epoch."
+        )
+    mobilities = {PLAIN: (1.0, 1.0), MOBILE: (measured_mobility(before), measured_mobility(now))}
+    flows = {}
+    for name, (earlier, mobility) in mobilities.items():
+        checked, epoch_time = None, time_per_epoch
+        if epoch_time is None:
+            curve = _until_loss(ModelFlow(name, problem, before, earlier, 0.0), losses[1], rtol, progress)
+            checked = {key: float(values[-1]) for key, values in curve.metrics.items()}
+            epoch_time = float(curve.flow_time[-1]) / (end - start)
+        flow = ModelFlow(name, problem, now, mobility, end * epoch_time)
+        path = flow.follow(math.inf, later[-1] * epoch_time, None, rtol, progress)
+        curve = flow.curve(path, later[-1] * epoch_time)
+        flows[name] = _read(curve, mobility, epoch_time, later, checked)
+    gained = [float(new.square().sum() - old.square().sum()) for new, old in ((now.H, before.H), (now.W, before.W))]
+    return Forecast(
+        (start, end),
+        later,
+        _metrics(problem, before),
+        _metrics(problem, now),
+        (math.exp(losses[0]) / problem.num_samples, math.exp(losses[1]) / problem.num_samples),
+        flows,
+        gained[0] / gained[1] if gained[1] > 0 else None,
+    )
+
+
+def off_by(found: float, measured: float) -> float:
+    """By what factor ≥ 1 one is off the other; nan if one is not positive."""
+    return max(found / measured, measured / found) if found > 0 and measured > 0 else math.nan
+
+
+def typical_factor(factors: Sequence[float]) -> float:
+    """The geometric mean of factors; nan if there are none, or one of them is."""
+    return float(np.exp(np.mean(np.log(factors)))) if len(factors) else math.nan
+
+
+def _until_loss(flow: ModelFlow, end: float, rtol: float, progress: bool) -> Curve:
+    return flow.curve(flow.follow(end, 0.0, None, rtol, progress))
+
+
+def _read(
+    curve: Curve, mobility: float, epoch_time: float, later: Sequence[float], checked: dict[str, float] | None
+) -> FlowForecast:
+    readings = [curve.at("flow_time", epoch * epoch_time) for epoch in later]
+    loss = np.interp([epoch * epoch_time for epoch in later], curve.flow_time, np.log(curve.train_loss))
+    metrics = {key: [reading[key] for reading in readings] for key in COMPARED}
+    return FlowForecast(mobility, epoch_time, metrics, np.exp(loss).tolist(), checked, curve)
+
+
+def _metrics(problem: Problem, state: State) -> dict[str, float]:
+    found = neural_collapse(state.W, state.H, problem.labels, state.b)
+    return {key: float(found[key]) for key in COMPARED}
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _finite(entry) for name, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(entry) for entry in value]
+    return value if not isinstance(value, float) or math.isfinite(value) else None
