@@ -1,15 +1,12 @@
 """Starts by name, as the command line has them: class counts in short form, and files of features."""
 
-import io
-import zipfile
 from pathlib import Path
 
-import numpy as np
-import safetensors
 import torch
 from torch import Tensor
 
-from ulpm import _files
+from ulpm.features import load_features
+from ulpm.features.columns import ENDINGS
 from ulpm.problem import Problem, from_features
 from ulpm.sample import fashion_mnist_sample
 from ulpm.state import State
@@ -19,9 +16,6 @@ __all__ = ["SAMPLE", "parse_class_counts", "read_features", "start_from_features
 SAMPLE = "fashion-mnist-sample"
 # One matrix between classes and one between samples and classes would not fit into any memory with more.
 _MOST_CLASSES = 10**6
-# The end of a zip archive: 22 bytes and a comment.
-_LONGEST_END = 22 + 2**16
-_ARRAYS = ("features", "labels", "classifier")
 
 
 def parse_class_counts(text: str) -> list[int]:
@@ -43,49 +37,14 @@ def parse_class_counts(text: str) -> list[int]:
 
 
 def read_features(path: Path) -> tuple[Tensor, Tensor, Tensor | None]:
-    """The arrays ``features`` [N, d], ``labels`` [N] and perhaps ``classifier`` [K, d] of a .npz or .safetensors file.
+    """Features [N, d], labels [N] in 0 … K−1 and perhaps the classifier [K, d], as ``load_features`` finds them.
 
-    Raises: OSError if the file is missing or damaged, ValueError if it lacks an array or has another ending.
+    Raises: as ``load_features``.
     """
-    if path.suffix not in (".npz", ".safetensors"):
-        raise ValueError(f"{path} must end in .npz or .safetensors, or be the word {SAMPLE}.")
-    with _files.reading(path, "damaged or unsupported"):
-        arrays = _npz_arrays(path) if path.suffix == ".npz" else _safetensors_arrays(path)
-    missing = [name for name in ("features", "labels") if name not in arrays]
-    if missing:
-        raise ValueError(f"{path} must hold the arrays features [N, d] and labels [N], but {missing[0]} is missing.")
-    return arrays["features"], arrays["labels"], arrays.get("classifier")
-
-
-def _npz_arrays(path: Path) -> dict[str, Tensor]:
-    arrays = {}
-    with zipfile.ZipFile(path) as archive:
-        # Of every member to its end: a damaged header would else name fewer numbers, or another array, unnoticed.
-        damaged = archive.testzip()
-        if damaged is not None:
-            raise ValueError(f"{damaged} in it is not what was written")
-        if len(archive.infolist()) != _members_written(path):
-            raise ValueError("its directory lacks what was written")
-        for name in _ARRAYS:
-            if f"{name}.npy" in archive.namelist():
-                array = np.lib.format.read_array(io.BytesIO(archive.read(f"{name}.npy")), allow_pickle=False)
-                # torch knows the machine's byte order only.
-                arrays[name] = torch.from_numpy(array.astype(array.dtype.newbyteorder("=")))
-    return arrays
-
-
-def _members_written(path: Path) -> int:
-    """How many members a zip archive says that it has; a damaged directory may list fewer, and nobody asks."""
-    with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - _LONGEST_END))
-        end = file.read()
-    at = end.rfind(b"PK\x05\x06")
-    return int.from_bytes(end[at + 10 : at + 12], "little")
-
-
-def _safetensors_arrays(path: Path) -> dict[str, Tensor]:
-    with safetensors.safe_open(path, framework="pt") as file:
-        return {name: file.get_tensor(name) for name in _ARRAYS if name in file.keys()}  # noqa: SIM118
+    if path.suffix.lower() not in ENDINGS:
+        raise ValueError(f"{path} must end in {', '.join(ENDINGS)}, or be the word {SAMPLE}.")
+    found = load_features(path)
+    return torch.cat([part for _, part in found.tiles()]), found.labels, found.classifier
 
 
 def start_from_features(

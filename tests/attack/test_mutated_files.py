@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow
+import pyarrow.parquet as parquet
 import pytest
 import safetensors.torch
 import torch
@@ -69,6 +71,12 @@ def start(file: Path) -> Contents:
     return contents({name: value for name, value in arrays.items() if value is not None}, sorted(arrays))
 
 
+def features(file: Path) -> Contents:
+    """All arrays of a file of features, of which labels are text."""
+    found = ulpm.load_features(file)
+    return contents({"features": torch.cat([part for _, part in found.tiles()])}, (found.labels, found.class_names))
+
+
 def lone_note(file: Path) -> Contents:
     """config.json where nothing else is left, read as ``ulpm resume`` reads it."""
     return {}, repr(sorted(RunDirectory(file.parent).found().arguments.items()))
@@ -99,7 +107,9 @@ def make(kind: str, run: Path, folder: Path) -> Path:
         return folder / "checkpoint.safetensors"
     g = np.random.default_rng(0)
     arrays = {"features": g.normal(size=(8, 3)), "labels": np.array([0, 1] * 4), "classifier": g.normal(size=(2, 3))}
-    save = np.savez if kind == "npz" else np.savez_compressed
+    if kind.startswith("named"):
+        arrays |= {"labels": np.array(["shoe", "bag"] * 4)}
+    save = np.savez if kind.endswith("plain npz") else np.savez_compressed
     save(folder / "start.npz", allow_pickle=False, **arrays)
     return folder / "start.npz"
 
@@ -108,8 +118,10 @@ READERS: dict[str, Callable[[Path], Contents]] = {
     "trajectory": trajectory,
     "checkpoint": checkpoint,
     "config": lone_note,
-    "npz": start,
+    "plain npz": start,
     "compressed npz": start,
+    "named plain npz": features,
+    "named compressed npz": features,
 }
 
 
@@ -134,6 +146,40 @@ def test_a_changed_file_is_the_same_or_refused_with_one_sentence(
         assert "\n" not in str(error), f"seed {seed}: {error}"
         refused += 1
     assert refused > number / 3
+
+
+@pytest.mark.parametrize("number", SIZES)
+@pytest.mark.parametrize("kind", ["npy", "safetensors", "parquet"])
+def test_a_changed_file_of_features_without_a_checksum_is_read_or_refused_with_one_sentence(
+    kind: str, number: int, tmp_path: Path
+) -> None:
+    file, refused = tmp_path / f"x.{kind}", 0
+    g = np.random.default_rng(0)
+    H, labels = g.normal(size=(8, 3)), np.array([3, 1] * 4)
+    if kind == "npy":
+        np.save(file, H)
+    elif kind == "safetensors":
+        safetensors.torch.save_file({"H": torch.from_numpy(H), "y": torch.from_numpy(labels)}, file)
+    else:
+        parquet.write_table(pyarrow.table({"H": list(H), "y": labels.astype(str)}), file)
+    np.save(tmp_path / "labels.npy", labels)
+    good = file.read_bytes()
+
+    def read(path: Path) -> Contents:
+        found = ulpm.load_features(path, labels=tmp_path / "labels.npy" if kind == "npy" else None)
+        # Changed numbers are numbers: these files have no checksum over them.
+        return {}, f"{sum(len(part) for _, part in found.tiles()) - len(found.labels)}"
+
+    for seed in range(number):
+        file.write_bytes(mutated(good, seed))
+        lengths, error = refusal(read, file)
+        if error is None:
+            assert lengths == ({}, "0"), f"seed {seed}"
+            continue
+        assert str(file) in str(error), f"seed {seed}: {error}"
+        assert "\n" not in str(error), f"seed {seed}: {error}"
+        refused += 1
+    assert refused > number / 5
 
 
 @pytest.mark.parametrize("number", CLI_SIZES)

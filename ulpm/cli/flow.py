@@ -48,7 +48,7 @@ class Flow:
     feature_dim: int | None = None
     """Feature dimension d."""
     features: str | None = None
-    """A .npz or .safetensors file with features [N, d], labels [N] and perhaps classifier [K, d]; or the word
+    """A .npz, .safetensors or .parquet file with features [N, d], labels [N] and perhaps classifier [K, d]; or the word
     fashion-mnist-sample for 1,000 embedded images."""
     loss: Literal["cross-entropy", "focal", "squared-error"] = "cross-entropy"
     """What is minimised."""

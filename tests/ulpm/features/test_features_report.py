@@ -1,6 +1,5 @@
 """A report of features says what the direct formulas say, tile by tile and class by class."""
 
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -130,8 +129,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, report.num_sa
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in kB there")
 def test_a_large_file_is_measured_in_little_memory(tmp_path: Path) -> None:
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > 0
-    rows, dim = 2**21, 256  # 2 GiB, of which the disk holds none: zeros but for a few rows
+    rows, dim = 2**22, 64  # 1 GiB, of which the disk holds little: zeros but for a few rows
     made = np.lib.format.open_memmap(tmp_path / "h.npy", "w+", np.float32, (rows, dim))
     made[:64] = np.random.default_rng(0).normal(size=(64, dim))
     del made
@@ -140,4 +138,4 @@ def test_a_large_file_is_measured_in_little_memory(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     kilobytes, samples = map(int, done.stdout.split())
     assert samples == rows
-    assert kilobytes < 700_000  # a third of the file
+    assert kilobytes < 400_000
