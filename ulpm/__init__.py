@@ -7,7 +7,15 @@ from ulpm.flow import Solver, gradient_flow, resume_flow
 from ulpm.forecasting import Forecast, forecast
 from ulpm.geometry import block_state, collapsed_state, seli_state, simplex_etf
 from ulpm.losses import CrossEntropy, Focal, SquaredError
-from ulpm.metrics import ClassMoments, measure, neural_collapse, neural_collapse_from_moments, probe
+from ulpm.metrics import (
+    ClassMoments,
+    ClassSummary,
+    class_summary,
+    measure,
+    neural_collapse,
+    neural_collapse_from_moments,
+    probe,
+)
 from ulpm.objective import log_loss, margin
 from ulpm.optimality import (
     Certificate,
@@ -32,6 +40,7 @@ __version__ = own_version()
 __all__ = [
     "Certificate",
     "ClassMoments",
+    "ClassSummary",
     "CollapseReport",
     "CriticalPoint",
     "CrossEntropy",
@@ -50,6 +59,7 @@ __all__ = [
     "Trajectory",
     "block_state",
     "certify",
+    "class_summary",
     "collapsed_state",
     "fashion_mnist_sample",
     "forecast",

@@ -5,6 +5,7 @@ from ulpm.metrics.few_samples import few_sample_nc1
 from ulpm.metrics.floors import precision_floors
 from ulpm.metrics.metric import Metric
 from ulpm.metrics.moments import ClassMoments, ClassStatistics
+from ulpm.metrics.per_class import ClassSummary, class_summary
 from ulpm.metrics.probe import Probe, measure, probe
 from ulpm.metrics.records import METRICS, RECORDS
 
@@ -13,8 +14,10 @@ __all__ = [
     "RECORDS",
     "ClassMoments",
     "ClassStatistics",
+    "ClassSummary",
     "Metric",
     "Probe",
+    "class_summary",
     "few_sample_nc1",
     "measure",
     "neural_collapse",

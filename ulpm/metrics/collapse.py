@@ -3,7 +3,7 @@
 Both entries reduce the features to `ClassStatistics` first, so that each formula is written once.
 """
 
-from typing import Literal
+from collections.abc import Iterable, Iterator
 
 import torch
 from jaxtyping import Float, Int
@@ -11,16 +11,19 @@ from torch import Tensor
 
 from ulpm import _checks
 from ulpm.distributed import ALONE, Shard
+from ulpm.metrics.absent import Absent, leaves_out, renumbered, require_two
+from ulpm.metrics.centre import Center as Center
+from ulpm.metrics.centre import centring_weights as centring_weights
+from ulpm.metrics.centre import grand_mean as grand_mean
 from ulpm.metrics.frame import Frame
 from ulpm.metrics.moments import ClassMoments, ClassStatistics, require_every_class
 from ulpm.metrics.nearest import nearest_class
+from ulpm.metrics.per_class import Samples, of_frame, of_samples, with_classes
 from ulpm.metrics.precision import epsilon_of, format_bits
 from ulpm.metrics.records import METRICS, RECORDS
 from ulpm.metrics.simplex import of_size_one
 from ulpm.metrics.tiles import Membership, column_squares, column_tiles, side_by_side, tiles
 from ulpm.metrics.variability import pinv_trace, with_equal_means
-
-Center = Literal["classes", "samples"]
 
 
 def neural_collapse(
@@ -29,7 +32,10 @@ def neural_collapse(
     labels: Int[Tensor, " N"],
     bias: Float[Tensor, "*#batch K"] | None = None,
     center: Center = "classes",
-) -> dict[str, Float[Tensor, "*batch"]]:
+    *,
+    per_class: bool = False,
+    absent: Absent = "refuse",
+) -> dict[str, Float[Tensor, "*batch"] | Float[Tensor, "*batch K"]]:
     """All neural-collapse metrics of a classifier W (rows w_k) and features H (columns h_i, class y_i).
 
     With class means μ_k, their mean μ_G, M = [μ_k − μ_G], Σ_W = N⁻¹ Σ_i (h_i − μ_{y_i})(h_i − μ_{y_i})ᵀ, Σ_B = MMᵀ/K,
@@ -62,6 +68,24 @@ def neural_collapse(
     are float64, as is all arithmetic. ``center="classes"`` takes the unweighted mean of the class means for μ_G,
     ``"samples"`` the mean of all samples, h̄.
 
+    With ``per_class`` the values of the single classes are added, [..., K], as ``KEY_per_class``. With the covariance
+    Σ_k of class k, all metrics but those of norms are means of them, unweighted or, if marked *, with weights n_k/N:
+
+        nc1_pinv *          tr(Σ_k Σ_B†)/K
+        nc1_ratio *         v_k / tr Σ_B
+        nc1_cdnv            mean over j ≠ k of (v_j + v_k) / (2‖μ_j − μ_k‖²)
+        nc1_distance *      mean over i of class k of ‖h_i − μ_k‖ / mean over all i of ‖h_i − h̄‖
+        nc2_norm_*          ‖μ_k − μ_G‖ / mean over j of ‖μ_j − μ_G‖ − 1, of squares with the sum (K−1) metric²
+        nc2_angle_*         mean over j ≠ k of abs(cos + 1/(K−1))
+        nc3_duality         ‖(μ_k − μ_G)/‖μ_k − μ_G‖ − w̄_k/‖w̄_k‖‖
+        nc4_mismatch *      share in class k
+
+    ``nc1_pinv_balanced`` and ``nc1_ratio_balanced`` are added too, with the class-balanced K⁻¹ Σ_k Σ_k for Σ_W.
+    :func:`ulpm.class_summary` names the worst class.
+
+    A class without samples is refused. With ``absent="leave out"`` such classes and their rows of W are left out, and
+    K is the number of classes that are left; values of single classes stay at their places, NaN for those left out.
+
     Errors: TypeError for anything but floating W, H, bias and integer labels; ValueError for shapes that do not fit,
     entries that are not finite, a label outside 0 … K−1, a class without samples, fewer than two classes.
 
@@ -80,9 +104,17 @@ def neural_collapse(
     _checks.computes_in_float64(H.device)
     labels = _checks.labels("labels", labels, H.shape[-1], num_classes).to(H.device)
     W, H = W.to(H.device).double(), H.detach().double()
-    if bias is not None:
-        return collapse_at(W, H, labels, _bias(bias, W), center)
-    return collapse_at(_moderate(W), _moderate(H), labels, None, center)
+    if bias is None:
+        W, H = _moderate(W), _moderate(H)
+    else:
+        bias = _bias(bias, W)
+    present = labels.bincount(minlength=num_classes) > 0
+    if leaves_out(absent) and not bool(present.all()):
+        require_two(present)
+        W, labels = W[..., present, :], renumbered(labels, present)
+        bias = bias if bias is None else bias[..., present]
+    found = collapse_at(W, H, labels, bias, center)
+    return with_classes(found, _classes_at(W, H, labels, bias, center), present) if per_class else found
 
 
 def collapse_at(
@@ -111,22 +143,31 @@ def metrics_at(
     shard: Shard = ALONE,
 ) -> dict[str, Float[Tensor, "*batch"]]:
     """``collapse_at`` from what ``statistics_of`` the samples H has found."""
-    metrics, plain = _metrics(statistics, W, center)
+    frame, plain = _frame(statistics, W, center)
+    metrics = _of(frame)
     mismatch = shard.sum(_mismatches(statistics, W, H, bias, not plain)) / statistics.counts.sum()
     of_samples = {"nc1_distance": distance_ratio, "nc4_mismatch": mismatch}
     return in_order(metrics | (of_samples if plain else where_defined(metrics, of_samples)))
 
 
 def neural_collapse_from_moments(
-    moments: ClassMoments, W: Float[Tensor, "K d"], center: Center = "classes"
-) -> dict[str, Float[Tensor, ""]]:
+    moments: ClassMoments,
+    W: Float[Tensor, "K d"],
+    center: Center = "classes",
+    *,
+    per_class: bool = False,
+    absent: Absent = "refuse",
+) -> dict[str, Float[Tensor, ""] | Float[Tensor, " K"]]:
     """The metrics of :func:`neural_collapse`, formula for formula, from streamed class moments.
 
     All keys but nc1_distance and nc4_mismatch, which need the samples again. Σ_W carries the rounding of its trace
     (1e-16 tr Σ_W), so ``nc1_pinv`` loses digits where the features vary almost only orthogonally to the class means;
     the direct form, which projects the samples, does not.
 
-    Shapes: W [K, d], moved to the device of the moments; the results are float64 scalars.
+    ``per_class`` and ``absent`` are those of :func:`neural_collapse`, but nc1_pinv of single classes, and with it
+    nc1_pinv_balanced, need the samples too: the moments hold the pooled Σ_W.
+
+    Shapes: W [K, d], moved to the device of the moments; the results are float64 scalars and vectors [K].
 
     Errors: TypeError for anything but ClassMoments and a floating W; ValueError for a W of another size than the
     moments or not finite, a class without samples.
@@ -148,7 +189,42 @@ def neural_collapse_from_moments(
             f"W must have shape [{moments.num_classes}, {moments.feature_dim}] like the moments, "
             f"but its shape is {list(W.shape)}."
         )
-    return _metrics(moments.statistics(), W.to(moments.device).double(), center)[0]
+    W, present = W.to(moments.device).double(), moments.counts > 0
+    if leaves_out(absent) and not bool(present.all()):
+        moments, W = moments.without_absent(), W[present]
+    frame, _ = _frame(moments.statistics(), W, center)
+    return with_classes(_of(frame), of_frame(frame), present) if per_class else _of(frame)
+
+
+def classes_of_samples(
+    moments: ClassMoments, W: Float[Tensor, "K d"], center: Center, batches: Iterable[tuple[Tensor, Tensor, Tensor]]
+) -> dict[str, Tensor]:
+    """Values of each class of (features [B, d], labels, predictions), which the moments have seen."""
+    frame, _ = _frame(moments.statistics(), W.to(moments.device).double(), center)
+
+    def parts() -> Iterator[Samples]:
+        for h, y, predicted in batches:
+            H, y = h.to(moments.device, torch.float64), y.to(moments.device)
+            yield Samples(H.mT, moments.centered(H, y).mT, y, predicted.to(moments.device))
+
+    return of_frame(frame) | of_samples(frame, parts())
+
+
+def _classes_at(W: Tensor, H: Tensor, labels: Tensor, bias: Tensor | None, center: Center) -> dict[str, Tensor]:
+    """Values of each class of float64 tensors that are known to fit."""
+    membership, counts = members(labels, W.shape[-2])
+    statistics, _ = statistics_of(H, membership, counts)
+    frame, _ = _frame(statistics, W, center)
+    # As the statistics were found: about a sample of the class, then its mean.
+    deviations = membership.minus(H, H.index_select(-1, membership.first))
+    membership.subtract_(deviations, membership.sums(deviations) / counts)
+
+    def parts() -> Iterator[Samples]:
+        for part in _sample_tiles(W, H):
+            predicted = _logits(W, H[..., part], bias).max(-2).indices
+            yield Samples(H[..., part], deviations[..., part], labels[part], predicted)
+
+    return of_frame(frame) | of_samples(frame, parts())
 
 
 def where_defined(metrics: dict[str, Tensor], of_samples: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -202,41 +278,40 @@ def statistics_of(
     return statistics, within / total
 
 
-def grand_mean(statistics: ClassStatistics) -> Float[Tensor, "*batch d 1"]:
-    """h̄, the mean of all samples, relative to the origin of the statistics."""
-    mean: Tensor = statistics.means @ (statistics.counts / statistics.counts.sum())[:, None]
-    return mean
-
-
-def centring_weights(counts: Float[Tensor, " K"], center: Center) -> Float[Tensor, " K"]:
-    """The weights of the class means in μ_G. Errors: ValueError for an unknown centre."""
-    if center not in ("classes", "samples"):
-        raise ValueError(f"center must be 'classes' or 'samples', but {center!r} was given.")
-    return counts / counts.sum() if center == "samples" else torch.full_like(counts, 1 / len(counts))
-
-
 def _mismatches(statistics: ClassStatistics, W: Tensor, H: Tensor, bias: Tensor | None, close: bool) -> Tensor:
     """How many samples of this process have another nearest class mean than prediction."""
 
     def count(part: Tensor) -> Tensor:
-        logits = W @ part if bias is None else W @ part + bias[..., None]
-        return (nearest_class(statistics, part, close) != logits.max(-2).indices).double().sum(-1)
+        predicted = _logits(W, part, bias).max(-2).indices
+        return (nearest_class(statistics, part, close) != predicted).double().sum(-1)
 
-    # Columns of logits and scores have K numbers, those of H have d.
-    parts = min(column_tiles(H), tiles(H.shape[-1], W.shape[:-1].numel()), key=lambda found: found[0].stop)
+    parts = _sample_tiles(W, H)
     return count(H) if len(parts) == 1 else torch.stack([count(H[..., part]) for part in parts]).sum(0)
 
 
-def _metrics(statistics: ClassStatistics, W: Tensor, center: Center) -> tuple[dict[str, Tensor], bool]:
-    """Every metric but nc1_distance and nc4_mismatch, and whether all class means are far apart for any precision."""
+def _logits(W: Tensor, H: Tensor, bias: Tensor | None) -> Tensor:
+    return W @ H if bias is None else W @ H + bias[..., None]
+
+
+def _sample_tiles(W: Tensor, H: Tensor) -> list[slice]:
+    """Parts of the samples. Columns of logits and scores have K numbers, those of H have d."""
+    return min(column_tiles(H), tiles(H.shape[-1], W.shape[:-1].numel()), key=lambda found: found[0].stop)
+
+
+def _frame(statistics: ClassStatistics, W: Tensor, center: Center) -> tuple[Frame, bool]:
+    """What the metrics are made of, and whether all class means are far apart for any precision."""
     weights = centring_weights(statistics.counts, center)
     M = statistics.means - statistics.means @ weights[:, None]
     trace, plain = pinv_trace(M, weights, statistics)
     if not plain:
         equal = trace.isnan()
         statistics, M = with_equal_means(statistics, equal), torch.where(equal[..., None, None], 0.0, M)
-    frame = Frame.of(statistics, M, W, trace)
-    return {record.key: record.of(frame) for record in RECORDS if record.of is not None}, plain
+    return Frame.of(statistics, M, W, trace), plain
+
+
+def _of(frame: Frame) -> dict[str, Tensor]:
+    """Every metric but nc1_distance and nc4_mismatch."""
+    return {record.key: record.of(frame) for record in RECORDS if record.of is not None}
 
 
 def _classifier(W: Tensor) -> tuple[Tensor, int, int]:

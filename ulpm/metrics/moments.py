@@ -5,6 +5,7 @@ when the features are collapsed, and the correction n_k‖μ_k − r_k‖² that
 the variance, whereas E‖h‖² − ‖μ‖² cancels all digits.
 """
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -13,8 +14,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ulpm import _checks
+from ulpm.metrics.absent import require_two
 from ulpm.metrics.precision import epsilon_of, format_bits
-from ulpm.metrics.tiles import Membership
+from ulpm.metrics.tiles import LARGEST, Membership
+
+# So many classes without samples are named, the others counted.
+_NAMED = 20
 
 
 @dataclass(frozen=True)
@@ -38,7 +43,9 @@ def require_every_class(counts: Float[Tensor, " K"]) -> None:
     """Raise ValueError naming the classes without samples: their mean does not exist."""
     absent = torch.nonzero(counts == 0).flatten().tolist()
     if absent:
-        names = "class " + str(absent[0]) if len(absent) == 1 else "classes " + ", ".join(map(str, absent))
+        named, others = ", ".join(map(str, absent[:_NAMED])), len(absent) - _NAMED
+        names = "class " + named if len(absent) == 1 else "classes " + named
+        names += f" … ({others} more)" if others > 0 else ""
         raise ValueError(
             f"every one of the {len(counts)} classes needs a sample, but {names} has none: "
             "add samples, or renumber the labels and drop the classifier rows of absent classes."
@@ -115,12 +122,28 @@ class ClassMoments:
             return
         h = h.detach().to(self.device).double()
         self.bits = max(self.bits, format_bits(h))
+        if len(h) * self.num_classes > LARGEST:
+            self._update_few(h, y)
+            return
         membership = Membership(y, self.num_classes)
         self._adopt(h[membership.first], membership.counts)
         shifted = h - self.references[y]
         self.counts += membership.counts
         self.sums += membership.sums(shifted.mT).mT
         self.squares += membership.sums(shifted.square().sum(1))
+        self.scatter += shifted.mT @ shifted
+
+    def _update_few(self, h: Tensor, y: Tensor) -> None:
+        """``update`` where there are many classes: it touches those of the batch only."""
+        classes, members = torch.unique(y, return_inverse=True)
+        membership = Membership(members, len(classes))
+        if not self.about_given_means:
+            unseen = self.counts[classes] == 0
+            self.references[classes[unseen]] = h[membership.first[unseen]]
+        shifted = h - self.references[y]
+        self.counts[classes] += membership.counts
+        self.sums[classes] += membership.sums(shifted.mT).mT
+        self.squares[classes] += membership.sums(shifted.square().sum(1))
         self.scatter += shifted.mT @ shifted
 
     def merge(self, other: "ClassMoments") -> None:
@@ -153,6 +176,25 @@ class ClassMoments:
         self.sums += sums + counts[:, None] * delta
         self.counts += counts
         self.bits = max(self.bits, other.bits)
+
+    def absent_classes(self) -> list[int]:
+        """The classes without samples."""
+        absent: list[int] = torch.nonzero(self.counts == 0).flatten().tolist()
+        return absent
+
+    def without_absent(self) -> "ClassMoments":
+        """Moments of the classes that have samples alone, in the same order; a copy.
+
+        Errors: ValueError if fewer than two classes have samples.
+        """
+        present = self.counts > 0
+        require_two(present)
+        left = copy.copy(self)
+        left.num_classes = int(present.sum())
+        for name in ("counts", "references", "sums", "squares"):
+            setattr(left, name, getattr(self, name)[present])
+        left.scatter = self.scatter.clone()
+        return left
 
     def class_means(self) -> Float[Tensor, "K d"]:
         """μ_k, one a row. Errors: ValueError if a class has no sample."""

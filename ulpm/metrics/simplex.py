@@ -7,7 +7,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ulpm.metrics.tiles import tiles
+from ulpm.metrics.pairs import angle_sums
+from ulpm.metrics.tiles import many, tiles
+
+# Below this share of K − 1 dimensions no product is close to E.
+_LOW_RANK = 0.9
 
 Products = Sequence[tuple[Float[Tensor, "*batch K d"], Float[Tensor, "*batch d K"]]]
 
@@ -15,6 +19,9 @@ Products = Sequence[tuple[Float[Tensor, "*batch K d"], Float[Tensor, "*batch d K
 def angle_deviation(directions: Float[Tensor, "*batch d K"]) -> Float[Tensor, "*batch"]:
     """The mean over j ≠ k of abs(⟨u_j, u_k⟩ + 1/(K−1)), of columns of length 1."""
     K, transposed = directions.shape[-1], directions.mT
+    if many(K):
+        each = [angle_sums(one).sum() for one in directions.reshape(-1, *directions.shape[-2:])]
+        return torch.stack(each).reshape(directions.shape[:-2]) / (K * (K - 1))
     parts = tiles(K, directions.shape[:-2].numel() * K)
 
     def deviations(rows: slice) -> Tensor:
@@ -32,6 +39,9 @@ def distances_to_etf(products: Products) -> Float[Tensor, "..."]:
 
     E is the Gram matrix of a simplex equiangular tight frame with ‖E‖ = 1.
     """
+    K, d = products[0][0].shape[-2:]
+    if many(K) and d <= _LOW_RANK * (K - 1):
+        return torch.stack([_low_rank_distance(of_size_one(A), of_size_one(B)) for A, B in products])
     grams = _Grams(products)
     norms = grams.norms()
     low, high = torch.aminmax(norms)
@@ -39,7 +49,6 @@ def distances_to_etf(products: Products) -> Float[Tensor, "..."]:
         # The norm has fourth powers of entries. Powers of two change no digit of a quotient.
         grams = _Grams([(of_size_one(A), of_size_one(B)) for A, B in products])
         norms = grams.norms()
-    K = products[0][0].shape[-2]
 
     def squares(rows: slice) -> Tensor:
         difference = grams(rows) / norms[..., None, None] - _etf(rows.start, rows.stop, K, norms.device)
@@ -55,6 +64,17 @@ def of_size_one(matrix: Float[Tensor, "*batch m n"]) -> Float[Tensor, "*batch m 
     half = exponent // 2
     scaled: Tensor = torch.ldexp(torch.ldexp(matrix, -half), half - exponent)
     return scaled
+
+
+def _low_rank_distance(A: Tensor, B: Tensor) -> Tensor:
+    """‖G/‖G‖ − E‖ = √(2 − 2⟨G, E⟩/‖G‖) of G = A B of rank d, with ‖G‖² = ⟨AᵀA, BBᵀ⟩ from d × d tables.
+
+    Nothing cancels: ⟨G, E⟩/‖G‖ is at most √(d/(K−1)), as E has K − 1 equal eigenvalues.
+    """
+    K = A.shape[-2]
+    norm = ((A.mT @ A) * (B @ B.mT)).sum((-2, -1)).sqrt()
+    trace = (A * B.mT).sum((-2, -1)) - (A.sum(-2) * B.sum(-1)).sum(-1) / K
+    return (2 - 2 * trace / (norm * float((K - 1) ** 0.5))).sqrt()
 
 
 @functools.lru_cache(maxsize=1)  # the records of a run ask for the same one again and again

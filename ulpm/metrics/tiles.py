@@ -10,6 +10,11 @@ LARGEST = 2**22
 SMALL = 2**17
 
 
+def many(classes: int) -> bool:
+    """Whether a table of all classes by all classes is too large to be made at once."""
+    return classes * classes > LARGEST
+
+
 def tiles(rows: int, entries: int) -> list[slice]:
     """Consecutive parts of ``rows`` rows of ``entries`` numbers each, each part within the largest size."""
     return _parts(rows, LARGEST // max(1, entries))

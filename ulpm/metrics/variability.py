@@ -7,8 +7,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ulpm.metrics.moments import ClassStatistics
+from ulpm.metrics.pairs import variance_sums
 from ulpm.metrics.rounding import LARGEST_SHARE, rounding_of_means, rounding_of_samples, squared_size
-from ulpm.metrics.tiles import LARGEST, tiles
+from ulpm.metrics.tiles import LARGEST, many, tiles
 
 # Of exact numbers, singular values of M below this share of the largest are the rounding of M itself.
 _RELATIVE_CUT = 1e-12
@@ -45,6 +46,14 @@ def pinv_trace(
     return torch.where(regular, trace, _truncated(*_singular(M), floor, statistics)), False
 
 
+def pinv_columns(M: Float[Tensor, "*batch d K"], statistics: ClassStatistics) -> Float[Tensor, "*batch d r"]:
+    """X with Σ_B† = K X Xᵀ: singular vectors of M over their singular values, NaN where none is left."""
+    U, S = _singular(M)
+    kept = torch.maximum(_RELATIVE_CUT * S[..., :1], rounding_of_means(statistics)[..., None]) < S
+    columns = torch.where(kept[..., None, :], U / S[..., None, :], 0.0)
+    return torch.where(kept.any(-1)[..., None, None], columns, torch.nan)
+
+
 def _singular(M: Tensor) -> tuple[Tensor, Tensor]:
     """U [..., d, r] and S [..., r] with M = U S Vᵀ, whose rank r is at most K − 1."""
     rank = min(M.shape[-1] - 1, M.shape[-2])
@@ -72,6 +81,10 @@ def distance_normalised_variance(statistics: ClassStatistics) -> Float[Tensor, "
     """The mean over j < k of (v_j + v_k) / (2‖μ_j − μ_k‖²)."""
     means, v = statistics.means.mT, statistics.within_traces
     K = means.shape[-2]
+    if many(K):
+        replicas = zip(means.reshape(-1, *means.shape[-2:]), v.reshape(-1, K), strict=True)
+        sums = torch.stack([variance_sums(one.mT, variances).sum() for one, variances in replicas])
+        return sums.reshape(v.shape[:-1]) / (K * (K - 1))
     if means.shape[:-1].numel() * K <= LARGEST:
         j, k = torch.triu_indices(K, K, offset=1, device=means.device)
         return ((v[..., j] + v[..., k]) / (2 * _distances(means, means)[..., j, k].square())).mean(-1)
