@@ -12,11 +12,20 @@ from torch import Tensor, nn
 
 from ulpm import _checks
 from ulpm._modes import evaluation_mode
-from ulpm.metrics.collapse import Center, grand_mean, in_order, neural_collapse_from_moments, where_defined
+from ulpm.metrics.absent import Absent, leaves_out, renumbered
+from ulpm.metrics.collapse import (
+    Center,
+    classes_of_samples,
+    grand_mean,
+    in_order,
+    neural_collapse_from_moments,
+    where_defined,
+)
 from ulpm.metrics.few_samples import few_sample_nc1, warn_of_single_samples
 from ulpm.metrics.head import affine_error, is_pointwise, output_error, per_sample
 from ulpm.metrics.moments import ClassMoments
 from ulpm.metrics.nearest import nearest_class
+from ulpm.metrics.per_class import with_classes
 
 
 class Probe:
@@ -170,7 +179,9 @@ def measure(
     *,
     means: Float[Tensor, "K d"] | None = None,
     corrected: bool = False,
-) -> dict[str, Float[Tensor, ""]]:
+    per_class: bool = False,
+    absent: Absent = "refuse",
+) -> dict[str, Float[Tensor, ""] | Float[Tensor, " K"]]:
     """All metrics of :func:`ulpm.neural_collapse` for a network, in one pass over (inputs, labels) batches.
 
     The model runs on its own device in evaluation mode (batch norm uses its running statistics) and without gradients;
@@ -182,6 +193,9 @@ def measure(
     formula: test data about the class means of training data. Then h̄ = N⁻¹ Σ_k n_k μ_k, with counts of these data.
 
     With ``corrected`` the three keys of :func:`ulpm.metrics.few_sample_nc1` are added, for few samples a class.
+
+    With ``per_class`` the values of the single classes are added as ``KEY_per_class``, and the class-balanced nc1. With
+    ``absent="leave out"`` classes without samples are left out. Both are those of :func:`ulpm.neural_collapse`.
 
     Shapes: inputs whatever the model takes, labels [B], means [K, d]; the results are float64 scalars. A warning
     names a class with one sample: its deviation from its own mean is 0 whatever the network does.
@@ -216,11 +230,29 @@ def measure(
             seen_batches.append((seen.features.cpu(), labels.long().cpu(), seen.logits.argmax(1).cpu()))
         if moments is None:
             raise ValueError("batches must hold at least one (inputs, labels) pair, but it is empty.")
-        metrics = neural_collapse_from_moments(moments, _at_least_float32(seen.classifier), center)
+        W, bias, present = _at_least_float32(seen.classifier), seen.bias, moments.counts > 0
+        if leaves_out(absent) and not bool(present.all()):
+            moments, W, seen_batches = _of_present(moments, W, bias, seen_batches)
+        metrics = neural_collapse_from_moments(moments, W, center)
     if means is None:
         warn_of_single_samples(moments)
     metrics = in_order(metrics | where_defined(metrics, _metrics_of_samples(moments, seen_batches)))
+    if per_class:
+        metrics = with_classes(metrics, classes_of_samples(moments, W, center, seen_batches), present)
     return metrics | few_sample_nc1(moments, center) if corrected else metrics
+
+
+def _of_present(
+    moments: ClassMoments, W: Tensor, bias: Tensor | None, batches: list[tuple[Tensor, Tensor, Tensor]]
+) -> tuple[ClassMoments, Tensor, list[tuple[Tensor, Tensor, Tensor]]]:
+    """Moments, classifier and batches of the classes that have samples; predictions are among these."""
+    present = (moments.counts > 0).cpu()
+    rows, offset = W.cpu()[present], None if bias is None else bias.cpu()[present].to(W.dtype)
+    again = [
+        (h, renumbered(y, present), nn.functional.linear(h.to(rows.dtype), rows, offset).argmax(1))
+        for h, y, _ in batches
+    ]
+    return moments.without_absent(), rows, again
 
 
 def _pair(batch: object) -> tuple[Any, Tensor]:
