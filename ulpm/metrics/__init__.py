@@ -3,6 +3,7 @@
 from ulpm.metrics.collapse import neural_collapse, neural_collapse_from_moments
 from ulpm.metrics.few_samples import few_sample_nc1
 from ulpm.metrics.floors import precision_floors
+from ulpm.metrics.generalised import GeneralisedCollapse, generalised_collapse
 from ulpm.metrics.metric import Metric
 from ulpm.metrics.moments import ClassMoments, ClassStatistics
 from ulpm.metrics.per_class import ClassSummary, class_summary
@@ -15,10 +16,12 @@ __all__ = [
     "ClassMoments",
     "ClassStatistics",
     "ClassSummary",
+    "GeneralisedCollapse",
     "Metric",
     "Probe",
     "class_summary",
     "few_sample_nc1",
+    "generalised_collapse",
     "measure",
     "neural_collapse",
     "neural_collapse_from_moments",

@@ -1,0 +1,107 @@
+"""Generalised neural collapse: how far class means are from a softmax code, for any number of classes."""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from ulpm import _checks
+from ulpm.metrics.hull import distances_to_hulls
+from ulpm.metrics.moments import ClassMoments
+from ulpm.metrics.pairs import nearest_distances
+
+__all__ = ["GeneralisedCollapse", "generalised_collapse"]
+
+
+class GeneralisedCollapse(NamedTuple):
+    """How far apart the directions of class means (or of classifier rows) are.
+
+    ``one_vs_rest_lower`` and ``one_vs_rest_upper`` enclose the distance of each direction to the convex hull of the
+    others [C], ``one_vs_one`` is that to the nearest other [C], in the order of ``classes`` [C]. ``bound`` is what
+    the least one-vs-rest distance of K directions in d dimensions is at most: K/(K−1) for K ≤ d + 1, else 1. It is
+    attained for K ≤ 2d, by a simplex ETF or by pairs of opposite directions; beyond, the largest value is not known.
+
+    >>> found = ulpm.generalised_collapse(torch.tensor([[1.0, 0], [-1, 0], [0, 1], [0, -1]]))
+    >>> [round(float(bound), 12) for bound in found.one_vs_rest()], found.bound
+    ([1.0, 1.0], 1.0)
+    """
+
+    classes: Int[Tensor, " C"]
+    one_vs_rest_lower: Float[Tensor, " C"]
+    one_vs_rest_upper: Float[Tensor, " C"]
+    one_vs_one: Float[Tensor, " C"]
+    bound: float
+
+    def one_vs_rest(self) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+        """Lower and upper bound of the least one-vs-rest distance of these classes."""
+        return self.one_vs_rest_lower.min(), self.one_vs_rest_upper.min()
+
+    def duality_gap(self) -> Float[Tensor, ""]:
+        """The largest difference of the two bounds of a class."""
+        return (self.one_vs_rest_upper - self.one_vs_rest_lower).max()
+
+    def closest_class(self) -> int:
+        """The class whose direction is closest to the hull of the others."""
+        return int(self.classes[self.one_vs_rest_upper.argmin()])
+
+
+def generalised_collapse(
+    vectors: ClassMoments | Float[Tensor, "K d"],
+    classes: Int[Tensor, " C"] | None = None,
+    centered: bool = True,
+) -> GeneralisedCollapse:
+    """One-vs-rest and one-vs-one distances of class means, or of the rows of a classifier.
+
+    With directions u_k = (μ_k − μ_G)/‖μ_k − μ_G‖, or u_k = μ_k/‖μ_k‖ if not ``centered``:
+
+        one-vs-rest     dist(u_k, conv{u_j : j ≠ k}), each between a lower and an upper bound
+        one-vs-one      min over j ≠ k of ‖u_j − u_k‖
+
+    Generalised collapse maximises the least one-vs-rest distance (a softmax code): a simplex ETF for K ≤ d + 1, and
+    for more classes what the angles of an ETF do not describe. A combination c of the others with residual r = u_k − c
+    proves ⟨r, u_k⟩/‖r‖ − max_j ⟨r, u_j⟩/‖r‖ ≤ dist ≤ ‖r‖, whatever the algorithm that found it (Wolfe, 1976).
+
+    Shapes: vectors [K, d], rows, or the moments of the features; classes [C], the ones to measure, all by default. A
+    class takes time K·d and d³ for each of up to about d steps, so with many classes in many dimensions choose some.
+
+    Errors: TypeError or ValueError for other vectors or classes; ValueError for a vector without a direction, and for
+    moments with a class without samples.
+
+    Source: Jiang, Zhou, Wang, Qu, Mixon, You & Zhu, 2024, Generalized neural collapse for a large number of classes.
+
+    >>> found = ulpm.generalised_collapse(ulpm.simplex_etf(4, 5))
+    >>> round(float(found.one_vs_rest()[0]), 12), round(found.bound, 12), bool(found.duality_gap() < 1e-12)
+    (1.333333333333, 1.333333333333, True)
+    """
+    points = _directions(vectors, centered)
+    K, d = points.shape
+    if classes is None:
+        chosen = torch.arange(K, device=points.device)
+    else:
+        chosen = _checks.labels("classes", classes, classes.numel(), K).to(points.device)
+        if len(chosen) == 0:
+            raise ValueError("classes must name at least one class, but it is empty: leave it out for all of them.")
+    lower, upper = distances_to_hulls(points, chosen)
+    bound = K / (K - 1) if d + 1 >= K else 1.0
+    return GeneralisedCollapse(chosen, lower, upper, nearest_distances(points.mT)[chosen], bound)
+
+
+def _directions(vectors: ClassMoments | Tensor, centered: bool) -> Float[Tensor, "K d"]:
+    if isinstance(vectors, ClassMoments):
+        rows = vectors.statistics().means.mT if centered else vectors.class_means()
+    else:
+        _checks.floating("vectors", vectors)
+        if vectors.ndim != 2 or len(vectors) < 2 or vectors.shape[1] < 1:
+            raise ValueError(f"vectors must have shape [K ≥ 2, d], but their shape is {list(vectors.shape)}.")
+        rows = vectors.detach().double()
+    if centered:
+        rows = rows - rows[:1]
+        rows = rows - rows.mean(0)
+    rows = rows / rows.abs().amax().clamp_min(torch.finfo(rows.dtype).tiny)
+    lengths = rows.square().sum(1).sqrt()
+    none = torch.nonzero(lengths == 0).flatten().tolist()
+    if none:
+        about = "the mean of all" if centered else "zero"
+        raise ValueError(f"vector {none[0]} is {about}, so it has no direction: leave this class out.")
+    return rows / lengths[:, None]
