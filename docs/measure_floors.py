@@ -136,36 +136,38 @@ def main() -> None:
 
 TEMPLATE = """# Floors of float32 and float64
 
-Written by `make floors` with torch {torch} on {machine}. The arithmetic of the metrics is float64 whatever goes in;
-what float32 loses, it loses before: in the rounding of the features, of the classifier, and of the flow's own steps.
+`make floors` wrote this page with torch {torch} on {machine}. A floor is the smallest value that a metric can resolve.
+The metrics are always computed in float64. float32 loses digits before that: in the rounding of the features, of the
+classifier, and of the steps of the flow.
 
 ## Metrics of exact collapse
 
-What each metric reads at exact neural collapse (K = 10, n = 50, d = 512, class means of norm 1) when every sample is
-rounded on its own; the worst of 10 draws. Nothing below these values is a measurement. *Offset 10* adds a common vector
-of norm 10 to every feature, as rectified features have one: it costs digits, since rounding is relative to the whole.
+The table gives each metric at exact neural collapse (K = 10, n = 50, d = 512, class means of norm 1), when every sample
+is rounded on its own. It shows the worst of 10 draws. Do not read smaller values as measurements. *Offset 10* adds a
+common vector of norm 10 to every feature, because features behind a ReLU have such a common part. It costs digits,
+since rounding is relative to the whole vector.
 
 {metrics}
-Streamed moments (`ClassMoments`) know the features only through sums: their `nc1_pinv` carries a rounding of 1e-16
-times tr Σ_W/tr Σ_B, which matters where the features vary almost only orthogonally to the class means. Singular values
-of the class means below 1e-12 of the largest count as zero in `nc1_pinv`.
+Streamed moments (`ClassMoments`) store only sums of the features. So their `nc1_pinv` has a rounding error of
+1e-16 times tr Σ_W/tr Σ_B. This matters if the features vary almost only orthogonally to the class means. `nc1_pinv`
+treats singular values of the class means below 1e-12 of the largest as zero.
 
 ## Field
 
-Relative error of F = −∇ log L, against 50-digit arithmetic on the same rounded state, near collapse with logit gaps
-near the given one (K = 4, n = 5, d = 20; worst of 5 states). It is the error of the gaps themselves, about ε·gap with
-the machine epsilon ε, whatever the size of the loss, here e^−gap. Residual entries smaller than 1e-19 (float32) or
-1e-154 (float64) of the largest are not resolved: they are raised to that floor, and so is, to
-1e4 times it, the share of a sample.
+The table gives the relative error of F = −∇ log L near collapse, with logit gaps near the given one (K = 4, n = 5, d =
+20; worst of 5 states). The reference is 50-digit arithmetic on the same rounded state. The error is that of the gaps
+themselves, about ε·gap with the machine epsilon ε. It does not depend on the size of the loss, here e^−gap. Residual
+entries smaller than 1e-19 (float32) or 1e-154 (float64) of the largest are not resolved. They are raised to that floor.
+The share of a sample is raised to 1e4 times that floor.
 
 {field}
 ## Flow
 
-float32 runs beside a float64 run at rtol 1e-9 from the same start (K = 4, n = 5, d = 20): relative error of log L at
-the end, largest drifts over two records, and the metric that is furthest off.
+The table compares float32 runs with a float64 run at rtol 1e-9 from the same start (K = 4, n = 5, d = 20). It gives the
+relative error of log L at the end, the largest drifts over two records, and the metric with the largest error.
 
 {runs}
-`rtol` below 8 ε (9.5e-7 in float32, 1.8e-15 in float64) is refused.
+`rtol` below 8 ε (9.5e-7 in float32, 1.8e-15 in float64) is an error.
 """
 
 

@@ -20,5 +20,5 @@ def test_the_example_prints_what_the_readme_shows() -> None:
 
 
 def test_the_readme_has_exactly_the_two_set_up_commands() -> None:
-    block = re.search(r"## Set up\n.*?```\n(.*?)```", README, re.DOTALL).group(1)
+    block = re.search(r"## Set up a checkout\n.*?```\n(.*?)```", README, re.DOTALL).group(1)
     assert block.split("\n") == ["make demo", "make test", ""]

@@ -167,21 +167,21 @@ def left_out_text(sizes: Sequence[Size]) -> str:
     return f"\nLeft out, since they would take more than {MOST_GIGABYTES:g} GB: {names}.\n\n"
 
 
-TEXT = """One evaluation of the field, F = −∇ log L with log L, and one product with its Jacobian in float64 at a
-random start, one thread, beside the field's three matrix products alone (WH, RHᵀ and WᵀR into preallocated results).
-Median of at least five calls, as many as last {seconds:g} s together (and least–greatest for the field), after one that
-does not count.
+TEXT = """This section times one evaluation of the field, F = −∇ log L with log L, and one product with its Jacobian. It
+uses float64 at a random start, on one thread. For comparison it times the field's three matrix products alone (WH, RHᵀ
+and WᵀR into preallocated results). Times are the median of at least five calls, as many as last {seconds:g} s together
+(and least–greatest for the field), after one call that does not count.
 
 """
 
-LAW_TEXT = """The law t = a + b·K·d·N + c·d·N + e·K·N has a start-up time a, the arithmetic (a field evaluation has
-three matrix products of 2·K·d·N operations each, a Jacobian product six) and the elements moved: those of H, d·N, and
-of the logits, K·N. One price for an element does not do: so fitted, R² is {squares} and the largest factor off
-{factors} (in the order of the table). In large problems, where the numbers of H and of the logits together take more
-memory than the table says, an element therefore costs c′ and e′ instead of c and e, probably because it comes from
-main memory and temporary arrays of that size are mapped afresh at every call. The bound is the power of two with the
-best R², so that seven numbers are fitted to {sizes} sizes: the table describes these sizes and has not been tried on
-others. The coefficients are non-negative least squares on relative deviations; one of 0 could not be told from the
-other terms.
+LAW_TEXT = """We fit the law t = a + b·K·d·N + c·d·N + e·K·N. It has a start-up time a, the arithmetic b, and the
+elements moved: c for H, with d·N elements, and e for the logits, with K·N elements. A field evaluation has three matrix
+products of 2·K·d·N operations each, a Jacobian product six. One cost per element is not enough: then R² is {squares}
+and the largest error factor {factors} (in the order of the table). So an element costs c′ and e′ instead of c and e in
+large problems. These are problems in which H and the logits take more memory than the bound in the table. The reason is
+probably that the elements come from main memory, and that every call maps temporary arrays of that size again. The
+bound is the power of two with the best R². So we fit seven numbers to {sizes} sizes. The table describes these sizes,
+and we have not tried it on others. The coefficients are non-negative least squares on relative deviations. A
+coefficient of 0 could not be separated from the other terms.
 
 """

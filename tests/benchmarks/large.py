@@ -104,9 +104,9 @@ def run(quick: bool, tell: Tell) -> Section:
     return Section("A large problem", text, goals)
 
 
-TEXT = """K={K} N={N:,} d={d} from a random start to log t = {log_time:g} at rtol {rtol:.0e} with {records} records,
-once, in a process of its own with as many threads as the table says. Memory is the largest resident size of the process
-(`VmHWM`), the interpreter and its libraries included.
+TEXT = """This section runs K={K} N={N:,} d={d} once, from a random start to log t = {log_time:g} at rtol {rtol:.0e}
+with {records} records. It runs in its own process, with the number of threads in the table. Memory is the largest
+resident size of the process (`VmHWM`), with the interpreter and its libraries.
 
 """
 

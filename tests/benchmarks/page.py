@@ -67,12 +67,12 @@ def write(sections: Sequence[Section], text: str, folder: Path) -> Path:
 
 HEAD = """# {title}
 
-Written by `{command}`; nothing here is edited by hand.
+`{command}` wrote this page.
 
-Processor: {cpu}, {cores} cores. Versions: {packages}. Arithmetic is float64. One thread, unless a section says
-otherwise.{busy}"""
+The processor is {cpu} with {cores} cores. The versions are {packages}. Arithmetic is float64,
+on one thread unless a section says otherwise.{busy}"""
 
 BUSY = """
 
-**The machine was not idle**: its load was {load:.1f} in the minute before the start. Times are too long by an unknown
-factor; ratios of times are less affected, and counts and errors not at all."""
+**The machine was not idle.** Its load was {load:.1f} in the minute before the start. Times are too long by an unknown
+factor. Ratios of times are less affected. Counts and errors are not affected."""

@@ -223,17 +223,16 @@ def many_classes_text(many: Reached, few: Reached) -> str:
     )
 
 
-TEXT = """The flow from a random start to a late time: `ulpm.gradient_flow` with its default of 200 records, recording
-included, on one thread; the median (least–greatest) of three runs, of fewer once 10 s were spent. Drifts are
-‖B − B(0)‖/ρ² over all records and at the last. The two right columns say how far the end is from the limits that
-theory gives, with v* = (K−1)√n; the distance shrinks like 1/log t and is that of the flow, not an error of the method.
-A *solve* is one conjugate-gradient (CG) solution of a stage of the stiff method.
+TEXT = """This section runs the flow from a random start to a late time, with `ulpm.gradient_flow` and its default of
+200 records, on one thread. Times include recording. They are the median (least–greatest) of three runs, or of fewer
+once 10 s were spent. Drifts are ‖B − B(0)‖/ρ² over all records and at the last. The two right columns compare the end
+with the limits of the theory, with v* = (K−1)√n. Their distance shrinks like 1/log t. It belongs to the flow and is not
+an error of the method. A *solve* is one conjugate-gradient (CG) solution of a stage of the stiff method.
 
 """
 
 MANY_CLASSES_TEXT = """{sizes} to t = {horizon} takes {time}. {share:.0%} of its evaluations are Jacobian products,
-since a solve takes {mean:.1f} iterations on average and {largest} at most, against {few_mean:.1f} on average for {few}
-to t = {few_horizon}, both at rtol {few_rtol:.0e}; and an evaluation, recording included, takes {each} against
-{few_each}, with {work:.0f} times the arithmetic. At the end the angles of the classifier are still {angle:.1e} from
-those of a simplex (`nc2_angle_classifier`; {few_angle:.1e} for the other).
-"""
+because a solve takes {mean:.1f} iterations on average and {largest} at most. {few} to t = {few_horizon} takes
+{few_mean:.1f} on average, both at rtol {few_rtol:.0e}. An evaluation, with recording, takes {each} and {few_each}
+respectively, with {work:.0f} times the arithmetic in the first problem. At the end the angles of its classifier are
+still {angle:.1e} from those of a simplex (`nc2_angle_classifier`; {few_angle:.1e} for the other problem)."""

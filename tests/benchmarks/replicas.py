@@ -72,9 +72,9 @@ def run(quick: bool, tell: Tell) -> Section:
     return Section("Replicas", text + table(header, rows), goals)
 
 
-TEXT = """K={K} n={n} d={d} from random starts to t = 10^{log10_time:g} at rtol 1e-6, on one thread: B replicas run
-together are the first B of the same starts. Times of all are the median (least–greatest) of three runs; the columns to
-the right of it use the best run. An *evaluation* is one of the field or a
-product with the Jacobian; its column shares out the whole time, recording included.
+TEXT = """This section runs K={K} n={n} d={d} from random starts to t = 10^{log10_time:g} at rtol 1e-6, on one thread. B
+replicas run together use the first B of the same starts. Times of all are the median (least–greatest) of three runs.
+The columns to the right use the best run. An *evaluation* is an evaluation of the field or a product with the Jacobian.
+Its column divides the whole time, with recording, by the number of evaluations.
 
 """

@@ -173,43 +173,44 @@ def extrapolation(a: Accelerator) -> str:
     return table(("K", "N", "d", *names, *(f"efficiency on {name}" for name in names[1:])), rows)
 
 
-TEXT = """`torchrun --nproc-per-node 2 -m ulpm flow …` spreads one flow over processes: each holds its own columns of H,
-all hold W. `--replicas` are spread whole, a share to each process, and exchange nothing but whether all go on, each
-second, and what a checkpoint or the end puts together. `torchrun … -m theory_experiments` shares the random starts of
-an experiment and then its falsified variants. Each process draws the whole start and has the whole result in the end.
+TEXT = """`torchrun --nproc-per-node 2 -m ulpm flow …` distributes one flow over processes. Each process holds its own
+columns of H, and all processes hold W. With `--replicas`, each process runs a share of the replicas. Every second the
+processes tell each other whether all continue. They combine their results for a checkpoint and at the end. `torchrun …
+-m theory_experiments` distributes the random starts of an experiment, and then its negative controls. Each process
+draws the whole start and has the whole result at the end.
 
-**Cost model.** On P processes, per process and replica, in numbers of 8 bytes:
+**Cost model.** The table gives the costs on P processes, per process and replica, in numbers of 8 bytes:
 
 | | operations | memory traffic, at least | messages |
 |---|---|---|---|
 | field evaluation | 6·K·d·N/P | (3·d·N + 10·K·N)/P | one sum of K·d + 1 |
 | loss at the middle of a step, or in search of a record | 2·K·d·N/P | (d·N + 8·K·N)/P | one gather of 2 |
 | Jacobian product | 12·K·d·N/P | (5·d·N + 10·K·N)/P | one sum of K·d + 1 |
-| iteration of conjugate gradients besides | 10·d·N/P | 11·d·N/P | two of 1 |
-| step besides | | | gather of 3, sum of 4; explicit: gather of 2; stiff: gather of 2, sums of K·d and 2 |
-| solve of a stage besides, at most | 23·d·N/P | 32·d·N/P | two gathers of 1, sum of 5 |
+| also, per iteration of conjugate gradients | 10·d·N/P | 11·d·N/P | two of 1 |
+| also, per step | | | gather of 3, sum of 4; explicit: gather of 2; stiff: gather of 2, sums of K·d and 2 |
+| also, per solve of a stage, at most | 23·d·N/P | 32·d·N/P | two gathers of 1, sum of 5 |
 | record | | | sums and gathers of K·d, K·K and d·d |
 
-Nothing depends on N. The parts of the gradient that processes sum are scaled by a loss that all know, that at the
-start of the step. Where log L is to change by more than 40 within a step, as late in a run, an evaluation takes two
-messages: one gather of 2 (log L, margin), then one sum of K·d. Every process computes the same sums in the same order
-and so takes the same decisions.
+No message depends on N. Each process scales its share of the gradient by the loss at the start of the step, which all
+know. If log L changes by more than 40 within a step, as late in a run, an evaluation takes two messages: one gather of
+2 (log L, margin), then one sum of K·d. Every process computes the same sums in the same order, and so takes the same
+decisions.
 
-**Messages**, in bytes that a process gives to each, counted on two processes:
+**Messages.** The table gives the bytes that a process contributes to each message, counted on two processes:
 
 {messages}
 
-**Strong scaling**: medians of repeated calls in float64.
+**Strong scaling.** The table gives medians of repeated calls in float64.
 
 {strong}
 
-**Weak scaling**: N grows with the number of processes; the efficiency is the ratio of the times.
+**Weak scaling.** N grows with the number of processes. The efficiency is the ratio of the times.
 
 {weak}
 
-**Extrapolation**, not a measurement: the cost model with {assumed.flops:.0e} operations/s and {assumed.memory:.0e}
-bytes/s of memory a GPU, {assumed.launches:.0e} s for starting the kernels of an evaluation, a message of 15 µs and 400
-GB/s within 8 GPUs and of 40 µs and 50 GB/s among 64. One evaluation:
+**Extrapolation.** This table is not a measurement. It uses the cost model for one evaluation. We assume
+{assumed.flops:.0e} operations/s and {assumed.memory:.0e} bytes/s of memory for each GPU, and {assumed.launches:.0e} s
+to start the kernels of an evaluation. A message takes 15 µs at 400 GB/s within 8 GPUs, and 40 µs at 50 GB/s among 64.
 
 {extrapolation}
 """

@@ -128,17 +128,18 @@ def spectra_text(quick: bool, tell: Tell) -> str:
     return TEXT.format(log_time=log_time, rtol=_RTOL, stiff=_STIFF, shift=_SHIFT) + table_text + "\n\n" + READING
 
 
-TEXT = """The reason for the iterations is the spectrum of the Jacobian. These are eigenvalues of −J in units of
-γ = ‖∇ log L‖/ρ, from dense matrices of smaller problems at log t = {log_time:g}, followed at rtol {rtol:.0e}: how many
-are stiff, which is above {stiff:g}, and the quantiles of those. Beside them are the iterations that solve
-(σI − J) x = −∇ log L with σ = {shift:g}γ from x = 0 to the accuracy that a run at rtol 1e-6 asks for, preconditioned
-with nothing, with the diagonal of the matrix, and with its blocks: that of W and that of each sample. That is the σ of
-a step that lets ρ grow by a tenth; runs of many classes take shorter steps, and need fewer iterations.
+TEXT = """The spectrum of the Jacobian explains the iterations. The table gives eigenvalues of −J in units of γ = ‖∇ log
+L‖/ρ. They are from dense matrices of smaller problems at log t = {log_time:g}, in runs at rtol {rtol:.0e}. An
+eigenvalue above {stiff:g} is stiff. The table gives the number of stiff eigenvalues and their quantiles. It also gives
+the number of iterations that solve (σI − J) x = −∇ log L with σ = {shift:g}γ from x = 0, to the accuracy of a run at
+rtol 1e-6. The preconditioners are none, the diagonal of the matrix, and its blocks (one for W and one for each sample).
+This σ belongs to a step in which ρ grows by a tenth. Runs with many classes take shorter steps and need fewer
+iterations.
 
 """
 
-READING = """With few classes the quantiles are those of a handful of tight groups, and conjugate gradients need an
-iteration or two for each. With many, which are further from collapse, the bulk of the stiff eigenvalues fills a good
-part of a decade without gaps, with others ten times above and some far below. A preconditioner might help, but neither
-of these does: the diagonal breaks the groups up, and the blocks take W and H apart where stiff directions change both.
-"""
+READING = """With few classes the stiff eigenvalues form a few tight groups. Conjugate gradients need one or two
+iterations for each. Problems with many classes are further from collapse. Most of their stiff eigenvalues fill a good
+part of a decade without gaps. Others are ten times larger, and some are far smaller. A preconditioner might help, but
+neither of these does. The diagonal breaks up the groups. The blocks separate W and H, while stiff directions change
+both."""

@@ -195,17 +195,17 @@ def run(quick: bool, tell: Tell) -> Section:
     return Section("Error against work", text, goals, {"benchmarks-work-precision.png": figure})
 
 
-TEXT = """K={K} n={n} d={d} from a random start to t = {end:g}, where other solvers can still go, on one thread. scipy's
-`solve_ivp` and torchdiffeq's `dopri5` integrate dΘ/dt = −∇L in flow time t with a field written for them (logits in a
-preallocated buffer, residuals summed rather than 1 − softmax) and `atol` = `rtol` × the root mean square of the start's
-entries; gradient descent takes {steps} steps of rate {rate:g}. A time is the median (least–greatest) of {repetitions}
-rounds, so that a disturbance of the machine is one of all methods: in a round each method, at each tolerance, runs
-three times in a row, and the fastest counts; for gradient descent it is the median of 3 runs. ulpm runs with
-`records=2`, recording included.
+TEXT = """This section runs K={K} n={n} d={d} from a random start to t = {end:g}, on one thread. Other solvers can still
+reach this time. scipy's `solve_ivp` and torchdiffeq's `dopri5` integrate dΘ/dt = −∇L in flow time t. We wrote a field
+for them, with logits in a preallocated buffer and residuals summed rather than 1 − softmax. Their `atol` is `rtol` ×
+the root mean square of the start's entries. Gradient descent takes {steps} steps of rate {rate:g}. A time is the median
+(least–greatest) of {repetitions} rounds, so a disturbance of the machine affects all methods. In a round each method
+runs three times in a row at each tolerance, and the fastest run counts. For gradient descent the time is the median of
+3 runs. ulpm runs with `records=2`, and its times include recording.
 
-Errors are true ones, against scipy's DOP853 at rtol {reference:g}: ‖(W, H) − reference‖/ρ and abs(log L − reference).
-ulpm at its best differs from the reference by {agreement:.0e} in (W, H)/ρ. Times are compared at equal *measured*
-error, by interpolation in the logarithms of both between runs that no other run of the method beats in both time and
-error; an error that is larger than any measured costs what the cheapest run costs.
+Errors are true errors, ‖(W, H) − reference‖/ρ and abs(log L − reference). The reference is scipy's DOP853 at rtol
+{reference:g}. ulpm at its tightest tolerance differs from the reference by {agreement:.0e} in (W, H)/ρ. We compare
+times at equal *measured* error. We interpolate in the logarithms of both, between runs that no other run of the method
+beats in both time and error. For an error larger than any measured one, we take the time of the cheapest run.
 
 """
