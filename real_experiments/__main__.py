@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command = tyro.cli(
         Command,
         prog="python -m real_experiments",
-        description="Train real networks, and hold their neural collapse beside the model's.",
+        description="Train real networks, and compare their neural collapse with the model's.",
         args=arguments,
         config=(tyro.conf.OmitSubcommandPrefixes,),
     )
@@ -45,13 +45,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _complain(str(error))
         return 1
     except (MemoryError, RuntimeError) as error:
-        # torch has no class of its own for what does not fit.
+        # torch has no class of its own for a lack of memory.
         if not isinstance(error, MemoryError) and "alloc" not in str(error):
             raise
         _complain("there is not enough memory: lower --batch-size, --measurement-batch or --width.")
         return 1
     except KeyboardInterrupt:
-        _complain("interrupted; `train` with --resume, or `reproduce` again, goes on from the last checkpoint.")
+        _complain("interrupted; `train` with --resume, or `reproduce` again, continues from the last checkpoint.")
         return 130
 
 

@@ -1,4 +1,4 @@
-"""Hold a trained network beside the model: the same metrics on clocks that both have, and a verdict in words."""
+"""Compare a trained network with the model: the same metrics on common clocks, and a summary in words."""
 
 import dataclasses
 import json
@@ -36,10 +36,10 @@ class Compare:
     """Compare a training run with the flow of the model, from its own (W, H) at zero training error and from a random
     start.
 
-    The model has the network's loss, bias and weight decay. Writes comparison.md with the verdict in words, slopes,
-    forecast errors and where both part, and with weight decay where both come to rest; comparison.json with all
-    numbers; a figure for each clock, mean training loss and flow time; and one of Σ_k w_k, which gradient descent
-    without weight decay conserves. The flows are kept, and not computed again.
+    The model has the network's loss, bias and weight decay. The command writes comparison.md with a summary, slopes,
+    forecast errors and the epochs where both diverge; with weight decay it also has the end states. It writes
+    comparison.json with all numbers, a figure for each clock (mean training loss and flow time), and a figure of
+    Σ_k w_k, which gradient descent without weight decay conserves. It keeps the flows and does not compute them again.
     """
 
     run_directory: Annotated[Path, tyro.conf.Positional]
@@ -47,7 +47,7 @@ class Compare:
     out: Path
     """Directory for the results."""
     control: Path | None = None
-    """Another run to draw beside the first, such as one with weight decay."""
+    """Another run to draw in the same figures, such as one with weight decay."""
     snapshot: int | None = None
     """Epoch of the snapshot to start the flows from, if not the first one at zero training error."""
     flows: Path | None = None
@@ -101,7 +101,7 @@ def write_comparison(
 ) -> Sequence[str]:
     """Write page, numbers and figures into ``out``, a figure for each of ``clocks`` that the network has.
 
-    Returns: the verdict. Raises: OSError if something cannot be written.
+    Returns: the paragraphs of the summary. Raises: OSError if something cannot be written.
     """
     analysis = analyse(comparison)
     figures = {clock: FIGURES[clock] for clock in clocks if clock in comparison.clocks}

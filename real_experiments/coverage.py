@@ -1,4 +1,4 @@
-"""How often the intervals of slopes hold the slope of a curve without noise, measured by simulation."""
+"""How often confidence intervals contain the slope of a curve without noise, measured by simulation."""
 
 import dataclasses
 import json
@@ -29,8 +29,8 @@ class Coverage:
 
     The truth is the least-squares slope of a smooth curve through a metric that a network had after zero training
     error: a polynomial in log epoch of degree 3, as the interval assumes, or of degree 5. Gaussian noise
-    u_i = φ u_{i−1} + ε_i is added, as large as what a cubic leaves of the metric itself. Other kinds of interval are
-    measured beside ours.
+    u_i = φ u_{i−1} + ε_i is added, as large as the residuals of a cubic fit to the metric itself. Other kinds of
+    interval are measured for comparison.
     """
 
     results: Path = Path("real_experiments/results")
@@ -83,7 +83,7 @@ def coverage(
     degree: int = 3,
     kinds: Sequence[str] = (OURS,),
 ) -> dict[tuple[str, int, float], float]:
-    """By kind of interval, number of epochs and φ: the share of simulated series whose interval holds the slope."""
+    """By kind of interval, number of epochs and φ: the share of simulated series whose interval contains the slope."""
     found = {}
     for abscissa, ordinate in designs:
         error, n = SlopeError(abscissa), len(abscissa)

@@ -85,7 +85,7 @@ def subset(
     """Some images of ``dataset``, drawn at random without replacement and kept in their order.
 
     Either ``size`` images, the same number of every class; or class_counts[k] images of class k, where fewer than K
-    counts keep only the first classes, so that K′ = len(class_counts) becomes the number of classes; or, with neither,
+    counts keep only the first classes, so K′ = len(class_counts) becomes the number of classes; or, with neither,
     the data set itself. The images are the same on every device, and with the same seed those of fewer images are among
     those of more.
 
@@ -122,7 +122,7 @@ def _drawn(dataset: Dataset, counts: Sequence[int], seed: int, after: Sequence[i
             has = f"has only {available} images" if available else "has no images"
             wanted = f"{count} were asked for" if not skip else f"{count} were asked for beside {skip} others"
             raise ValueError(f"class {k} of {dataset.name} {has}, but {wanted}: ask for fewer.")
-        # A permutation of the whole class whatever the count: that is why a smaller subset is part of a larger one.
+        # A permutation of the whole class for any count, so a smaller subset is part of a larger one.
         order = torch.randperm(available, generator=generator)
         chosen.append(torch.nonzero(labels == k).flatten()[order[skip : skip + count]])
     index = torch.cat(chosen).sort().values.to(dataset.labels.device)
@@ -153,7 +153,7 @@ def standardised(pixels: Pixels, like: UInt8[np.ndarray, "M C H W"] | None = Non
         mean = np.average(values, weights=histogram)
         deviation = np.sqrt(np.average((values - mean) ** 2, weights=histogram))
         if deviation == 0:
-            raise ValueError(f"channel {c} has the same value in every pixel, so that it cannot be standardised.")
+            raise ValueError(f"channel {c} has the same value in every pixel, so it cannot be standardised.")
         result[:, c] = ((values - mean) / deviation).astype(np.float32)[pixels[:, c]]
     return result
 

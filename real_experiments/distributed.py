@@ -110,7 +110,7 @@ def _end() -> ConnectionError:
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     return ConnectionError(
-        "another process of this run has ended, or torchrun was stopped: the same command with --resume goes on from "
+        "another process of this run has ended, or torchrun was stopped: the same command with --resume continues from "
         "the last checkpoint."
     )
 

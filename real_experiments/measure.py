@@ -1,4 +1,4 @@
-"""Measure a network's neural collapse on its training set, and what the theory says of (W, H) while it trains."""
+"""Measure a network's neural collapse on its training set, and the quantities of the theory while it trains."""
 
 import copy
 import dataclasses
@@ -54,7 +54,7 @@ class Measurement:
         margin                q_min = min_{i, j≠y_i} (Z_{y_i,i} − Z_{j,i})
         normalised_margin     q_min/ρ²
         nc0 … nc4_mismatch    ulpm.neural_collapse
-        classifier_sum_drift  ‖Σ_k w_k(t) − Σ_k w_k(0)‖/‖W‖: for sgd without weight decay zero but for rounding
+        classifier_sum_drift  ‖Σ_k w_k(t) − Σ_k w_k(0)‖/‖W‖: for sgd without weight decay zero up to rounding
         nc0_law               what nc0 is by the law of Σ_k w_k under the optimiser (nc0_law.py), from Σ_k w_k(0)
         nc0_law_error         ‖Σ_k w_k(t) − f_t Σ_k w_k(0)‖/‖W‖, the distance from that law: rounding, but for Adam
         certificate_…         bounds of the margin problem's optimum that (W, H) proves, and their gap: ulpm.certify;

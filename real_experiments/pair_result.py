@@ -1,4 +1,4 @@
-"""What is kept of a trained network once its checkpoint is gone: its table, and the numbers of its comparison."""
+"""The results of a trained network without its checkpoint: its table, and the numbers of its comparison."""
 
 import dataclasses
 import json
@@ -32,7 +32,7 @@ def pair_name(model: str, dataset: str, width: int, seed: int) -> str:
 class PairResult:
     """One network: its recipe, the rows of metrics.csv, and comparison.json as plain values.
 
-    A network that diverged, or could not be compared with the model, has no more in comparison.json than why.
+    For a network that diverged or could not be compared with the model, comparison.json has only the reason.
     """
 
     name: str
@@ -100,7 +100,7 @@ class PairResult:
         return None if found is None else dict(found)
 
     def doubt(self, metric: str) -> str:
-        """Why the metric cannot be said to fall after zero training error; empty if it falls."""
+        """Why the metric is not shown to fall after zero training error; empty if it falls."""
         slopes = [self.numbers.get(which, {}).get(metric) for which in ("epoch_slopes", "late_slopes")]
         return doubt(*(None if slope is None else Slope(**slope) for slope in slopes))
 
@@ -116,7 +116,7 @@ class PairResult:
         return None
 
     def factors(self, flow: str, clock: Clock, multiple: int, paper_only: bool) -> tuple[float, float]:
-        """By what factor the forecast of a flow is off, typically, and that of no change; nan if there is none."""
+        """The typical error factors of a flow's forecast and of the constant baseline; nan if there is no forecast."""
         found = self.forecast(flow, clock, multiple)
         return (math.nan, math.nan) if found is None else typical_factors(found, paper_only)
 

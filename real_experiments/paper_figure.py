@@ -50,7 +50,7 @@ def plot_paper_figure(results: Sequence[PairResult]) -> Figure:
     for axes in grid[-1]:
         axes.set_xlabel("epoch")
     entries = [
-        Line2D([], [], color=style.COLORS[0], linewidth=1.8, label="class means, features; or (d)"),
+        Line2D([], [], color=style.COLORS[0], linewidth=1.8, label="class means, features, self-duality"),
         Line2D([], [], color=style.COLORS[1], linestyle=_DASHES[1], linewidth=1.8, label="classifier, centred rows"),
         Line2D([], [], **style.THEORY, label="zero training error"),
     ]

@@ -52,7 +52,7 @@ class Recipe:
     download: bool = True
     """Download the data set into the cache if it is not on this machine."""
     split: Split = "train"
-    """Train on this split of the published images; test where only that is at hand."""
+    """Train on this split of the published images. Choose test if only that split is available."""
     subset: int | None = None
     """Train on that many images, the same number of each class."""
     class_counts: str | None = None
@@ -81,13 +81,13 @@ class Recipe:
     """Weight decay of all parameters, biases and those of batch norm among them, which sgd adds to the gradient as
     torch does; with it Σ_k w_k decays."""
     decoupled_decay: bool = False
-    """Shrink the parameters of sgd by the factor 1 − ηλ a step, beside the momentum instead of through it."""
+    """Shrink the parameters of sgd by the factor 1 − ηλ in each step, outside the momentum."""
     batch_size: int = 128
     """Samples in a batch, over all processes; an epoch's last batch is kept, a lone sample joins the one before."""
     dtype: Literal["float32", "float64"] = "float32"
     """Number format of parameters."""
     bf16: bool = False
-    """Train in bfloat16 autocast, but for the last layer and the loss. Measurements are in float32 all the same."""
+    """Train in bfloat16 autocast, except for the last layer and the loss. Measurements stay in float32."""
     tf32: bool = False
     """Let a GPU round the inputs of float32 convolutions to 10 bits."""
     channels_last: bool = True

@@ -1,4 +1,4 @@
-"""Slopes and their intervals made again from the tables that results hold: no network and no flow is needed."""
+"""Compute slopes and intervals again from the tables of the results, without networks or flows."""
 
 import dataclasses
 import json
@@ -20,8 +20,8 @@ _PAGE = "comparison.md"
 def refresh(out: Path) -> None:
     """Bring comparison.json and comparison.md of all results in ``out`` up to the slopes that this version computes.
 
-    Those in the folder controls/ are of networks that ``out`` holds as well, and those in decay/ of networks with
-    weight decay, which are on no other page. Files that say the same are left alone.
+    Results in controls/ are of networks that ``out`` has as well. Results in decay/ are of networks with weight decay,
+    which are on no other page. Files that would not change are left alone.
 
     Raises: OSError with one sentence if a result is damaged or cannot be written.
     """
@@ -58,7 +58,7 @@ def _refresh(folder: Path, result: PairResult) -> None:
 
 
 def _agree(some: Any, others: Any) -> bool:
-    """Whether both say the same but for the rounding of another machine."""
+    """Whether both are equal up to the rounding of another machine."""
     if isinstance(some, dict) and isinstance(others, dict):
         return some.keys() == others.keys() and all(_agree(value, others[key]) for key, value in some.items())
     if isinstance(some, float) and isinstance(others, float):

@@ -42,12 +42,12 @@ PAIRS: dict[str, list[tuple[str, str]]] = {
 class Reproduce:
     """Train the paper's networks by its recipe, compare each with the model, and draw the paper's figures.
 
-    figure1 is ResNet18 on MNIST and CIFAR-10, all the eight pairs of the paper, mnist-cifar10 both networks on these
-    two data sets, sample both on the embedded images. Results of several commands with one --out go onto one page. A
-    network whose results are there is not trained again, and an interrupted one goes on where it was: give the same
-    command again. A pair whose data cannot be had is listed as "not run: no data", and a network that diverges is
-    listed with that; the others go on. Slopes are computed again from the tables in --out. Of KMNIST the test split is
-    used where the training split is not at hand.
+    figure1 is ResNet18 on MNIST and CIFAR-10. all is the eight pairs of the paper. mnist-cifar10 is both networks on
+    these two data sets. sample is both networks on the embedded images. Results of several commands with the same --out
+    go onto one page. A network that has results is not trained again. If you interrupt the command, run it again: it
+    continues where it was. A pair without data is listed as "not run: no data", a network that diverges is listed as
+    diverged, and the command continues with the others. It computes slopes again from the tables in --out. If the
+    training split of KMNIST is not available, it uses the test split.
     """
 
     what: Annotated[Literal["figure1", "all", "mnist-cifar10", "sample"], tyro.conf.Positional]
@@ -71,13 +71,13 @@ class Reproduce:
     seeds: int = 1
     """Number of seeds: each pair is trained once with each."""
     bf16: bool = False
-    """Train in bfloat16 autocast, but for the last layer and the loss."""
+    """Train in bfloat16 autocast, except for the last layer and the loss."""
     reestimate: bool = True
     """Measure a second time with the batch-norm statistics of the training set."""
     measurements_per_doubling: int = 8
     """After the first 20 epochs: measurements while the epoch doubles."""
     control_weight_decay: float = 0.0
-    """Train each network a second time with this weight decay, which the paper has not, to show what it changes."""
+    """Train each network a second time with this weight decay, to show its effect. The paper uses none."""
     data: Path | None = None
     """Folder with a folder for each data set; by default they are searched for as `train --help` says."""
     download: bool = True
@@ -87,7 +87,7 @@ class Reproduce:
     progress: bool = True
     """Show progress."""
     json: Path | None = None
-    """Write what became of each pair here in JSON."""
+    """Write the outcome of each pair here in JSON."""
 
     def run(self) -> int:
         checks.real("--control-weight-decay", self.control_weight_decay, minimum=0)
@@ -112,10 +112,10 @@ class Reproduce:
         return 0 if any(not text.startswith("not run") for text in outcome.values()) else 1
 
     def _network(self, name: str, model: str, dataset: str, seed: int) -> str:
-        """Train and compare one network, unless its results are there. Returns: what became of it."""
+        """Train and compare one network, unless it has results. Returns: its outcome."""
         done = self._done(self.out / name, model, dataset, seed)
         if done is not None:
-            _say(f"{name}: its results are there")
+            _say(f"{name}: it has results already")
             return f"diverged: {done.diverged}" if done.diverged else done.why_not_compared or "compared"
         recipe = self._with_data(self._recipe(model, dataset, seed))
         if isinstance(recipe, str):
@@ -133,7 +133,7 @@ class Reproduce:
         return self._compare(name, run, control)
 
     def _leave_diverged(self, name: str, recipe: Recipe, reason: str) -> str:
-        """Say in the results why there are none; the other networks go on. Returns: what became of the network."""
+        """Write into the results why there are none. Returns: the outcome of the network."""
         out, rows = self.out / name, TrainingDirectory(self.runs / name).read_rows()
         _say(f"{name}: {reason}")
         files.write_text(out / "metrics.csv", rows_to_csv(rows))
@@ -148,13 +148,13 @@ class Reproduce:
         return f"diverged: {reason}"
 
     def _compare(self, name: str, run: NetworkRun, control: Path | None) -> str:
-        """Leave the results of a trained network. Returns: what became of it."""
+        """Write the results of a trained network. Returns: its outcome."""
         out = self.out / name
         compare = Compare(
             run_directory=run.directory.path,
             out=out,
             control=control,
-            flows=self.runs / f"{name}-flows",  # beside the training run, since they are large and no result
+            flows=self.runs / f"{name}-flows",  # next to the training run, since they are large and not results
             seed=run.recipe.seed,
             device=self.device,
             progress=self.progress,
@@ -172,7 +172,7 @@ class Reproduce:
             files.write_text(out / NUMBERS, json.dumps(numbers, indent=2) + "\n")
             return str(error)
         files.write_text(out / "metrics.csv", rows_to_csv(run.rows))
-        # One seed shows what curves look like; of the others the numbers are enough.
+        # One seed shows the curves. For the others the numbers are enough.
         if run.recipe.seed == self.seed:
             write_comparison(comparison, out, self._command(), clocks=("train_loss",))
         else:
@@ -222,7 +222,7 @@ class Reproduce:
         return found if whole and last >= self.epochs and long_enough else None
 
     def _trained(self, out: Path, recipe: Recipe) -> NetworkRun:
-        """Train, or go on, or find it done. Raises: OSError or ValueError if something is in the way."""
+        """Train the network, or continue, or read it if it is done. Raises: OSError or ValueError if that fails."""
         if (out / "checkpoint.safetensors").exists() and (out / "metrics.csv").exists():
             trained = NetworkRun.read(out).recipe.epochs
             recipe = dataclasses.replace(recipe, epochs=max(recipe.epochs, trained))

@@ -1,4 +1,4 @@
-"""The table of a training run: a row for each measured epoch, and what shows that a row was lost or changed."""
+"""The table of a training run: a row for each measured epoch, and a check for lost or changed rows."""
 
 import csv
 import io
@@ -58,7 +58,7 @@ def checksum(rows: Sequence[Row]) -> int:
 
 
 def lost_epochs(rows: Sequence[Row], recipe: Recipe, trained: int) -> list[int]:
-    """The epochs up to ``trained`` that the recipe measures whatever its last epoch is, and that have no row."""
+    """The epochs up to ``trained`` that the recipe measures for any last epoch, and that have no row."""
     due = {epoch for epoch in measured_epochs(trained + 1, recipe.measurements_per_doubling) if epoch <= trained}
     return sorted(due - {int(row["epoch"]) for row in rows})
 

@@ -33,14 +33,14 @@ Result = TypeVar("Result")
 class Train(Recipe):
     """Train a network, by default with the recipe of Ji et al. (2022), and measure its neural collapse.
 
-    To go on with a run that was interrupted, give the same command again with --resume; on the same machine the result
-    is the same bit for bit. A larger --epochs prolongs a run. Under torchrun each batch is split over the processes.
+    To continue an interrupted run, run the same command with --resume. On the same machine the result is the same bit
+    for bit. A larger --epochs prolongs a run. Under torchrun each batch is split over the processes.
     """
 
     out: Path
     """Directory for metrics.csv, config.json, snapshots/ and checkpoint.safetensors."""
     resume: bool = False
-    """Go on with the run in --out, or start it if there is none. It must have been started with the same arguments."""
+    """Continue the run in --out, or start it if there is none. It must have been started with the same arguments."""
     overwrite: bool = False
     """Replace a run that is already in --out."""
     device: str = "cpu"
@@ -72,7 +72,7 @@ class Train(Recipe):
         console = Console(soft_wrap=True, highlight=False)
         if not finished:
             instead = " instead of --overwrite" if self.overwrite else ""
-            console.print(f"Interrupted; the same command with --resume{instead} goes on.", markup=False)
+            console.print(f"Interrupted; the same command with --resume{instead} continues.", markup=False)
             return
         last = run.rows[-1]
         console.print(
@@ -254,7 +254,7 @@ def _may_write(command: Train, recipe: Recipe, directory: TrainingDirectory) -> 
         return
     if not command.resume:
         raise ValueError(
-            f"{command.out} already holds a run: give another --out, --overwrite it, or go on with it with --resume."
+            f"{command.out} already holds a run: give another --out, --overwrite it, or continue it with --resume."
         )
     if directory.checkpoint.exists() and not Checkpoint.read(directory.checkpoint).recipe.differences(recipe):
         return  # config.json is written again

@@ -56,7 +56,7 @@ class FullPrecisionLinear(nn.Linear):
 class Trainer:
     """A network, its optimiser, and the number of steps taken.
 
-    Each batch is split over the processes. Batch statistics and gradients are those of the whole batch, so that any
+    Each batch is split over the processes. Batch statistics and gradients are those of the whole batch, so any
     number of processes takes the same steps up to rounding.
     """
 
@@ -68,7 +68,7 @@ class Trainer:
         workers: Workers,
         unseen: Dataset | None = None,
     ) -> None:
-        """``unseen``: images to measure beside those of ``dataset``, which is the training set."""
+        """``dataset`` is the training set. ``unseen`` has more images to measure."""
         self.recipe, self.dataset, self.device, self.workers = recipe, dataset, device, workers
         self.unseen = unseen
         self.model = recipe.build(dataset, device)

@@ -1,1 +1,1 @@
-"""A trained network beside the model: the same metrics, on clocks that both have, and what each says of the other."""
+"""A trained network compared with the model: the same metrics on common clocks, with slopes and forecasts."""

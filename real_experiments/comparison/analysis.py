@@ -1,4 +1,4 @@
-"""The numbers of a comparison: slopes, forecast errors, where the curves part, and what theory says must hold."""
+"""The numbers of a comparison: slopes, forecast errors, where the curves diverge, and checks against theory."""
 
 import dataclasses
 import math
@@ -21,7 +21,7 @@ MULTIPLES = (2, 5)
 
 @dataclasses.dataclass(frozen=True)
 class Analysis:
-    """What a comparison comes to.
+    """The numbers of a comparison.
 
     epoch_slopes     of each metric against the epoch, over the terminal phase: None where no line can be fitted
     late_slopes      the same over the later half of that phase: a metric may fall first and rise in the end
@@ -47,7 +47,7 @@ class Analysis:
     certificate: tuple[float, float]
 
     def not_falling(self) -> list[str]:
-        """The metrics whose slope against the epoch is not negative beyond doubt, or positive in the later half."""
+        """The metrics that are not shown to fall, or that rise in the later half."""
         return [name for name, slope in self.epoch_slopes.items() if doubt(slope, self.late_slopes[name])]
 
     def to_json(self) -> dict[str, Any]:
@@ -57,11 +57,11 @@ class Analysis:
 
 
 def doubt(slope: Slope | None, late: Slope | None) -> str:
-    """Why a metric cannot be said to fall, in a few words; empty if it falls."""
+    """Why a metric is not shown to fall, in a few words; empty if it falls."""
     if slope is None:
         return "no line was fitted"
     if slope.verdict != "falls":
-        return "it rises" if slope.low > 0 else "the interval holds 0"
+        return "it rises" if slope.low > 0 else "the interval contains 0"
     return "it falls first and rises in the later half" if late is not None and late.low > 0 else ""
 
 

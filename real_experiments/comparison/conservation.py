@@ -1,4 +1,4 @@
-"""The figure of Σ_k w_k: what is measured, drawn over its law under the optimiser."""
+"""The figure of Σ_k w_k: measurements drawn over the law under the optimiser."""
 
 import math
 from typing import Any
@@ -18,9 +18,9 @@ __all__ = ["plot_conservation"]
 def plot_conservation(comparison: Comparison) -> Figure:
     """Against the epoch: ‖Σ_k w_k‖/‖W‖ with its law, and the distance from the law ‖Σ_k w_k − f_t Σ_k w_k(0)‖/‖W‖.
 
-    Each column of the logits' gradient sums to zero, so that stochastic gradient descent moves Σ_k w_k by weight decay
-    alone, which the law takes in: what is seen of a distance is float32 rounding. For Adam the line is what gradient
-    descent would have left, and the distance is what Adam does. Runs without a law show their drift instead.
+    Each column of the logits' gradient sums to zero, so stochastic gradient descent moves Σ_k w_k by weight decay
+    alone. The law includes the decay, so the distance is float32 rounding. For Adam the line is the value under
+    gradient descent, and the distance is the effect of Adam. Runs without a law show their drift instead.
     """
     figure = style.new_figure(12, 4.4, f"{comparison.run.name}: the sum of the classifier's rows")
     left, right = figure.subplots(1, 2)

@@ -1,4 +1,4 @@
-"""A network's training as the kind of curve that flows of the model are, too."""
+"""A network's training as a curve that can be compared with a flow of the model."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ _ROUNDING = 1e-12
 
 
 def available(rows: Sequence[Row]) -> tuple[str, ...]:
-    """Those of COMPARED that a training run has measured at each epoch, and that are not zero but for rounding.
+    """The metrics of COMPARED that a run has measured at each epoch, and that are not zero up to rounding.
 
     Runs of earlier versions lack some. Of two classes the centred means and rows are a simplex from the start.
     """

@@ -28,7 +28,7 @@ LOOKS: dict[str, dict[str, Any]] = {
     RANDOM: _MODEL | _DOTTED,
     RANDOM_MOBILE: _MOBILE | _DOTTED,
 }
-# A curve that leaves the network's range by more than this factor is cut off, or it would flatten all others.
+# Curves are cut off beyond this factor of the network's range, since they would flatten all others.
 _ROOM = 6.0
 _COLUMNS = 6
 
@@ -87,7 +87,7 @@ def _falling(loss: np.ndarray) -> np.ndarray:
 
 
 def _limits(kept: Sequence[np.ndarray], network: np.ndarray) -> tuple[float, float]:
-    """A range that holds the network, and the flows unless they are far away."""
+    """A range that shows the network, and the flows unless they are far away."""
     values = np.concatenate(kept)
     values, network = values[values > 0], network[network > 0]
     low = max(float(values.min()), float(network.min()) / _ROOM)

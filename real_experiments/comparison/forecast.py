@@ -1,4 +1,4 @@
-"""How well a flow from a snapshot forecasts the network, against the forecast that nothing changes."""
+"""How well a flow from a snapshot forecasts the network, compared with the constant baseline."""
 
 import dataclasses
 import math
@@ -13,14 +13,14 @@ from ulpm.forecasting import off_by, typical_factor
 __all__ = ["PARTED", "Forecast", "forecast", "last_agreement", "typical_factor"]
 
 PARTED = 1.1
-"""Two curves have parted where a metric differs by more than this factor and never comes closer again."""
+"""Two curves have diverged where a metric differs by more than this factor from then on."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Forecast:
-    """A forecast of every metric at ``multiple`` times the snapshot's epoch, beside what the network did.
+    """A forecast of every metric at ``multiple`` times the snapshot's epoch, and the network's measurements there.
 
-    The clock says what of the network's future the flow is told: how far the loss fell, or only how much time passed.
+    The clock is what the flow is given of the network's future: the loss at that epoch, or only the flow time.
     """
 
     multiple: int
@@ -31,16 +31,16 @@ class Forecast:
     unchanged: dict[str, float]
 
     def factor(self, name: str) -> float:
-        """By what factor ≥ 1 the forecast of a metric is off; nan if the flow says nothing there."""
+        """The error factor ≥ 1 of the forecast of a metric; nan if the flow makes no forecast there."""
         return off_by(self.forecast[name], self.measured[name])
 
     def unchanged_factor(self, name: str) -> float:
-        """By what factor ≥ 1 the metric is off if nothing changes."""
+        """The error factor ≥ 1 of the constant baseline."""
         return off_by(self.unchanged[name], self.measured[name])
 
     @property
     def better(self) -> list[str]:
-        """The metrics that the flow forecasts better than no change does."""
+        """The metrics that the flow forecasts better than the constant baseline."""
         return [name for name in self.measured if self.factor(name) < self.unchanged_factor(name)]
 
 

@@ -1,8 +1,8 @@
-"""How much faster features move than free ones would, and what moves that the model freezes, as a network trains.
+"""How much faster the features of a network move than free features, and the motion that the model does not allow.
 
-In the model ‖H‖² − ‖W‖² is conserved. If features move c times faster than in the model, ‖H‖² − c‖W‖² is: what both
-norms gain has the ratio c, and their own ratio tends to it. In the model features have a gradient within the span of
-the rows of W only, at any c; in a network nothing holds them there.
+The model conserves ‖H‖² − ‖W‖². If features move c times faster than in the model, ‖H‖² − c‖W‖² is conserved: the gains
+of the squared norms have the ratio c, and the ratio of the squared norms tends to c. In the model the gradient of the
+features lies in the span of the rows of W, at any c. In a network it does not.
 """
 
 import dataclasses
@@ -21,7 +21,7 @@ class Mobility:
 
     ratio          ‖H‖²/‖W‖²
     centered       the same of the features about their mean and of the rows about theirs
-    gained         what ‖H‖² gained since the snapshot before, over what ‖W‖² did; None where ‖W‖² did not grow
+    gained         the gain of ‖H‖² since the previous snapshot over that of ‖W‖²; None where ‖W‖² did not grow
     class_scatter  standard deviation over the classes of log(Σ_{i∈k} ‖h_i‖²/‖w_k‖²)
 
     means          ‖M‖, M = [μ_k − μ_G]

@@ -1,4 +1,4 @@
-"""Intervals of a slope that cover too rarely, or are too wide to be of use: what ``SlopeError`` was chosen against.
+"""Other intervals of a slope, which cover too rarely or are too wide. ``coverage`` compares ``SlopeError`` with them.
 
 Each takes abscissae [n] and series [R, n], and returns the ends of the interval for the least-squares slope, [R] each.
 """
@@ -19,7 +19,7 @@ _BLOCK, _DRAWS = 4, 199
 
 
 def independent(abscissa: Float[np.ndarray, " n"], series: Float[np.ndarray, "R n"]) -> Ends:
-    """The textbook's interval: what a cubic leaves, taken for independent noise."""
+    """The textbook interval: residuals of a cubic fit, modelled as independent noise."""
     error = SlopeError(abscissa)
     spread = np.sqrt(np.square(series @ error.rest).sum(-1) / error.freedom * (error.weights @ error.weights))
     return _around(error.slope(series), spread * float(stats.t.ppf(_TAIL, error.freedom)))

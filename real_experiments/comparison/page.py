@@ -1,4 +1,4 @@
-"""A comparison as a page: its verdict, figures and tables."""
+"""A comparison as a page: its summary, figures and tables."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -9,14 +9,14 @@ from real_experiments.comparison.network_run import NetworkRun
 from real_experiments.comparison.pairing import OWN, Comparison
 from real_experiments.comparison.rest import Rest
 from real_experiments.comparison.slopes import INTERVALS, Slope
-from real_experiments.comparison.words import CLOCK_NAMES, FLOW_NAMES, typical_factors, verdict
+from real_experiments.comparison.words import BASELINE, CLOCK_NAMES, FLOW_NAMES, typical_factors, verdict
 from real_experiments.markdown import table
 from real_experiments.recipe import Recipe
 from real_experiments.table import Row
 
 __all__ = ["IN_WORDS", "SLOPES", "comparison_page", "rest_section", "slopes_section"]
 
-IN_WORDS, SLOPES = "## In words", "## Slopes in the terminal phase"
+IN_WORDS, SLOPES = "## Summary", "## Slopes in the terminal phase"
 _ROUNDING = 1e-9
 _TITLES = {"adam": "Adam", "adamw": "AdamW"}
 
@@ -27,25 +27,28 @@ def comparison_page(
     """The page comparison.md, with a figure for each clock and one of Σ_k w_k."""
     run = comparison.run
     parts = [
-        f"# {run.name}, beside the model{_and_control(comparison)}",
-        f"Made by `{command}`. The training: {_optimizer(run.recipe)}, batches of {run.recipe.batch_size}, weight "
-        f"decay {run.recipe.weight_decay:g}, {run.rows[-1]['epoch']:g} epochs, seed {run.recipe.seed}; metrics on the "
-        "training set in evaluation mode "
-        "(running batch-norm statistics).",
+        f"# {run.name}, compared with the model{_and_control(comparison)}",
+        f"Made by `{command}`. The training used {_optimizer(run.recipe)}, batches of {run.recipe.batch_size}, weight "
+        f"decay {run.recipe.weight_decay:g}, {run.rows[-1]['epoch']:g} epochs and seed {run.recipe.seed}. All metrics "
+        "are measured on the training set in evaluation mode (running batch-norm statistics).",
         f"{IN_WORDS}\n\n" + "\n\n".join(verdict(comparison, analysis)),
         "\n\n".join(f"![{_alt(name)}]({name})" for name in figures),
         f"{SLOPES}\n\n" + slopes_section(comparison.terminal_rows(), analysis.epoch_slopes, analysis.loss_slopes),
         "## Forecasts\n\n" + _forecast_tables(comparison, analysis),
-        "## Where network and model part\n\n" + _parting(comparison, analysis),
-        *([] if comparison.rest is None else [f"## Where network and model end\n\n{rest_section(comparison.rest)}"]),
-        "## What theory says\n\n" + _theory(comparison, analysis),
+        "## Where network and model diverge\n\n" + _parting(comparison, analysis),
+        *(
+            []
+            if comparison.rest is None
+            else [f"## End states of network and model\n\n{rest_section(comparison.rest)}"]
+        ),
+        "## Checks against theory\n\n" + _theory(comparison, analysis),
         f"![Drift of the classifier sum]({conservation})",
     ]
     return "\n\n".join(parts) + "\n"
 
 
 def _and_control(comparison: Comparison) -> str:
-    """The control in the title, since a network has a page without one as well."""
+    """The control in the title, since one network may be compared with several."""
     if comparison.control is None:
         return ""
     return f" and a control: {comparison.control.recipe.deviation() or 'the same recipe'}"
@@ -63,7 +66,7 @@ def slopes_section(
     slopes: Mapping[str, Slope | None],
     loss_slopes: Mapping[str, Mapping[str, float | None]],
 ) -> str:
-    """What stands below the heading of the slopes; ``loss_slopes`` are of the network and then of each flow."""
+    """The text below the heading of the slopes. ``loss_slopes`` holds the network's first, then those of each flow."""
     who = ["network", *(name for name in loss_slopes if name != "network")]
     header = ["metric", "first → last epoch", "d log/d log epoch [interval]", "verdict"]
     header += ["d log/d log(1/loss): network", *(FLOW_NAMES[name] for name in who[1:])]
@@ -74,27 +77,27 @@ def slopes_section(
         verdict = "–" if slope is None else slope.verdict
         rows.append([f"`{name}`", values, interval, verdict, *(_signed(loss_slopes[each][name]) for each in who)])
     text = (
-        f"Least squares over the measured epochs from zero training error to the end. {INTERVALS} Slopes of the flows "
-        "are taken at the same losses, and are missing where a flow never had them."
+        f"Each slope is a least-squares fit over the measured epochs from zero training error to the end. {INTERVALS} "
+        "Slopes of the flows are taken at the same losses. A dash means that the flow never has these losses."
     )
     return f"{text}\n\n{table(header, rows)}"
 
 
 def _forecast_tables(comparison: Comparison, analysis: Analysis) -> str:
-    about_cells = "Each cell is the forecast and, in brackets, the factor by which it is off. "
+    about_cells = "Each cell shows the forecast and, in brackets, its error factor. "
     clocks = (
-        "*Given the loss*: read off the flow where its loss is that of the network then; *given the time only*: where "
-        "the flow time is."
+        "*Given the loss* means that we read the flow where its loss equals the network's. *Given the time only* means "
+        "that we read it where its flow time equals the network's."
     )
     if comparison.rest is not None:
         clocks = (
-            "*Given the time only*: read off the flow where its time is that of the network then. With weight decay "
-            "the loss comes to rest, and is no clock."
+            "*Given the time only* means that we read the flow where its flow time equals the network's. With weight "
+            "decay the loss comes to rest, so it cannot serve as a clock."
         )
     sections = [about_cells + clocks]
     reached = analysis.forecasts[OWN][comparison.clocks[0]]
     for i, each in enumerate(reached):
-        header = ["metric", f"network at epoch {each.epoch}", "no change"]
+        header = ["metric", f"network at epoch {each.epoch}", BASELINE]
         columns = [(flow, clock) for flow in FORECASTERS for clock in comparison.clocks]
         header += [f"{FLOW_NAMES[flow]}, {CLOCK_NAMES[clock]}" for flow, clock in columns]
         rows = []
@@ -121,8 +124,11 @@ def _parting(comparison: Comparison, analysis: Analysis) -> str:
     for name in comparison.compared:
         epochs = [analysis.parting[flow][clock][name] for flow, clock in columns]
         rows.append([f"`{name}`", *("not by the end" if epoch == end else f"after epoch {epoch}" for epoch in epochs)])
-    text = f"The last measured epoch at which both agree within {PARTED - 1:.0%}; both begin at epoch "
-    return f"{text}{comparison.snapshot}.\n\n{table(header, rows)}"
+    text = (
+        f"Network and model start together at epoch {comparison.snapshot}. They diverge after the epoch in the cell. "
+        f"It is the last measured epoch at which they agree within {PARTED - 1:.0%}."
+    )
+    return f"{text}\n\n{table(header, rows)}"
 
 
 def _theory(comparison: Comparison, analysis: Analysis) -> str:
@@ -133,12 +139,10 @@ def _theory(comparison: Comparison, analysis: Analysis) -> str:
         lines.append(_law(comparison.control, analysis, "control"))
     if comparison.problem.has_margins:
         before, after = analysis.margin_ratio
+        lines.append(f"- The normalised margin went from {before:.4g} to {after:.4g} of the largest one, γ* = 1/(2v*).")
         lines.append(
-            f"- The normalised margin went from {before:.4g} to {after:.4g} of the largest possible, γ* = 1/(2v*)."
-        )
-        lines.append(
-            f"- At the end (W, H) proves {lower:.4g} ≤ v* ≤ {upper:.4g} of the margin problem with these classes; "
-            f"in closed form v* = {v:.4g}."
+            f"- The certificate at the end gives {lower:.4g} ≤ v* ≤ {upper:.4g} for the margin problem with these "
+            f"classes. The closed form is v* = {v:.4g}."
         )
     return "\n".join(lines)
 
@@ -148,11 +152,11 @@ _AT_REST = {
     "objective": "objective Φ/N",
     "row_norm": "√(mean ‖w_k‖²)",
     "feature_norm": "√(mean ‖h_i‖²)",
-    "product": "product of both norms",
+    "product": "product of the two norms",
     "centered_norm": "√(mean ‖h_i − h̄‖²)",
     "mean_margin": "mean of the margins",
     "margin": "least margin q_min",
-    "pull": "what the loss adds to ‖W‖² over what decay takes",
+    "pull": "what the loss adds to ‖W‖² ÷ what decay takes",
 }
 
 
@@ -165,54 +169,58 @@ def rest_section(rest: Rest) -> str:
     columns |= {f"{FLOW_NAMES[name]}, at the network's last time": values for name, values in rest.flows.items()}
     names = {**_AT_REST, **{name: f"`{name}`" for name in rest.network if name not in _AT_REST}}
     rows = [[words, *(_plain(values[name]) for values in columns.values())] for name, words in names.items()]
-    gap = "" if rest.duality_gap is None else f" Duality gap of the optimum: {rest.duality_gap:.1g}."
+    gap = "" if rest.duality_gap is None else f" The optimum has a duality gap of {rest.duality_gap:.1g}."
     text = (
-        f"The model minimises Φ/N = L/N + ½λ_W‖W‖² + ½λ_H‖H‖² with λ_W = {λ_W:.4g}, the decay of the network (Zhu, "
-        "Ding, Zhou, Li, You, Sulam, Qu, *A geometric analysis of neural collapse with unconstrained features*, 2021). "
-        "A network decays its parameters and not its features, so λ_H has no counterpart. At rest λ_W‖W‖² = λ_H‖H‖²; "
-        f"by that we fit λ_H = {λ_H:.4g} to the norms of the last snapshot. So the ratio of the norms is no "
-        "prediction, and all else is. Decay alone would have halved ‖W‖² "
-        f"{rest.halvings:.2g} times in the training, which says how far rest may be. All is of the training set in "
-        f"evaluation mode.{gap}"
+        f"The model minimises Φ/N = L/N + ½λ_W‖W‖² + ½λ_H‖H‖² with λ_W = {λ_W:.4g}, the weight decay of the network "
+        "(Zhu, Ding, Zhou, Li, You, Sulam, Qu, *A geometric analysis of neural collapse with unconstrained features*, "
+        "2021). A network decays its parameters and not its features, so λ_H has no counterpart there. At rest "
+        f"λ_W‖W‖² = λ_H‖H‖². From this we fit λ_H = {λ_H:.4g} to the norms of the last snapshot. So the ratio of the "
+        "two norms is fitted, and everything else is predicted. Decay alone would have halved ‖W‖² "
+        f"{rest.halvings:.2g} times during the training. With few halvings a network may still be far from rest. All "
+        f"values are for the training set in evaluation mode.{gap}"
     )
     return f"{text}\n\n{table(['', *columns], rows)}"
 
 
 def _plain(value: float) -> str:
-    # What vanishes at an optimum is there but for rounding.
+    # At an optimum, what vanishes is of the size of rounding errors.
     return "0" if abs(value) < _ROUNDING else f"{value:.4g}"
 
 
 def _law(run: NetworkRun, analysis: Analysis, which: str) -> str:
-    """A sentence on Σ_k w_k: what its law is under the optimiser, and whether the run obeyed it."""
+    """The law of Σ_k w_k under the optimiser, and whether the run obeyed it."""
     recipe, drift, error = run.recipe, analysis.classifier_sum_drift[which], analysis.nc0_law_error.get(which)
     name = "the network" if which == "network" else f"the control ({run.name})"
     first, last = run.rows[0], run.rows[-1]
     if not recipe.model_loss.conserves_sums:
         return (
-            "- The gradient of the squared error in the logits does not sum to zero over the classes, so that nothing "
-            f"keeps Σ_k w_k: in {name} it moved by up to {drift:.2g} of ‖W‖, and `nc0` = ‖Σ_k w_k‖/‖W‖ went from "
+            "- The gradient of the squared error in the logits does not sum to zero over the classes, so nothing "
+            f"conserves Σ_k w_k. In {name} it moved by up to {drift:.2g} of ‖W‖, and `nc0` = ‖Σ_k w_k‖/‖W‖ went from "
             f"{first['nc0']:.3g} to {last['nc0']:.3g}."
         )
     if recipe.optimizer != "sgd":
         law = last.get("nc0_law", math.nan)
-        conserved = f", where conservation would have left {law:.3g}" if math.isfinite(law) else ""
+        conserved = f" Conservation would have left {law:.3g}." if math.isfinite(law) else ""
         return (
-            f"- {_TITLES[recipe.optimizer]} does not keep Σ_k w_k: in {name} it moved by up to {drift:.2g} of ‖W‖"
-            + (f", {error:.2g} of it not by weight decay. " if recipe.weight_decay and error is not None else ". ")
-            + f"`nc0` = ‖Σ_k w_k‖/‖W‖ went from {first['nc0']:.3g} to {last['nc0']:.3g}{conserved}. The rows of W, "
-            "uncentred, form a simplex only if it vanishes."
+            f"- {_TITLES[recipe.optimizer]} does not conserve Σ_k w_k. In {name} it moved by up to {drift:.2g} of ‖W‖"
+            + (
+                f", up to {error:.2g} of ‖W‖ away from weight decay alone. "
+                if recipe.weight_decay and error is not None
+                else ". "
+            )
+            + f"`nc0` = ‖Σ_k w_k‖/‖W‖ went from {first['nc0']:.3g} to {last['nc0']:.3g}.{conserved} The uncentred rows "
+            "of W form a simplex only if `nc0` vanishes."
         )
     if recipe.weight_decay == 0:
         return (
-            "- Stochastic gradient descent without weight decay conserves Σ_k w_k exactly: in "
+            "- Stochastic gradient descent without weight decay conserves Σ_k w_k exactly. In "
             f"{name} it drifted by at most {drift:.2g} of ‖W‖, which is rounding."
         )
     kind = "decoupled" if recipe.decoupled_decay else "coupled"
-    by_law = "" if error is None else f", within {error:.2g} of ‖W‖ of the law of {kind} decay"
+    by_law = "" if error is None else f" It stayed within {error:.2g} of ‖W‖ of the law of {kind} decay."
     return (
-        f"- With weight decay {recipe.weight_decay:g} Σ_k w_k decays: in {name} it moved by up to {drift:.2g} of ‖W‖ "
-        f"in {last['epoch']:g} epochs{by_law}."
+        f"- With weight decay {recipe.weight_decay:g} Σ_k w_k decays. In {name} it moved by up to {drift:.2g} of ‖W‖ "
+        f"in {last['epoch']:g} epochs.{by_law}"
     )
 
 

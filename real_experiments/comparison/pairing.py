@@ -1,4 +1,4 @@
-"""A trained network beside the model: from which state of the network the model starts, and what both then do."""
+"""A trained network and the flows of the model: from which states the flows start, and the curves of both."""
 
 import dataclasses
 import math
@@ -23,7 +23,7 @@ RANDOM, RANDOM_MOBILE = "random", "random, mobile"
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Comparison:
-    """One network and the flows of the model beside it.
+    """One network and the flows of the model that it is compared with.
 
     The flows begin at ``snapshot``, a measured epoch at zero training error: "own" from the network's (W, H) there, as
     the model has it, and "own, mobile" with the feature ``mobility`` read off that state; "random" and "random, mobile"
@@ -56,9 +56,9 @@ class Comparison:
 
     @property
     def clocks(self) -> tuple[Clock, ...]:
-        """The clocks that the network has: steps of Adam follow no flow, so that they have no flow time.
+        """The clocks that the network has. Steps of Adam follow no flow, so they have no flow time.
 
-        With weight decay the loss is no clock, as it comes to rest.
+        With weight decay the loss comes to rest, so it cannot serve as a clock.
         """
         if self.rest is not None:
             return CLOCKS[1:]
@@ -105,7 +105,7 @@ def compare_with_model(
     started, own_time = run.row(first)["flow_time"], row["flow_time"]
     end_loss, end_time = min(row["log_loss"] for row in later), later[-1]["flow_time"]
     if run.recipe.optimizer != "sgd":
-        started = own_time = end_time = 0.0  # no clock of this network: the flows go on to its loss alone
+        started = own_time = end_time = 0.0  # not a clock of this network: the flows stop at its loss alone
     flows = [
         ModelFlow(OWN, problem, own, 1.0, own_time),
         ModelFlow(OWN_MOBILE, problem, own, measured_mobility(own), own_time),

@@ -1,7 +1,7 @@
-"""Where a network with weight decay ends, beside the state of least Φ of its own model, and where the model's flow is.
+"""The end state of a network with weight decay, the minimum of Φ of its own model, and the ends of the model's flows.
 
 The model minimises Φ/N = L/N + ½λ_W‖W‖² + ½λ_H‖H‖². A network decays its parameters and not its features: λ_W is the
-decay of its last layer, and λ_H has no counterpart. At each critical point λ_W‖W‖² = λ_H‖H‖², so that we choose λ_H =
+decay of its last layer, and λ_H has no counterpart. At each critical point λ_W‖W‖² = λ_H‖H‖², so we choose λ_H =
 λ_W‖W‖²/‖H‖² of the network's last state. This one number is fitted.
 
 Source: model and balance: Zhu, Ding, Zhou, Li, You, Sulam, Qu, "A geometric analysis of neural collapse with
@@ -39,7 +39,7 @@ class Rest:
 def decay_of_mean_loss(recipe: Recipe) -> float:
     """λ with the flow of L/N + ½λ‖θ‖² for the steps of an optimiser; 0 for Adam, whose steps follow no flow.
 
-    Decoupled decay acts beside the momentum β, which makes steps of the gradient 1/(1 − β) long, and counts (1 − β)λ.
+    Decoupled decay acts outside the momentum β, which makes steps of the gradient 1/(1 − β) long, and counts (1 − β)λ.
     """
     if recipe.optimizer != "sgd":
         return 0.0
@@ -65,7 +65,7 @@ def end_of_model(problem: ulpm.Problem) -> tuple[ulpm.State | None, float | None
 
 
 def rest_quantities(problem: ulpm.Problem, state: ulpm.State) -> dict[str, float]:
-    """What is compared at rest.
+    """The quantities that are compared at rest.
 
     train_loss      L/N
     objective       Φ/N

@@ -1,4 +1,4 @@
-"""The slope of a metric in a terminal phase, with a confidence interval that knows neighbours are not independent."""
+"""The slope of a metric in the terminal phase, with a confidence interval for autocorrelated errors."""
 
 import dataclasses
 import functools
@@ -10,17 +10,17 @@ from scipy import special
 __all__ = ["CONFIDENCE", "FEWEST", "INTERVALS", "Slope", "SlopeError", "fitted_slope"]
 
 INTERVALS = (
-    "Intervals are meant to hold the slope 95% of the time. They take what a cubic in log epoch leaves for noise that "
-    "each measurement passes on to the next with a share φ, and φ is not known. In simulations with φ from 0 to 0.95 "
-    "they hold it 94% to 100% of the time, most often where φ is small: with so few epochs, they are then wider than "
-    "they would have to be (`python -m real_experiments coverage`)."
+    "Confidence intervals (95%) use the residuals of a cubic fit in log epoch, modelled as AR(1) noise. The "
+    "coefficient φ of the noise is unknown. In simulations with φ from 0 to 0.95 the intervals contain the slope 94% "
+    "to 100% of the time (`python -m real_experiments coverage`). For small φ they are wider than necessary, because "
+    "few epochs say little about φ."
 )
 
 CONFIDENCE = 0.95
-FEWEST = 12  # points: the curve takes four numbers, and what is left must tell its noise
+FEWEST = 12  # points: the cubic fits four numbers, and the residuals must show the noise
 _DEGREE = 3
-# Few residuals tell little of φ, so an interval that trusts an estimate of it is too narrow when φ is large. These
-# weights were chosen by simulation: at φ = 0.95 and few points the coverage is close to 95% (``coverage``).
+# Few residuals say little about φ, so an interval that uses an estimate of φ is too narrow when φ is large. We chose
+# these weights by simulation: at φ = 0.95 and few points the coverage is close to 95% (``coverage``).
 _MEMORIES = np.linspace(0.0, 0.98, 25)
 _WEIGHTS = np.full(25, 0.3 / 25) + np.eye(25)[-1] * 0.7
 _HALVINGS = 40
@@ -37,23 +37,24 @@ class Slope:
 
     @property
     def verdict(self) -> str:
-        """In words, what the interval says of the sign."""
+        """The sign of the slope, in words."""
         if self.high < 0:
             return "falls"
         return "rises" if self.low > 0 else "not falling"
 
 
 class SlopeError:
-    """What the residuals of a curve say of the error of its least-squares slope, at fixed abscissae.
+    """The error of a least-squares slope, estimated from the residuals of a cubic fit, at fixed abscissae.
 
     y = f + u, where f is a cubic in the abscissa and u_i = φ u_{i−1} + ε_i is stationary Gaussian noise of covariance
-    σ² Φ, Φ_{ij} = φ^{|i−j|}. The slope is wᵀy, so that its error is wᵀu. Let the columns of N be an orthonormal basis
-    of what a cubic leaves, z = Nᵀy = Nᵀu the ν = n − 4 residuals, and C = NᵀΦN. Given z and φ, with the prior 1/σ,
+    σ² Φ, Φ_{ij} = φ^{|i−j|}. The slope is wᵀy, so its error is wᵀu. Let the columns of N be an orthonormal basis of
+    the complement of the cubics, z = Nᵀy = Nᵀu the ν = n − 4 residuals, and C = NᵀΦN. Given z and φ, with the prior
+    1/σ,
 
         wᵀu ~ m + s t_ν,   m = bᵀz,   s² = (zᵀC⁻¹z/ν) (wᵀΦw − bᵀCb),   b = C⁻¹NᵀΦw,
 
-    and φ has the likelihood |C|^{−1/2} (zᵀC⁻¹z)^{−ν/2}. It is not estimated but summed over, with the weight 0.3 spread
-    evenly over 0 … 0.98 and 0.7 at 0.98: where the residuals cannot tell φ, the interval is that of a large φ.
+    and φ has the likelihood |C|^{−1/2} (zᵀC⁻¹z)^{−ν/2}. We do not estimate φ but sum over it. The weight 0.3 is spread
+    evenly over 0 … 0.98, and 0.7 is at 0.98. Where the residuals say little about φ, the interval is that of a large φ.
     """
 
     def __init__(self, abscissa: Float[np.ndarray, " n"]) -> None:
@@ -111,14 +112,14 @@ class SlopeError:
 
 
 def fitted_slope(x: Float[np.ndarray, " n"], y: Float[np.ndarray, " n"]) -> Slope | None:
-    """The least-squares slope of log y against log x, which is one of a curve: its mean slope over the phase.
+    """The least-squares slope of log y against log x: the mean slope of a curve over the phase.
 
     None for fewer than 12 points, a value that is not positive and finite, or one x only.
 
-    Successive measurements err alike, so that the usual interval would be far too narrow; and a slope that changes on
-    the way is no noise. So the interval is that of ``SlopeError``: noise is what a cubic in log x leaves, taken for an
-    autoregression of unknown φ. In simulations it covers the slope 94% of the time or more for φ from 0 to 0.95: about
-    95% where the noise remembers much, and more where it does not but few points cannot show that (``coverage``).
+    Errors of successive measurements are correlated, so the usual interval would be far too narrow. A slope that
+    changes during the phase is not noise. So the interval is that of ``SlopeError``: noise is the residual of a cubic
+    in log x, modelled as AR(1) with unknown φ. In simulations it covers the slope 94% of the time or more for φ from 0
+    to 0.95: about 95% for large φ, and more for small φ, which few points cannot show (``coverage``).
     """
     n = len(x)
     if n < FEWEST or not (np.isfinite(x) & np.isfinite(y) & (x > 0) & (y > 0)).all() or np.ptp(x) == 0:

@@ -33,7 +33,7 @@ class EmbeddedImages(ImageSet):
         """As ``ImageSet.images``; nothing is downloaded. Raises: ValueError for a path, or images of another shape."""
         self.require_split(split)
         if path is not None:
-            raise ValueError(f"{self.name} is embedded, so that it has no path: leave it out, or take another one.")
+            raise ValueError(f"{self.name} is embedded, so it has no path: leave it out, or choose another data set.")
         pixels, labels = self.read()
         if pixels.dtype != np.uint8 or pixels.shape[1:] != self.shape:
             raise ValueError(

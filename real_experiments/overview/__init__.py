@@ -1,1 +1,1 @@
-"""The page of all networks, from the tables and numbers that their folders hold and from nothing else."""
+"""The page of all networks, made from the tables and numbers in their folders."""

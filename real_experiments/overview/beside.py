@@ -1,4 +1,4 @@
-"""What else was measured: other batch-norm statistics, unseen images, other widths."""
+"""Other measurements: re-estimated batch-norm statistics, unseen images, other widths."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -27,8 +27,8 @@ def batch_norm_section(results: Sequence[PairResult]) -> list[str]:
     values = [off for _, off in rows]
     name, worst = max(rows, key=lambda row: row[1])
     return [
-        "Running statistics are averages over the last steps; re-estimated ones belong to the final parameters. At the "
-        "end they change the six metrics of the paper by a factor (geometric mean) of "
+        "Running statistics are averages over the last steps. Re-estimated statistics belong to the final parameters. "
+        "At the end they change the six metrics of the paper by a factor (geometric mean) of "
         f"{spread(values)} over {count(len(values), 'network')}, at most ×{worst:.3g} ({name})."
     ]
 
@@ -42,7 +42,7 @@ def unseen_section(results: Sequence[PairResult]) -> list[str]:
         "error": lambda each: _first_to_last(each, "test_error"),
         "loss": lambda each: _first_to_last(each, "test_loss"),
         "within-class": lambda each: _first_to_last(each, "test_nc1_distance"),
-        "the same, training": lambda each: _first_to_last(each, "nc1_distance"),
+        "within-class, training": lambda each: _first_to_last(each, "nc1_distance"),
         "angles: means": lambda each: _first_to_last(each, "test_nc2_angle_means"),
         "self-duality": lambda each: _first_to_last(each, "test_nc3_duality"),
     }
@@ -51,13 +51,14 @@ def unseen_section(results: Sequence[PairResult]) -> list[str]:
         each for each in these if each.rows[-1]["test_nc1_distance"] >= each.terminal_rows[0]["test_nc1_distance"]
     ]
     text = (
-        "The same networks on images that they were not trained on: of the official test split, or, where that split "
-        "or the embedded sample was trained on, others of the same. Class means are their own. Each cell: at the first "
-        "epoch with zero training error → at the end. `nc1_distance` of unseen images is smaller at the end in "
+        "We measured the same networks on images that they were not trained on. These are images of the official test "
+        "split. Networks trained on that split, or on the embedded sample, were measured on other images of the same "
+        "set. Class means are those of the unseen images. Each cell shows the value at the first epoch with zero "
+        "training error → at the end. `nc1_distance` of unseen images is smaller at the end in "
         f"{len(these) - len(rising)} of {len(these)} networks"
     )
     names = ", ".join(each.name for each in rising)
-    return [text + (f"; not in {names}." if rising else "."), table(["network", *keys], rows)]
+    return [text + (f". Exceptions: {names}." if rising else "."), table(["network", *keys], rows)]
 
 
 def _first_to_last(result: PairResult, column: str) -> str:
@@ -66,7 +67,7 @@ def _first_to_last(result: PairResult, column: str) -> str:
 
 
 def width_section(results: Sequence[PairResult]) -> list[str]:
-    """Pairs that were trained at several widths, at the epochs that all of them have: means over seeds."""
+    """Pairs trained at several widths, at the epochs that all of them have: means over seeds."""
     pairs = sorted({each.pair[:2] for each in results})
     header = ["pair", "width", "E", "epochs after", *CELLS.values()]
     rows = []
@@ -88,8 +89,9 @@ def width_section(results: Sequence[PairResult]) -> list[str]:
     if not rows:
         return []
     text = (
-        "Each metric at E and as many epochs later as every network of the pair was trained (means over seeds; between "
-        "measured epochs interpolated in logarithms). Width 64 is that of the published networks."
+        "We compare widths after the same number of epochs. Each cell shows a metric at E → that many epochs later. "
+        "The number is the largest that every network of the pair was trained for. Cells are means over seeds, "
+        "interpolated in logarithms between measured epochs. The published networks have width 64."
     )
     return [text, table(header, rows)]
 

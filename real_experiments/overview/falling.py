@@ -13,10 +13,10 @@ __all__ = ["falling_table", "falling_words"]
 
 
 def falling_words(results: Sequence[PairResult]) -> list[str]:
-    """What came out, in sentences."""
+    """The results in sentences."""
     compared = [each for each in results if each.first_without_error is not None]
     sentences = [
-        f"{count(len(results), 'network')} trained: {count(len({each.pair for each in results}), 'setting')} of "
+        f"We trained {count(len(results), 'network')} in {count(len({each.pair for each in results}), 'setting')} of "
         f"architecture, data set and width. {len(compared)} reached zero training error."
     ]
     lines = []
@@ -25,15 +25,17 @@ def falling_words(results: Sequence[PairResult]) -> list[str]:
         others = [each for each in compared if not each.falls(metric)]
         verdict = f"falls in {len(falling)} of {len(compared)} networks"
         named = "; ".join(f"{each.name} ({each.doubt(metric)})" for each in others)
-        lines.append(f"- `{metric}` {verdict}" + (f". Not in: {named}." if others else "."))
+        lines.append(f"- `{metric}` {verdict}" + (f". Exceptions: {named}." if others else "."))
     text = (
-        "A metric falls if the interval of its slope against the epoch, from zero training error to the end, lies "
-        f"below zero, and that over the later half of these measurements not above. {INTERVALS} The metrics of the "
-        "paper:\n\n"
+        "We take the slope of each metric against the epoch, from zero training error to the end. A metric falls if "
+        "the interval of this slope lies below zero, and the interval over the later half of the measurements does not "
+        f"lie above zero. {INTERVALS} These are the metrics of the paper:\n\n"
     )
     failures = {m: sum(not each.falls(m) for each in compared) for m in COMPARED if m not in PAPER}
     more = ", ".join(f"`{metric}` ({count})" for metric, count in failures.items() if count)
-    closing = f"Of the other metrics these do not fall everywhere (number of networks): {more}." if more else ""
+    closing = (
+        f"Of the other metrics, these do not fall in every network (number of exceptions): {more}." if more else ""
+    )
     return [*sentences, text + "\n".join(lines), closing]
 
 
@@ -48,8 +50,8 @@ def falling_table(results: Sequence[PairResult]) -> str:
         cells = [_fall(each, metric) for metric in CELLS]
         rows.append([named(each), str(first), str(each.epochs_after), *cells])
     text = (
-        "Each cell: the metric at the first epoch with zero training error → at the last, and its slope "
-        "d log/d log epoch between them with its interval.\n\n"
+        "Each cell shows the metric at the first epoch with zero training error → at the last epoch. Below are the "
+        "slope d log/d log epoch between them and its interval.\n\n"
     )
     return text + table(header, rows)
 

@@ -1,4 +1,4 @@
-"""How much faster features move along the training, and what goes with the error of the forecast."""
+"""How fast features move during the training, and what correlates with the error of the forecast."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ __all__ = ["mobility_section"]
 
 
 def mobility_section(results: Sequence[PairResult]) -> list[str]:
-    """c along the training, its scatter over classes, and which of them goes with the error of the forecast."""
+    """c during the training, its scatter over classes, and their correlation with the error of the forecast."""
     header = [
         "network",
         "c at E",
@@ -25,7 +25,7 @@ def mobility_section(results: Sequence[PairResult]) -> list[str]:
         "c gained after E",
         "scatter over classes",
     ]
-    header += ["means grow, outside", "in the model", "off at 2E", "off at 5E"]
+    header += ["growth: means, outside", "the same, model", "error at 2E", "error at 5E"]
     rows, numbers, grown = [], [], []
     for each in results:
         history = each.numbers.get("mobility_history", [])
@@ -45,27 +45,28 @@ def mobility_section(results: Sequence[PairResult]) -> list[str]:
         rows.append([each.name, *(f"{value:.3g}" for value in cells), of_network, of_model, *map(factor, off)])
         numbers.append((*_deviations(start, end, gained), *off))
     text = (
-        "c is how much faster the features of a network move than free ones would. The forecast estimates it by "
-        "‖H‖²/‖W‖² at E, and takes one c for all classes and all times. The table shows other estimates: ‖H‖²/‖W‖² at "
-        "the end; the same of features and rows about their means, at E; what ‖H‖² gained after E over what ‖W‖² did; "
-        "and the standard deviation over classes of log c_k. In the model features move only within the span of the "
-        "rows of W, whatever c is. The next two columns are the factors by which the centred class means, and their "
-        "part outside that span, grow from E to the end: in the network, and in the model with faster features to the "
-        "same loss. The last columns are the factors by which the forecast given the loss is off."
+        "Features of a network move c times faster than free features. The forecast estimates c by ‖H‖²/‖W‖² at E. It "
+        "uses one c for all classes and all times. The table shows other estimates: ‖H‖²/‖W‖² at the end; the same "
+        "ratio for centred features and centred rows at E; and the gain of ‖H‖² after E over the gain of ‖W‖². The "
+        "scatter is the standard deviation over classes of log c_k. In the model, features move only within the span "
+        "of the rows of W, whatever c is. The next two columns show how much the centred class means grow from E to "
+        "the end, and how much their component outside that span grows. The first is for the network, the second for "
+        "the model with faster features up to the same loss. The last columns are the error factors of the forecast "
+        "given the loss."
     )
     if not rows:
         return [text]
     medians = np.median(grown, axis=0)
     outside = (
-        f"Median over the networks: the means grow by {factor(medians[0])} and their part outside the rows by "
-        f"{factor(medians[1])}; in the model by {factor(medians[2])} and {factor(medians[3])}. That part keeps means "
-        "and rows from becoming parallel, which is what self-duality measures."
+        f"In the median over the networks, the means grow by {factor(medians[0])} and their component outside the "
+        f"span of the rows by {factor(medians[1])}. In the model they grow by {factor(medians[2])} and "
+        f"{factor(medians[3])}. That component keeps means and rows from becoming parallel. Self-duality measures this."
     )
-    return [text, table(header, rows), outside, _what_goes_with_errors(numbers)]
+    return [text, table(header, rows), outside, _correlations(numbers)]
 
 
 def _deviations(start: Mapping[str, float], end: Mapping[str, float], gained: float) -> tuple[float, ...]:
-    """How far a network is from one constant c and from frozen means outside the rows, in logarithms."""
+    """How far a network is from a constant c and from constant means outside the rows, in logarithms."""
     return (
         abs(math.log(end["ratio"] / start["ratio"])),
         _log_gap(gained, start["ratio"]),
@@ -75,8 +76,8 @@ def _deviations(start: Mapping[str, float], end: Mapping[str, float], gained: fl
     )
 
 
-def _what_goes_with_errors(numbers: Sequence[Sequence[float]]) -> str:
-    """Rank correlations of the forecast's error with what c does."""
+def _correlations(numbers: Sequence[Sequence[float]]) -> str:
+    """Rank correlations of the forecast's error with the deviations from a constant c."""
     table = np.array(numbers)
     known = table[np.isfinite(table).all(1)]
     if len(known) < 6:
@@ -92,14 +93,14 @@ def _what_goes_with_errors(numbers: Sequence[Sequence[float]]) -> str:
     for name, x in zip(names, known.T, strict=False):
         ys = known.T[len(names) :]
         if np.ptp(x) == 0 or any(np.ptp(y) == 0 for y in ys):
-            continue  # what is the same in every network goes with nothing
+            continue  # a value that is the same in every network has no correlation
         found = zip((stats.spearmanr(x, y) for y in ys), MULTIPLES, strict=True)
         words = ", ".join(f"{one.statistic:+.2f} at {multiple}E (p = {one.pvalue:.2g})" for one, multiple in found)
         lines.append(f"- {name}: {words}")
     if not lines:
         return ""
-    head = f"Spearman's rank correlation with the factor by which the forecast is off, over {len(known)} networks"
-    return f"{head} (networks of one pair are not independent, so that p is too small):\n\n" + "\n".join(lines)
+    head = f"These are Spearman's rank correlations with the error factor of the forecast, over {len(known)} networks."
+    return f"{head} Networks of one pair are not independent, so p is too small:\n\n" + "\n".join(lines)
 
 
 def _log_gap(a: float, b: float) -> float:

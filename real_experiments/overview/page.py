@@ -12,34 +12,34 @@ from real_experiments.pair_result import PairResult
 __all__ = ["results_page"]
 
 _RECIPE = (
-    "Recipe of Ji, Lu, Zhang, Deng, Su, *An Unconstrained Layer-Peeled Perspective on Neural Collapse*, 2022: learning "
-    "rate 0.01, momentum 0.3, batches of 128, no weight decay. We do not know its epochs, schedule and augmentation. "
-    "Ours: a constant rate, standardised images, no augmentation, and the widths and epochs of the tables. Metrics are "
-    "those of the training images in evaluation mode (running batch-norm statistics)."
+    "We use the recipe of Ji, Lu, Zhang, Deng, Su, *An Unconstrained Layer-Peeled Perspective on Neural Collapse*, "
+    "2022: learning rate 0.01, momentum 0.3, batches of 128, no weight decay. We do not know its epochs, schedule and "
+    "augmentation. We chose a constant rate, standardised images and no augmentation. The tables give our widths and "
+    "epochs. All metrics are measured on the training images in evaluation mode (running batch-norm statistics)."
 )
 
 
 def results_page(results: Sequence[PairResult], commands: Sequence[str], missing: Sequence[str]) -> str:
-    """results.md. ``commands`` made the results, ``missing`` says of other networks why there are none, a line each."""
-    parts = ["# Real networks beside the model", _RECIPE]
+    """results.md. ``commands`` made the results. ``missing`` says why other networks have none, a line each."""
+    parts = ["# Real networks compared with the model", _RECIPE]
     if results:
         parts.append(_settings(results))
     if commands:
-        parts.append("Made by:\n\n```\n" + "\n".join(commands) + "\n```")
+        parts.append("These commands made the results:\n\n```\n" + "\n".join(commands) + "\n```")
     if missing:
         parts.append("\n".join(f"- {line}" for line in missing))
     if results:
         figures = sorted({(each.recipe.model, each.recipe.width) for each in results})
-        parts += ["## In words", *falling_words(results)]
+        parts += ["## Summary", *falling_words(results)]
         parts += ["\n\n".join(f"![{m}, width {w}](networks-{m}-w{w}.png)" for m, w in figures)]
         sections = {
             "How far each metric of the paper falls": [falling_table(results)],
             "Forecasts": forecast_section(results),
-            "How much faster features move, and where the forecast fails": mobility_section(results),
+            "Speed of the features, and forecast errors": mobility_section(results),
             "Batch-norm statistics": batch_norm_section(results),
-            "Images that were not trained on": unseen_section(results),
+            "Images not used in training": unseen_section(results),
             "Wide networks": width_section(results),
-            "Each network": [_links(results)],
+            "Files of each network": [_links(results)],
         }
         for heading, paragraphs in sections.items():
             parts += [f"## {heading}", *paragraphs] if paragraphs else []
@@ -52,7 +52,7 @@ def _settings(results: Sequence[PairResult]) -> str:
     for width in sorted({each.recipe.width for each in results}):
         recipes = [each.recipe for each in results if each.recipe.width == width]
         images = sorted({f"{r.subset:,} images" if r.subset else "all images" for r in recipes})
-        arithmetic = sorted({"bfloat16 but for the last layer and the loss" if r.bf16 else r.dtype for r in recipes})
+        arithmetic = sorted({"bfloat16 except for the last layer and the loss" if r.bf16 else r.dtype for r in recipes})
         lines.append(f"- Width {width}: {' or '.join(images)}, trained in {' or '.join(arithmetic)}.")
     return "\n".join(lines)
 

@@ -51,7 +51,7 @@ def test_a_comparison_leaves_a_page_numbers_and_figures(compared: tuple[Path, li
     assert {"torch", "ulpm"} <= result["versions"].keys()
     page = (out / "comparison.md").read_text()
     assert f"--out {out}" in page
-    for heading in ("In words", "Slopes in the terminal phase", "Forecasts", "Where network and model part"):
+    for heading in ("Summary", "Slopes in the terminal phase", "Forecasts", "Where network and model diverge"):
         assert f"## {heading}" in page
     assert "nan" not in page
     assert "![Metrics against the training loss](comparison.png)" in page
@@ -65,7 +65,7 @@ def test_comparing_again_gives_the_same_files_without_a_new_flow(
     before = contents(out)
     stamps = {file: file.stat().st_mtime_ns for file in (out / "flows").iterdir()}
     assert main([*command, "--json", str(out.parent / "n.json")]) == 0
-    assert "closer" in capsys.readouterr().out
+    assert "constant baseline" in capsys.readouterr().out
     assert contents(out) == before
     assert {file: file.stat().st_mtime_ns for file in (out / "flows").iterdir()} == stamps
     assert (out.parent / "n.json").read_bytes() == before["comparison.json"]
@@ -167,11 +167,11 @@ def test_a_network_trained_with_adam_has_no_flow_time_and_the_page_says_what_bec
     assert main([*command, "--control", str(tmp_path / "control")]) == 0
     assert (tmp_path / "c" / "comparison-flow-time.png").exists() == (which == "control")
     page = (tmp_path / "c" / "comparison.md").read_text()
-    assert "Adam does not keep Σ_k w_k: " in page
+    assert "Adam does not conserve Σ_k w_k. " in page
     assert page.startswith("# resnet18 (width 2) on fashion-mnist-sample" + ", Adam" * (which == "network"))
     assert ("Adam, learning rate 0.01, batches" in page) == (which == "network")
     assert "it moved by up to 0.5 of ‖W‖" in " ".join(page.split())
-    assert "form a simplex only if it vanishes" in " ".join(page.split())
+    assert "form a simplex only if `nc0` vanishes" in " ".join(page.split())
     assert "nan" not in page
 
 

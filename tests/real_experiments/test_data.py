@@ -84,7 +84,7 @@ def test_an_unknown_name_an_unknown_device_and_a_path_of_the_embedded_sample_are
     for device in ("abacus", "cuda:99"):
         with pytest.raises(ValueError, match=f"device '{device}' is not available here"):
             load_dataset("fashion-mnist-sample", device=device)
-    with pytest.raises(ValueError, match="fashion-mnist-sample is embedded, so that it has no path"):
+    with pytest.raises(ValueError, match="fashion-mnist-sample is embedded, so it has no path"):
         load_dataset("fashion-mnist-sample", tmp_path)
 
 

@@ -83,7 +83,7 @@ def test_every_network_has_a_table_numbers_and_a_place_on_the_page(reproduced: t
         assert "mobility_history" in json.loads((place / "comparison.json").read_text())
     assert (folder / "out" / "networks-vgg13-w4.png").exists()
     assert "nan" not in page
-    for heading in ("How far each metric", "Forecasts", "How much faster features move", "Images that were not"):
+    for heading in ("How far each metric", "Forecasts", "Speed of the features", "Images not used"):
         assert f"## {heading}" in page
 
 
@@ -102,7 +102,7 @@ def test_results_that_are_there_are_not_computed_again_even_without_the_runs(
     before = contents(folder / "out")
     again = [str(tmp_path / "elsewhere") if word == str(folder / "runs") else word for word in command]
     assert main(again) == 0
-    assert capsys.readouterr().out.count("its results are there") == 2
+    assert capsys.readouterr().out.count("it has results already") == 2
     assert contents(folder / "out") == before
     assert not (tmp_path / "elsewhere").exists()
 
@@ -118,7 +118,7 @@ def test_a_table_that_was_prolonged_before_an_interruption_is_compared_again(
     numbers["recipe"]["epochs"] -= 1
     (place / "comparison.json").write_text(json.dumps(numbers))
     assert main(command) == 0
-    assert capsys.readouterr().out.count("its results are there") == 1
+    assert capsys.readouterr().out.count("it has results already") == 1
     assert contents(folder / "out") == before
 
 

@@ -201,7 +201,7 @@ def test_an_existing_run_is_kept_unless_asked(finished: Path, capsys: pytest.Cap
     before = contents(finished)
     rate = ["--learning-rate", "0.05", "--epochs", "26"]
     mistakes = {
-        "already holds a run: give another --out, --overwrite it, or go on with it with --resume": rate,
+        "already holds a run: give another --out, --overwrite it, or continue it with --resume": rate,
         "was started with --seed 0 (not 1): give the same arguments": [*rate, "--seed", "1", "--resume"],
         "was started with --learning-rate 0.05 (not 0.01)": ["--resume"],
         "--resume and --overwrite exclude each other": [*rate, "--resume", "--overwrite"],
@@ -418,5 +418,5 @@ def test_a_dead_process_leaves_one_sentence_that_says_how_to_go_on(tmp_path: Pat
     started[victim].communicate()
     assert started[1 - victim].returncode == 1
     assert "Traceback" not in errors
-    assert errors.count("the same command with --resume goes on from the last checkpoint") == 1
+    assert errors.count("the same command with --resume continues from the last checkpoint") == 1
     Checkpoint.read(out / "checkpoint.safetensors")

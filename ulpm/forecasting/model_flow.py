@@ -1,6 +1,6 @@
-"""The flow of the model that a network is compared with: where it starts, how far it goes, and how fast features move.
+"""The flow of the model that a network is compared with: its start, its end, and the speed of its features.
 
-In a network a step changes the features of all samples of a class together, so that features move c times as fast as
+In a network a step changes the features of all samples of a class together, so features move c times as fast as
 free ones would, relative to the classifier. The flow with *feature mobility* c,
 
     dW/dt = R Hᵀ,   dH/dt = c Wᵀ R,
@@ -114,7 +114,7 @@ class ModelFlow:
         return self._kept(file, facts, run).final_state
 
     def _kept(self, file: Path | None, facts: dict[str, object], run: Callable[[], Trajectory]) -> Trajectory:
-        """What ``run`` gives, or what it gave when the same was asked before."""
+        """The result of ``run``, or the stored result of an earlier call with the same facts."""
         if file is not None and file.exists():
             path = Trajectory.load(file)
             same = path.problem == self.own_problem and path.config.get("comparison") == facts

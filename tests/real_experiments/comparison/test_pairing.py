@@ -71,8 +71,8 @@ def test_slopes_of_network_and_flow_agree(mobile: tuple[Comparison, Analysis]) -
 def test_the_verdict_states_what_was_found(mobile: tuple[Comparison, Analysis]) -> None:
     comparison, analysis = mobile
     words = " ".join(verdict(comparison, analysis))
-    assert f"no training error from epoch {START} on" in words
-    assert "features is closer than no change in all 4 forecasts" in words
+    assert f"zero training error from epoch {START} on" in words
+    assert "features beats the constant baseline in all 4 forecasts" in words
     assert "better in at least 17 of 17 metrics" in words
     for name in analysis.not_falling():
         assert f"`{name}`" in words
@@ -108,4 +108,4 @@ def test_a_named_snapshot_is_compared_also_without_zero_error(tmp_path: Path) ->
     comparison = compared(tmp_path / "errors", snapshot=START)
     assert comparison.terminal_rows() == []
     words = verdict(comparison, analyse(comparison))
-    assert words[0] == "The network never reached zero training error: there is no terminal phase to speak of."
+    assert words[0] == "The network never reached zero training error, so it has no terminal phase."

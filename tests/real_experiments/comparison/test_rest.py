@@ -84,11 +84,11 @@ def test_the_page_of_a_network_with_decay_says_where_both_end(tmp_path: Path) ->
     command = ["compare", str(tmp_path / "r"), "--out", str(tmp_path / "c"), "--no-progress"]
     assert main(command) == 0
     page = (tmp_path / "c" / "comparison.md").read_text()
-    assert "squared error, weight decay 0.1, beside the model" in page
-    assert "## Where network and model end" in page
+    assert "squared error, weight decay 0.1, compared with the model" in page
+    assert "## End states of network and model" in page
     assert "the model's optimum" in page
     assert "λ_W = 0.1" in page
-    assert "nothing keeps Σ_k w_k" in page
+    assert "nothing conserves Σ_k w_k" in page
     assert "nan" not in page
     assert "v*" not in page  # there is no margin problem
     numbers = json.loads((tmp_path / "c" / "comparison.json").read_text())
