@@ -1,4 +1,4 @@
-"""What a run comes to in a few numbers, beside what theory says they should be."""
+"""A run in a few numbers, compared with the values of the theory."""
 
 import decimal
 import math
@@ -99,7 +99,7 @@ def markdown_table(paths: Mapping[str, Trajectory]) -> str:
 
 
 def certificate_summary(path: Trajectory) -> dict[str, Any]:
-    """The certificates of a trajectory as valid JSON: what all of them prove together, and every record.
+    """The certificates of a trajectory as valid JSON: the best bounds of all records, and every record.
 
     ``optimum`` is v* where it is known in closed form, which no certificate uses. With replicas a record is a list.
     Numbers that are not finite, such as bounds that do not exist, are None.
@@ -122,7 +122,7 @@ def certificate_summary(path: Trajectory) -> dict[str, Any]:
 
 
 def certificate_table(path: Trajectory) -> str:
-    """A dozen records of the closing bounds in Markdown, with replicas the median over them, and what they prove.
+    """A dozen records of the certificates in Markdown (with replicas, the median), and the best bounds of all records.
 
     What is below its floor is shown as "< floor".
 
@@ -178,21 +178,22 @@ def _proven(certificate: Certificate) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def _verdict(path: Trajectory, certificate: Certificate) -> list[str]:
-    """What all records together prove, the bounds rounded outwards, beside what is known."""
+    """The best bounds of all records, rounded outwards, and the closed form if there is one."""
     lower, upper = (float(bound) for bound in _proven(certificate))
     at_least = decimal.Context(prec=9, rounding=decimal.ROUND_FLOOR).create_decimal(lower)
     at_most = decimal.Context(prec=9, rounding=decimal.ROUND_CEILING).create_decimal(upper)
     what = "v*" if path.problem.has_margins else "Φ*"
     if upper < math.inf:
         sentences = [
-            f"All {len(path.log_time)} records together prove that the optimum {what} lies in [{at_least}, {at_most}]."
+            f"The certificates of all {len(path.log_time)} records bound the optimum: {what} lies in "
+            f"[{at_least}, {at_most}]."
         ]
     else:
         sentences = [
             f"No record separates the classes: the optimum v* is at least {at_least}, and no upper bound follows."
         ]
     if math.isfinite(path.problem.minimum_norm_value):
-        sentences.append(f"In closed form, which no certificate uses, v* = {path.problem.minimum_norm_value:.9g}.")
+        sentences.append(f"The closed form, which no certificate uses, is v* = {path.problem.minimum_norm_value:.9g}.")
     if not certificate.relaxation_tight:
         few = "With d < K − 1" if path.problem.has_margins else "For so few features"
         sentences.append(f"{few} the convex relaxation is not tight: the gap stays open at every state.")

@@ -28,8 +28,8 @@ def falling_words(results: Sequence[PairResult]) -> list[str]:
         lines.append(f"- `{metric}` {verdict}" + (f". Exceptions: {named}." if others else "."))
     text = (
         "We take the slope of each metric against the epoch, from zero training error to the end. A metric falls if "
-        "the interval of this slope lies below zero, and the interval over the later half of the measurements does not "
-        f"lie above zero. {INTERVALS} These are the metrics of the paper:\n\n"
+        "the interval of this slope lies below zero, and the interval of the slope over the later half of the "
+        f"measurements does not lie above zero. {INTERVALS} These are the metrics of the paper:\n\n"
     )
     failures = {m: sum(not each.falls(m) for each in compared) for m in COMPARED if m not in PAPER}
     more = ", ".join(f"`{metric}` ({count})" for metric, count in failures.items() if count)

@@ -104,7 +104,7 @@ def test_a_flow_that_is_told_to_end_leaves_a_checkpoint_and_one_sentence(
         if process.returncode == 128 + number_of_signal:
             stopped += 1
             assert errors.splitlines() == [
-                "ulpm: interrupted; `ulpm resume` goes on with a flow from its last checkpoint."
+                "ulpm: interrupted; `ulpm resume` continues a flow from its last checkpoint."
             ]
             assert age(out) >= before
         elif process.returncode == 0:

@@ -174,14 +174,14 @@ and WᵀR into preallocated results). Times are the median of at least five call
 
 """
 
-LAW_TEXT = """We fit the law t = a + b·K·d·N + c·d·N + e·K·N. It has a start-up time a, the arithmetic b, and the
-elements moved: c for H, with d·N elements, and e for the logits, with K·N elements. A field evaluation has three matrix
-products of 2·K·d·N operations each, a Jacobian product six. One cost per element is not enough: then R² is {squares}
-and the largest error factor {factors} (in the order of the table). So an element costs c′ and e′ instead of c and e in
-large problems. These are problems in which H and the logits take more memory than the bound in the table. The reason is
-probably that the elements come from main memory, and that every call maps temporary arrays of that size again. The
-bound is the power of two with the best R². So we fit seven numbers to {sizes} sizes. The table describes these sizes,
-and we have not tried it on others. The coefficients are non-negative least squares on relative deviations. A
-coefficient of 0 could not be separated from the other terms.
+LAW_TEXT = """We fit the law t = a + b·K·d·N + c·d·N + e·K·N. Here a is the start-up time, and b is the cost of the
+arithmetic. A field evaluation has three matrix products of 2·K·d·N operations each, a Jacobian product six. c is the
+cost of moving an element of H (d·N elements), and e the cost of moving a logit (K·N logits). With the same c and e for
+all sizes, R² is {squares} and the largest error factor {factors} (in the order of the table). So the law has other
+costs c′ and e′ in large problems. These are problems in which H and the logits take more memory than the bound in the
+table. The reason is probably that the elements come from main memory, and that every call maps temporary arrays of that
+size again. The bound is the power of two with the best R². So we fit seven numbers to {sizes} sizes. The table
+describes these sizes, and we have not tried it on others. The coefficients are non-negative least squares on relative
+deviations. A coefficient of 0 could not be separated from the other terms.
 
 """

@@ -57,7 +57,7 @@ def run(quick: bool, tell: Tell) -> Section:
                     seconds_text(timing.best / evaluations),
                 )
             )
-        claim = f"a replica alone over one of {count(replicas)}, in time, {records} records"
+        claim = f"time of a replica alone ÷ time of one of {count(replicas)}, {records} records"
         goals.append(Goal.at_least(claim, 20.0, alone / each))
     header = (
         "records",

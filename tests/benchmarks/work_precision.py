@@ -144,12 +144,12 @@ def compare(points: dict[str, list[Point]]) -> tuple[str, list[Goal]]:
                 f"scipy's best, {seconds_text(seconds[best])}: ulpm is {speed(ratio)}."
             )
             if error == EQUAL_ERROR:
-                claim = f"scipy's best over ulpm, in time at equal error {EQUAL_ERROR:g} in {what}"
+                claim = f"time of scipy's best ÷ time of ulpm, at equal error {EQUAL_ERROR:g} in {what}"
                 goals += [Goal.at_least(claim, 1.0, ratio), Goal.at_least(f"{claim} (aim)", 2.0, ratio)]
             else:
                 ratio = seconds[DESCENT] / seconds["ulpm"]
                 sentences.append(f"At that error ulpm is {speed(ratio)} than gradient descent.")
-                claim = f"gradient descent over ulpm, in time at gradient descent's error in {what}"
+                claim = f"time of gradient descent ÷ time of ulpm, at gradient descent's error in {what}"
                 goals.append(Goal.at_least(claim, 100.0, ratio))
     header = ("error in", "equal error", *points)
     return table(header, rows) + "\n\n" + "\n".join(f"- {sentence}" for sentence in sentences), goals

@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             complain(f"standard output could not be written ({failure.strerror}).")
         return status if failure is None else 1
     except ConnectionError as error:
-        complain(f"{error} `ulpm resume` goes on with a flow from its last checkpoint.")
+        complain(f"{error} `ulpm resume` continues a flow from its last checkpoint.")
         return 1
     except (ValueError, TypeError, OSError, ImportError, OverflowError, RecursionError) as error:
         _complain_once(in_options(_sentence(error)))
@@ -64,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         complain("there is not enough memory for a run of this size.")
         return 1
     except KeyboardInterrupt as error:
-        _complain_once("interrupted; `ulpm resume` goes on with a flow from its last checkpoint.")
+        _complain_once("interrupted; `ulpm resume` continues a flow from its last checkpoint.")
         return getattr(error, "exit_status", 130)
 
 

@@ -47,7 +47,7 @@ class Plot:
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """Print the results of saved runs side by side, beside the limits that theory gives."""
+    """Print the results of saved runs side by side, with the limits of the theory."""
 
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
     """Run directories or trajectory files."""
@@ -68,9 +68,9 @@ class Table:
 
 @dataclasses.dataclass(frozen=True)
 class Certify:
-    """Show what the states of a saved run prove about the optimum: bounds that close as the run goes on.
+    """Show the certificates of a saved run: at each recorded time, bounds of the optimum.
 
-    Writes certificate.md and certificate.png beside the run.
+    Writes certificate.md and certificate.png next to the run.
     """
 
     run_directory: Annotated[Path, tyro.conf.Positional]

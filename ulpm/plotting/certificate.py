@@ -1,4 +1,4 @@
-"""The bounds of the margin problem's optimum that the states of a run prove, closing as it goes on."""
+"""The certificates along a run: bounds of the optimum, and the gap between them."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -43,8 +43,8 @@ def plot_certificate(path: Trajectory, *others: Trajectory, labels: Sequence[str
 
     With decay, or another loss that has a minimum, they are bounds of that, and there is no law.
 
-    Left: the lower bound and the two upper ones, which exist once the state separates the classes, beside v* where it
-    is known. Between lower and nuclear upper bound lies the optimum: that band is shaded. Right: the relative gap of
+    Left: the lower bound and the two upper bounds, which exist once the state separates the classes, and v* where it is
+    known. Between lower and nuclear upper bound lies the optimum: that band is shaded. Right: the relative gap of
     these two, with the law ∝ 1/log t through the last record and the measured exponent as in ``plot_metrics``. With
     d < K − 1 there is no law: the relaxation that the lower bound comes from is not tight, and the gap stays open.
 
@@ -60,7 +60,7 @@ def plot_certificate(path: Trajectory, *others: Trajectory, labels: Sequence[str
     """
     drawn = style.runs((path, *others), labels)
     certificates = [_certificate(run) for run in drawn]
-    figure = style.new_figure(11, 4.9, style.title("Bounds of the optimum that the states prove", drawn))
+    figure = style.new_figure(11, 4.9, style.title("Bounds of the optimum by the certificates", drawn))
     left, right = figure.subplots(1, 2)
     for run, certificate in zip(drawn, certificates, strict=True):
         _bounds(left, run, certificate)
