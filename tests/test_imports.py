@@ -18,7 +18,7 @@ LAYERS = (
     {"geometry", "laws", "invariants"},
     {"objective"},
     {"metrics", "optimality"},
-    {"floors", "_display"},
+    {"floors", "monitor", "_display"},
     {"trajectory"},
     {"recorder"},
     {"flow", "descent", "features"},

@@ -18,6 +18,7 @@ from ulpm.metrics import (
     neural_collapse_from_moments,
     probe,
 )
+from ulpm.monitor import Monitor
 from ulpm.objective import log_loss, margin
 from ulpm.optimality import (
     Certificate,
@@ -51,6 +52,7 @@ __all__ = [
     "Forecast",
     "GeneralisedCollapse",
     "LayerPeeledOptimum",
+    "Monitor",
     "Optimum",
     "Problem",
     "Separation",

@@ -52,6 +52,19 @@ def labels(name: str, value: object, num_samples: int, num_classes: int) -> Tens
 
     Raises: TypeError if it is not an integer tensor, ValueError for a wrong shape or an index outside 0 … K−1.
     """
+    value = whole_numbers(name, value)
+    if value.shape != (num_samples,):
+        raise ValueError(f"{name} must have shape [{num_samples}], one label a sample, but it is {list(value.shape)}.")
+    if num_samples and (int(value.min()) < 0 or int(value.max()) >= num_classes):
+        raise ValueError(
+            f"{name} must lie in 0 … {num_classes - 1}, but they lie in {int(value.min())} … {int(value.max())}: "
+            "renumber them from 0."
+        )
+    return value
+
+
+def whole_numbers(name: str, value: object) -> Tensor:
+    """Return ``value`` as an int64 tensor if it is one of integers. Raises: TypeError if it is not."""
     if not isinstance(value, Tensor):
         raise TypeError(f"{name} must be a tensor of integers, but it is {type(value).__name__}: use torch.as_tensor.")
     if value.is_floating_point() or value.is_complex() or value.dtype == torch.bool:
@@ -59,15 +72,7 @@ def labels(name: str, value: object, num_samples: int, num_classes: int) -> Tens
             f"{name} must be a tensor of integers, but it is {_dtype_name(value)}: store class indices as int64."
         )
     has_numbers(name, value)
-    if value.shape != (num_samples,):
-        raise ValueError(f"{name} must have shape [{num_samples}], one label a sample, but it is {list(value.shape)}.")
-    value = value.long()
-    if num_samples and (int(value.min()) < 0 or int(value.max()) >= num_classes):
-        raise ValueError(
-            f"{name} must lie in 0 … {num_classes - 1}, but they lie in {int(value.min())} … {int(value.max())}: "
-            "renumber them from 0."
-        )
-    return value
+    return value.long()
 
 
 def integer(name: str, value: Any, minimum: int) -> int:

@@ -227,6 +227,13 @@ def _classes_at(W: Tensor, H: Tensor, labels: Tensor, bias: Tensor | None, cente
     return of_frame(frame) | of_samples(frame, parts())
 
 
+def metrics_of_statistics(
+    statistics: ClassStatistics, W: Float[Tensor, "K d"], center: Center = "classes"
+) -> dict[str, Float[Tensor, ""]]:
+    """``neural_collapse_from_moments`` of any statistics and a float64 W that fits them."""
+    return _metrics(statistics, W, center)[0]
+
+
 def where_defined(metrics: dict[str, Tensor], of_samples: dict[str, Tensor]) -> dict[str, Tensor]:
     """nc1_distance and nc4_mismatch, NaN where rounding explains all distances, or all those between class means."""
     return {

@@ -60,13 +60,13 @@ def few_sample_nc1(moments: ClassMoments, center: Center = "classes") -> dict[st
     }
 
 
-def warn_of_single_samples(moments: ClassMoments) -> None:
+def warn_of_single_samples(counts: Float[Tensor, " K"]) -> None:
     """Say which classes have one sample, of which nc1 says nothing."""
-    single = torch.nonzero(moments.counts == 1).flatten().tolist()
+    single = torch.nonzero(counts == 1).flatten().tolist()
     if single:
         named = ", ".join(map(str, single[:5])) + (", …" if len(single) > 5 else "")
         warnings.warn(
-            f"{len(single)} of {moments.num_classes} classes have one sample (class {named}): "
+            f"{len(single)} of {len(counts)} classes have one sample (class {named}): "
             "it lies on its class mean whatever the network does, so nc1 says nothing about these; add samples.",
             stacklevel=3,
         )

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
-__all__ = ["affine_error", "is_pointwise", "output_error", "per_sample"]
+__all__ = ["affine_error", "is_pointwise", "output_error", "per_sample", "tensors"]
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 # Roundings of the arithmetic that may add up between two ways to the same number.
@@ -62,7 +62,7 @@ def output_error(logits: Float[Tensor, "B K"], returned: object) -> float | None
     since no metric sees the one and no loss the other; so do probabilities. The model may return a tensor, or a
     mapping, a sequence or an object that holds it: under the name ``logits``, or the first tensor of this shape.
     """
-    found = next((each for each in _tensors(returned) if each.shape == logits.shape), None)
+    found = next((each for each in tensors(returned) if each.shape == logits.shape), None)
     if found is None:
         return None
     z, output, tolerance = _on_processor(logits), _on_processor(found), _tolerance(logits, found)
@@ -86,7 +86,7 @@ def output_error(logits: Float[Tensor, "B K"], returned: object) -> float | None
     return 0.0 if bool(same) and int(present.sum()) > len(z) else error
 
 
-def _tensors(returned: object) -> Iterator[Tensor]:
+def tensors(returned: object) -> Iterator[Tensor]:
     """The floating-point tensors in what a model returned, in order; of something with ``logits`` these alone."""
     if isinstance(returned, Tensor):
         if returned.is_floating_point():
@@ -95,13 +95,13 @@ def _tensors(returned: object) -> Iterator[Tensor]:
     named: Mapping[str, object] = returned if isinstance(returned, Mapping) else getattr(returned, "__dict__", {})
     logits = named["logits"] if "logits" in named else getattr(returned, "logits", None)
     if logits is not None:
-        yield from _tensors(logits)
+        yield from tensors(logits)
     elif isinstance(returned, tuple | list):
         for each in returned:
-            yield from _tensors(each)
+            yield from tensors(each)
     elif isinstance(returned, Mapping) or dataclasses.is_dataclass(returned):
         for each in named.values():
-            yield from _tensors(each)
+            yield from tensors(each)
 
 
 def _error(output: Tensor, expected: Tensor, tolerance: float) -> float:

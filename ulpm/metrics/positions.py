@@ -1,0 +1,73 @@
+"""From what a layer gives to one row a sample: maps are pooled, or each labelled position is a sample."""
+
+from jaxtyping import Bool, Float, Int, Shaped
+from torch import Tensor, nn
+
+from ulpm.metrics.batches import IGNORED
+
+__all__ = ["channels_first", "pooled", "rows", "valid_positions"]
+
+_CHANNELS_FIRST_1D = (nn.Conv1d, nn.ConvTranspose1d)
+_OF_CHANNELS = (
+    *_CHANNELS_FIRST_1D,
+    nn.modules.batchnorm._NormBase,
+    nn.modules.pooling._MaxPoolNd,
+    nn.modules.pooling._AvgPoolNd,
+    nn.modules.pooling._AdaptiveAvgPoolNd,
+    nn.modules.pooling._AdaptiveMaxPoolNd,
+)
+
+
+def channels_first(layer: nn.Module, model: nn.Module, values: Shaped[Tensor, "B ..."], mask: Tensor | None) -> bool:
+    """Whether what the layer gives is [B, d, ...] and not [B, ..., d].
+
+    Four axes or more are images. Three are tokens [B, T, d], unless the layer, or a model whose layer has no weights,
+    works on one-dimensional channels. A mask [B, T] marks tokens.
+    """
+    if values.ndim != 3:
+        return values.ndim > 3
+    if isinstance(layer, nn.Linear) or (mask is not None and mask.shape == values.shape[:2]):
+        return False
+    if any(isinstance(module, _OF_CHANNELS) for module in layer.modules()):
+        return True
+    without_weights = next(layer.parameters(), None) is None
+    return without_weights and any(isinstance(module, _CHANNELS_FIRST_1D) for module in model.modules())
+
+
+def pooled(values: Shaped[Tensor, "B ..."], first: bool, mask: Tensor | None = None) -> Shaped[Tensor, "B d"]:
+    """The mean over positions of [B, d, ...] (``first``) or [B, ..., d], of tokens over those of the mask, in the dtype
+    of the values.
+    """
+    if values.ndim <= 2:
+        return values
+    if first:
+        return values.flatten(2).mean(2)
+    if mask is None or mask.shape != values.shape[:2]:
+        return values.flatten(1, -2).mean(1)
+    weights = (mask != 0).to(values)[..., None]
+    return (values * weights).sum(1) / weights.sum(1).clamp_min(1)
+
+
+def rows(values: Shaped[Tensor, "B ..."], first: bool, labels: Int[Tensor, "B ..."]) -> Float[Tensor, "N d"]:
+    """A row for each label: the values at its position, or the pooled ones of its sample if labels are [B].
+
+    Raises: ValueError with one sentence if the positions of labels and values differ.
+    """
+    if values.ndim == 2 and len(values) == labels.numel():
+        return values
+    at_positions = values.movedim(1, -1) if first else values
+    positions = at_positions.shape[:-1]
+    if positions != labels.shape:
+        raise ValueError(
+            f"labels must have shape {[len(values)]}, one a sample, or {list(positions)}, one a position, "
+            f"but their shape is {list(labels.shape)}."
+        )
+    return at_positions.flatten(0, -2)
+
+
+def valid_positions(labels: Int[Tensor, "B ..."], mask: Tensor | None) -> Bool[Tensor, " N"]:
+    """Which labels are of samples: not −100, and in the mask if labels are those of its positions."""
+    valid = labels != IGNORED
+    if mask is not None and mask.shape == labels.shape:
+        valid = valid & (mask != 0).to(valid.device)
+    return valid.flatten()

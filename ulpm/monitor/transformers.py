@@ -1,0 +1,37 @@
+"""A monitor as a callback of the Trainer of Hugging Face's transformers."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ulpm.monitor.monitor import Monitor
+
+__all__ = ["transformers_callback"]
+
+
+def transformers_callback(monitor: "Monitor") -> Any:
+    """See :meth:`ulpm.Monitor.transformers_callback`."""
+    try:
+        from transformers import TrainerCallback
+    except ImportError as error:
+        raise ImportError(
+            "transformers_callback needs the package transformers: pip install 'ulpm[transformers]'."
+        ) from error
+
+    class MonitorCallback(TrainerCallback):
+        """Steps a monitor."""
+
+        def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            """Measure the start, or what a checkpoint holds."""
+            self._step(state, round(state.epoch or 0), last=False)
+
+        def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            """Measure the end of an epoch."""
+            last = control.should_training_stop or state.global_step >= state.max_steps
+            self._step(state, round(state.epoch), last)
+
+        def _step(self, state: Any, epoch: int, last: bool) -> None:
+            rows = monitor.measure(epoch) if last else monitor.step(epoch)
+            if rows:
+                state.log_history.append({"epoch": epoch, "step": state.global_step, **rows.flat()})
+
+    return MonitorCallback()
