@@ -3,7 +3,7 @@
 import warnings
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from ulpm.metrics.collapse import Center, centring_weights
@@ -60,7 +60,7 @@ def few_sample_nc1(moments: ClassMoments, center: Center = "classes") -> dict[st
     }
 
 
-def warn_of_single_samples(counts: Float[Tensor, " K"]) -> None:
+def warn_of_single_samples(counts: Shaped[Tensor, " K"]) -> None:
     """Say which classes have one sample, of which nc1 says nothing."""
     single = torch.nonzero(counts == 1).flatten().tolist()
     if single:

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from ulpm import _checks
 from ulpm.metrics.batches import Unpack
 from ulpm.metrics.collapse import Center
-from ulpm.metrics.few_samples import few_sample_nc1
+from ulpm.metrics.few_samples import few_sample_nc1, warn_of_single_samples
 from ulpm.metrics.kept import CENTRE_ACCURACY
 from ulpm.metrics.layers import Layers
-from ulpm.metrics.reading import read, warn_if_single
+from ulpm.metrics.reading import read
 
 __all__ = ["measure"]
 
@@ -113,6 +113,6 @@ def measure(
     metrics = reading.metrics(reading.classifier, center, means)
     del metrics[CENTRE_ACCURACY]
     if means is None and not reading.by_position:
-        warn_if_single(kept, len(reading.W))
+        warn_of_single_samples(torch.bincount(kept.labels, minlength=len(reading.W)))
     with torch.no_grad():
         return metrics | few_sample_nc1(kept.moments(means), center) if corrected else metrics

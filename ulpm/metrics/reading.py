@@ -14,7 +14,6 @@ from ulpm.distributed import ALONE, Shard
 from ulpm.metrics.batches import Batch, Unpack, device_of, predicts_next_token, run, unwrapped
 from ulpm.metrics.class_labels import as_labels, class_indices, next_tokens
 from ulpm.metrics.collapse import Center
-from ulpm.metrics.few_samples import warn_of_single_samples
 from ulpm.metrics.head import is_pointwise, output_error, tensors
 from ulpm.metrics.kept import KeptSamples, require_finite
 from ulpm.metrics.layers import Layers, WatchedLayers, chosen_layers, watching_layers
@@ -185,8 +184,3 @@ def _check_outputs(labels: Int[Tensor, " n"], outputs: int, last: bool) -> None:
             f"labels go up to {high}, but the linear layer that ran last has only {outputs} outputs: "
             "name the classifier with layer=..."
         )
-
-
-def warn_if_single(kept: KeptSamples, num_classes: int) -> None:
-    """Warn of classes with one sample."""
-    warn_of_single_samples(torch.bincount(kept.labels, minlength=num_classes).double())
