@@ -15,9 +15,24 @@ from ulpm._versions import versions
 from ulpm.demo.curves import plain
 from ulpm.demo.scenario import Scenario
 
-__all__ = ["write_page"]
+__all__ = ["LABORATORY", "write_page"]
 
-_SCRIPTS = ("scene.js", "curves.js", "player.js")
+LABORATORY = (
+    "linear",
+    "start",
+    "losses",
+    "objective",
+    "flow",
+    "descent",
+    "metrics",
+    "view",
+    "words",
+    "run",
+    "link",
+    "picture",
+    "lab",
+)
+_SCRIPTS = ("scene.js", "curves.js", *(f"lab/{name}.js" for name in LABORATORY), "tools.js", "story.js", "player.js")
 
 
 def write_page(file: Path, scenarios: Sequence[Scenario], command: str) -> None:
@@ -88,4 +103,4 @@ def _rounded(values: Tensor) -> list[list[float]]:
 
 
 def _asset(name: str) -> str:
-    return (importlib.resources.files("ulpm.demo") / "assets" / name).read_text(encoding="utf-8")
+    return importlib.resources.files("ulpm.demo").joinpath("assets", *name.split("/")).read_text(encoding="utf-8")

@@ -1,117 +1,61 @@
 """The page in a real browser: all loads offline, time moves the points, and every scenario is what its run is."""
 
 import base64
-import io
+import dataclasses
 import itertools
 import json
-import shutil
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from matplotlib.image import imread
+import torch
+from browser import DESKTOP, FRAME, PHONE, Page
 
 import ulpm
 from ulpm import demo
 from ulpm.cli import main
+from ulpm.demo.clock import flow_time
 from ulpm.demo.network import network_scenario
+from ulpm.demo.scenarios import flow_scenario
+from ulpm.demo.starts import imbalanced, solved, triangle
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium, which drives the browser, is not installed")
 
 # The page is as fast to make as it is for a user, and errors are those that a user sees.
 pytestmark = pytest.mark.usefixtures("unchecked")
 
-DESKTOP, FRAME, PHONE = (1280, 720), (830, 700), (390, 844)
 OWN = ("--class-counts", "6,6,6,3", "--feature-dim", "3", "--log10-time", "50", "--seed", "4")
 
 
 @pytest.fixture(scope="module")
-def own_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def own(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, demo.Scenario]:
+    """The page of a setting, as the command line writes it, and what it was written from."""
     page: Path = tmp_path_factory.mktemp("page") / "own.html"
-    assert main(["demo", "--out", str(page), *OWN]) == 0
-    return page
+    made: list[demo.Scenario] = []
+    own_setting = demo.own_setting
+
+    def keeping(*sizes: Any) -> demo.Scenario:
+        made.append(own_setting(*sizes))
+        return made[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(demo, "own_setting", keeping)
+        assert main(["demo", "--out", str(page), *OWN]) == 0
+    return page, made[0]
 
 
 @pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    chromium, chromedriver = shutil.which("chromium"), shutil.which("chromedriver")
-    if chromium is None or chromedriver is None:
-        pytest.skip("chromium and chromedriver are not installed: the page is not opened")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    profile = tmp_path_factory.mktemp("profile")
-    for argument in (
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--no-first-run",
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-sync",
-        f"--user-data-dir={profile}",
-    ):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(chromedriver))
-    yield driver
-    driver.quit()
+def own_page(own: tuple[Path, demo.Scenario]) -> Path:
+    return own[0]
 
 
-class Page:
-    """A page that is open, with what a user sees and does."""
-
-    def __init__(self, browser: Any, file: Path, size: tuple[int, int] = DESKTOP, still: bool = False) -> None:
-        self.browser = browser
-        width, height = size
-        metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": size == PHONE}
-        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-        motion = [{"name": "prefers-reduced-motion", "value": "reduce" if still else ""}]
-        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": motion})
-        browser.get("about:blank")
-        browser.get_log("browser")
-        browser.get(file.as_uri())
-
-    def ask(self, script: str) -> Any:
-        return self.browser.execute_script(f"return {script}")
-
-    def find(self, selector: str) -> Any:
-        return self.browser.find_element("css selector", selector)
-
-    def time(self) -> str:
-        return str(self.find("#time").text)
-
-    def points(self) -> bytes:
-        """The pixels of the scene."""
-        url = self.ask("document.getElementById('scene').toDataURL('image/png')")
-        return imread(io.BytesIO(base64.b64decode(url.split(",")[1]))).tobytes()
-
-    def inked(self) -> float:
-        """The share of the scene that is not background."""
-        alpha = memoryview(self.points()).cast("f")[3::4]
-        return sum(value > 0 for value in alpha) / len(alpha)
-
-    def press(self, key: str, selector: str = "body") -> None:
-        self.find(selector).send_keys(key)
-
-    def complaints(self) -> list[Any]:
-        return [entry for entry in self.browser.get_log("browser") if entry["level"] != "DEBUG"]
-
-
-def test_every_scenario_of_the_lecture_loads_offline_without_a_complaint(
-    tmp_path: Path, browser: Any, capsys: pytest.CaptureFixture[str]
-) -> None:
-    file = tmp_path / "demo.html"
-    assert main(["demo", "--out", str(file), "--json", str(tmp_path / "demo.json")]) == 0
-    result = json.loads((tmp_path / "demo.json").read_text())
-    assert result["bytes"] == file.stat().st_size < 8e6
-    assert "works offline" in capsys.readouterr().out
-    page = Page(browser, file)
+def assert_every_scenario_shows(page: Page, keys: Sequence[str]) -> None:
     captions, pictures = set(), set()
-    assert page.ask("DATA.scenarios.map((each) => each.key)") == result["scenarios"]
-    for i, key in enumerate(result["scenarios"]):
+    assert page.ask("DATA.scenarios.map((each) => each.key)") == keys
+    for i, key in enumerate(keys):
         page.press(str(i + 1))
         assert page.find(f"input[value={key}]").is_selected()
         captions.add(page.find("#caption").text)
@@ -122,13 +66,35 @@ def test_every_scenario_of_the_lecture_loads_offline_without_a_complaint(
         pictures.add(tuple(ends))
         assert len(page.browser.find_elements("css selector", ".plot .main-svg")) >= 3
         assert page.inked() > 0.004
-    assert len(captions) == len(pictures) == len(result["scenarios"]) == 9
+    assert len(captions) == len(pictures) == len(keys)
     assert page.ask("performance.getEntriesByType('resource').length") == 0
     assert page.complaints() == []
 
 
-def test_the_slider_moves_the_points_and_the_numbers_are_those_of_the_run(browser: Any, own_page: Path) -> None:
-    page = Page(browser, own_page)
+def test_scenarios_of_all_kinds_load_offline_without_a_complaint(tmp_path: Path, browser: Any) -> None:
+    made = [flow_scenario(make(), 10.0, frames=5) for make in (triangle, imbalanced, solved)]
+    demo.write_page(tmp_path / "few.html", [*made, network_scenario()], "ulpm demo")
+    assert_every_scenario_shows(Page(browser, tmp_path / "few.html"), ["three", "imbalanced", "solved", "network"])
+
+
+@pytest.mark.slow
+def test_every_scenario_of_the_lecture_loads_offline_without_a_complaint(
+    tmp_path: Path, browser: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "demo.html"
+    assert main(["demo", "--out", str(file), "--json", str(tmp_path / "demo.json")]) == 0
+    result = json.loads((tmp_path / "demo.json").read_text())
+    assert result["bytes"] == file.stat().st_size < 8e6
+    assert "works offline" in capsys.readouterr().out
+    assert len(result["scenarios"]) == 9
+    assert_every_scenario_shows(Page(browser, file), result["scenarios"])
+
+
+def test_the_slider_moves_the_points_and_the_numbers_are_those_of_the_run(
+    browser: Any, own: tuple[Path, demo.Scenario]
+) -> None:
+    file, scenario = own
+    page = Page(browser, file)
     assert page.time() == "t = 0"
     seen = [page.points()]
     for _ in range(3):
@@ -137,7 +103,6 @@ def test_the_slider_moves_the_points_and_the_numbers_are_those_of_the_run(browse
     assert len(set(seen)) == 4
     page.find("#slider").send_keys(webdriver.Keys.END)
     assert page.time() == "t = 10⁵⁰"
-    scenario = demo.own_setting([6, 6, 6, 3], 3, seed=4, log10_time=50)
     shown = [value.text for value in page.browser.find_elements("css selector", ".panel b")]
     assert shown == [curve.words[-1] for panel in scenario.panels for curve in panel.curves]
     assert page.complaints() == []
@@ -221,8 +186,11 @@ def test_in_a_frame_the_controls_do_not_cover_what_the_marks_mean(browser: Any, 
     assert legend["y"] + legend["height"] <= controls["y"]
 
 
-def test_no_label_of_the_time_axis_runs_into_another(browser: Any, tmp_path: Path) -> None:
-    demo.write_page(tmp_path / "late.html", [demo.own_setting([2, 2], 2, seed=0, log10_time=1000)], "ulpm demo")
+def test_no_label_of_the_time_axis_runs_into_another(
+    browser: Any, tmp_path: Path, own: tuple[Path, demo.Scenario]
+) -> None:
+    clock = flow_time(torch.linspace(0, 2302.585, len(own[1].clock.positions), dtype=torch.float64, device="cpu"))
+    demo.write_page(tmp_path / "late.html", [dataclasses.replace(own[1], clock=clock)], "ulpm demo")
     for size in (DESKTOP, PHONE):
         page = Page(browser, tmp_path / "late.html", size)
         ticks = page.browser.find_elements("css selector", "#ticks span")

@@ -22,7 +22,21 @@ class Curves {
     // Only now do the plots have their sizes.
     this.panels.forEach(({ panel, plot, margin }) => {
       Plotly.newPlot(plot, traces(scenario, panel), layout(scenario, panel, margin), { displayModeBar: false });
-      new ResizeObserver(() => plot.isConnected && Plotly.Plots.resize(plot)).observe(plot.parentElement);
+      new ResizeObserver(() => plot.isConnected && plot.clientWidth && Plotly.Plots.resize(plot)).observe(plot.parentElement);
+    });
+  }
+
+  // Other numbers in the same panels, without building them again.
+  update(scenario) {
+    const names = (panels) => panels.map((panel) => [panel.title, ...panel.curves.map((curve) => curve.name)].join()).join();
+    if (!this.scenario || names(this.scenario.panels) !== names(scenario.panels)) {
+      this.show(scenario);
+      return;
+    }
+    this.scenario = scenario;
+    this.panels.forEach((each, i) => {
+      each.panel = scenario.panels[i];
+      Plotly.react(each.plot, traces(scenario, each.panel), layout(scenario, each.panel, each.margin), { displayModeBar: false });
     });
   }
 
@@ -36,7 +50,7 @@ class Curves {
       const { color, strokes } = LINES[i];
       item.innerHTML = `<svg aria-hidden="true"><line x1="0" y1="4" x2="24" y2="4" stroke="${color}" stroke-width="3" stroke-dasharray="${strokes}"/></svg>`;
       item.append(curve.name + " ");
-      return make("b", "", item);
+      return [make("b", "", item), make("small", "", item)];
     });
     const frame = make("div", "plot", section);
     const plot = make("div", "", frame);
@@ -52,7 +66,10 @@ class Curves {
   draw(frame, place) {
     const nearest = Math.round(frame);
     for (const { panel, values, cursor } of this.panels) {
-      values.forEach((value, i) => (value.textContent = panel.curves[i].words[nearest]));
+      values.forEach(([value, beside], i) => {
+        value.textContent = panel.curves[i].words[nearest];
+        beside.textContent = (panel.curves[i].others || []).map((other) => `${other.name} ${other.words[nearest]}`).join("  ");
+      });
       cursor.style.left = `calc(${MARGIN.l}px + ${place} * (100% - ${MARGIN.l + MARGIN.r}px))`;
     }
   }
@@ -69,6 +86,19 @@ function traces(scenario, panel) {
     marker: { size: 5 },
     line: { color: LINES[i].color, dash: LINES[i].dash, width: 2.6 },
   }));
+  panel.curves.forEach((curve, i) => {
+    (curve.others || []).forEach((other, o) => {
+      found.unshift({
+        x,
+        y: other.heights,
+        text: other.words.map((word, f) => `${other.name}: ${curve.name} ${word}<br>${scenario.clock.words[f]}`),
+        hoverinfo: "text",
+        mode: "lines",
+        opacity: 0.75,
+        line: { color: o ? "#555" : LINES[i].color, dash: LINES[i].dash, width: 1.3 },
+      });
+    });
+  });
   panel.curves.forEach((upper, i) => {
     if (!upper.band) return;
     const lower = panel.curves[i + 1];

@@ -1,15 +1,21 @@
-// The page: which scenario, what time, and what moves it.
+// The page: which film or laboratory, what time, and what moves it.
 
 const SECONDS = 14; // from start to end
 const TURN = 0.22; // radians a second, while playing
+const SPEEDS = [1, 2, 4, 0.5];
 const byId = (id) => document.getElementById(id);
 const DATA = JSON.parse(byId("data").textContent);
 const still = window.matchMedia("(prefers-reduced-motion: reduce)");
 const scene = new Scene(byId("scene"));
+const beside = new Scene(byId("scene-beside"));
 const curves = new Curves(byId("panels"), (place) => goTo(place));
+const lab = new Lab(byId("settings"), [scene, beside], curves, (withCurves) => showLab(withCurves), () => noteLink());
 let scenario;
+let mode = "films";
+let film = 0;
 let place = 0; // in [0, 1], where the slider is
 let playing = false;
+let speed = 0;
 let latest = 0;
 
 function frameAt(positions, at) {
@@ -20,10 +26,15 @@ function frameAt(positions, at) {
   return after - 1 + Math.min(1, (at - low) / (high - low));
 }
 
+function frameNow() {
+  return Math.min(frameAt(scenario.clock.positions, place), scene.rows.length - 1);
+}
+
 function draw() {
-  const frame = frameAt(scenario.clock.positions, place);
+  const frame = frameNow();
   const words = scenario.clock.words[Math.round(frame)];
   scene.draw(frame);
+  if (mode === "lab" && lab.comparing && beside.rows) beside.draw(Math.min(frame, beside.rows.length - 1));
   curves.draw(frame, place);
   byId("time").textContent = words;
   byId("slider").value = Math.round(1000 * place);
@@ -31,8 +42,10 @@ function draw() {
 }
 
 function goTo(where) {
-  place = Math.max(0, Math.min(1, where));
+  const end = mode === "lab" ? lab.ready : 1;
+  place = Math.max(0, Math.min(end, where));
   draw();
+  noteLink();
 }
 
 // To the frame that is so many frames on, from a frame or from between two.
@@ -59,38 +72,72 @@ function tick(now) {
   if (!playing) return;
   const seconds = Math.min(0.1, (now - latest) / 1000);
   latest = now;
-  if (!still.matches) scene.turn(TURN * seconds, 0);
-  goTo(place + seconds / SECONDS);
+  if (!still.matches && !lab.held) [scene, beside].forEach((each) => each.turn(TURN * seconds, 0));
+  goTo(place + (SPEEDS[speed] * seconds) / SECONDS);
   if (place >= 1) setPlaying(false);
   else requestAnimationFrame(tick);
 }
 
-function choose(index) {
-  scenario = DATA.scenarios[index];
-  setPlaying(false);
-  document.querySelectorAll("#scenarios input")[index].checked = true;
-  byId("caption").textContent = scenario.caption;
-  byId("facts").textContent = `${scenario.title}. ${scenario.facts}`;
-  byId("scene").setAttribute("aria-label", `Features, class means and classifier of ${scenario.classNames.length} classes. ${scenario.caption}`);
-  byId("target-legend").style.visibility = scenario.target ? "visible" : "hidden";
-  byId("target-legend").lastElementChild.textContent = scenario.targetName;
+// The words, the legend and the time axis of what is shown.
+function describe({ title, caption, facts, classNames, target, targetName, clock }) {
+  byId("caption").textContent = caption;
+  byId("facts").textContent = title ? `${title}. ${facts}` : facts;
+  byId("scene").setAttribute("aria-label", `Features, class means and classifier of ${classNames.length} classes. ${caption}`);
+  byId("target-legend").style.visibility = target ? "visible" : "hidden";
+  byId("target-legend").lastElementChild.textContent = targetName;
   byId("ticks").replaceChildren();
-  for (const [at, label] of scenario.clock.ticks) {
+  for (const [at, label] of clock.ticks) {
     const tickMark = make("span", "", byId("ticks"));
     tickMark.textContent = label;
     tickMark.style.left = `${100 * at}%`;
   }
+}
+
+function choose(index) {
+  setMode("films");
+  film = index;
+  scenario = DATA.scenarios[index];
+  setPlaying(false);
+  document.querySelectorAll("#scenarios input")[index].checked = true;
+  describe(scenario);
   scene.show(scenario);
   curves.show(scenario);
   document.querySelectorAll("#scenarios label")[index].scrollIntoView({ block: "nearest", inline: "nearest" });
   goTo(0);
 }
 
+function showLab(withCurves) {
+  if (mode !== "lab") return;
+  scenario = { ...lab.picture, caption: lab.caption, facts: lab.facts };
+  describe(scenario);
+  if (withCurves || !curves.scenario || curves.scenario.key !== "lab") curves.update(scenario);
+  byId("busy").hidden = !lab.busy;
+  byId("ghost-legend").hidden = !scenario.ghosts.length;
+  place = Math.min(place, lab.ready);
+  draw();
+}
+
+function setMode(now) {
+  if (now !== mode) setPlaying(false);
+  mode = now;
+  document.body.dataset.mode = now;
+  scene.chosen = beside.chosen = null;
+  document.querySelectorAll("#modes a").forEach((link) => {
+    if (link.hash === `#${now}`) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
+  });
+  if (now !== "lab") document.body.removeAttribute("data-comparing");
+  byId("ghost-legend").hidden = true;
+}
+
 function onKey(event) {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
-  const onScene = document.activeElement === byId("scene");
+  const focus = document.activeElement;
+  if (mode === "story" || (focus && focus.closest("#settings") && focus.matches("input, select"))) return;
+  const onScene = focus === byId("scene") || focus === byId("scene-beside");
+  const seen = focus === byId("scene-beside") ? beside : scene;
   const turns = { ArrowLeft: [-0.12, 0], ArrowRight: [0.12, 0], ArrowUp: [0, 0.12], ArrowDown: [0, -0.12] };
-  const onRadio = document.activeElement && document.activeElement.type === "radio";
+  const onRadio = focus && focus.type === "radio";
   const actions = {
     ArrowLeft: () => step(-1),
     ArrowRight: () => step(1),
@@ -99,16 +146,65 @@ function onKey(event) {
     Home: () => goTo(0),
     End: () => goTo(1),
     " ": () => setPlaying(!playing),
+    f: () => fullScreen(),
+    h: () => hidePanels(),
   };
   let act = actions[event.key];
-  if (onScene && turns[event.key]) act = () => { scene.turn(...turns[event.key]); draw(); };
-  if (event.key === " " && document.activeElement === byId("play")) return;
+  if (mode === "lab" && event.key === "m") act = () => { setPlaying(false); lab.chooseNext(); draw(); };
+  const chosen = mode === "lab" && lab.scenes[lab.active].chosen;
+  if (onScene && turns[event.key]) act = () => { seen.turn(...turns[event.key]); draw(); };
+  if (chosen && event.shiftKey && turns[event.key]) {
+    const [right, up] = turns[event.key].map(Math.sign);
+    act = () => lab.nudge(right, -up, frameNow());
+  }
+  if (event.key === " " && focus && focus.matches("button, a")) return;
   if (onRadio && event.key.startsWith("Arrow")) return;
-  if (event.key.startsWith("Page") && document.activeElement !== byId("slider")) return;
+  if (event.key.startsWith("Page") && focus !== byId("slider")) return;
   if (/^[1-9]$/.test(event.key) && DATA.scenarios[event.key - 1]) act = () => choose(event.key - 1);
   if (!act) return;
   event.preventDefault();
   act();
+}
+
+// A pointer turns a scene, or in the laboratory moves the mark under it.
+function attach(seen, index) {
+  const { canvas } = seen;
+  const at = (event) => {
+    const box = canvas.getBoundingClientRect();
+    return [event.clientX - box.left, event.clientY - box.top];
+  };
+  let resume = false;
+  canvas.addEventListener("pointerdown", (event) => {
+    canvas.setPointerCapture(event.pointerId);
+    const found = mode === "lab" && seen.hit(...at(event), frameNow());
+    if (!found) return;
+    setPlaying(false);
+    place = lab.grab(index, found, frameNow()) / (FRAMES - 1);
+    seen.chosen = found;
+    resume = false;
+    draw();
+  });
+  canvas.addEventListener("pointermove", (event) => {
+    if (mode === "lab" && !event.buttons) canvas.classList.toggle("can-grab", Boolean(seen.hit(...at(event), frameNow())));
+    if (!event.buttons) return;
+    if (lab.held) {
+      resume = true;
+      lab.drag(seen.unproject(event.movementX, event.movementY));
+    } else {
+      seen.turn(-0.01 * event.movementX, 0.01 * event.movementY);
+      draw();
+    }
+  });
+  const release = () => {
+    if (!lab.held) return;
+    seen.chosen = null;
+    lab.drop();
+    if (resume && !still.matches) setPlaying(true);
+    else draw();
+  };
+  canvas.addEventListener("pointerup", release);
+  canvas.addEventListener("pointercancel", release);
+  new ResizeObserver(() => scenario && mode !== "story" && draw()).observe(canvas);
 }
 
 function start() {
@@ -119,7 +215,6 @@ function start() {
     radio.addEventListener("change", () => choose(i));
     make("span", "", label).textContent = each.title;
   });
-  if (DATA.scenarios.length === 1) byId("scenarios").hidden = true;
   const versions = Object.entries(DATA.versions).map(([name, version]) => `${name} ${version}`).join(", ");
   byId("origin").append("Made by ");
   make("code", "", byId("origin")).textContent = DATA.command;
@@ -127,16 +222,11 @@ function start() {
   byId("play").addEventListener("click", () => setPlaying(!playing));
   byId("slider").addEventListener("input", (event) => { setPlaying(false); goTo(event.target.value / 1000); });
   document.addEventListener("keydown", onKey);
-  byId("scene").addEventListener("pointerdown", (event) => {
-    byId("scene").setPointerCapture(event.pointerId);
-  });
-  byId("scene").addEventListener("pointermove", (event) => {
-    if (!event.buttons) return;
-    scene.turn(-0.01 * event.movementX, 0.01 * event.movementY);
-    draw();
-  });
-  new ResizeObserver(() => scenario && draw()).observe(byId("scene"));
-  choose(0);
+  attach(scene, 0);
+  attach(beside, 1);
+  startTools();
+  window.addEventListener("hashchange", followLink);
+  followLink();
 }
 
 start();

@@ -25,11 +25,19 @@ class Scene {
   }
 
   show(scenario) {
+    this.load(scenario);
+    this.yaw = 0.5;
+    this.pitch = 0.3;
+  }
+
+  // Takes the marks and leaves the view: those of a film are packed, those of the laboratory are points.
+  load(scenario) {
     this.scenario = scenario;
-    const frames = scenario.clock.positions.length;
     for (const name of ["rows", "means", "features"]) {
-      this[name] = decodeMarks(scenario[name], scenario.scale, frames, scenario.axes);
+      const packed = typeof scenario[name] === "string";
+      this[name] = packed ? decodeMarks(scenario[name], scenario.scale, scenario.clock.positions.length, scenario.axes) : scenario[name];
     }
+    const frames = this.rows.length;
     const length = (points) => Math.max(...points.map((p) => Math.hypot(...p)));
     const end = Math.max(length(this.rows[frames - 1]), length(this.means[frames - 1]));
     const all = Math.max(...this.rows.map(length), ...this.features.map(length));
@@ -37,8 +45,6 @@ class Scene {
     this.target = scenario.target;
     this.edges = this.target ? this.target.edges : allPairs(scenario.classNames.length);
     this.flat = scenario.axes === 2;
-    this.yaw = 0.5;
-    this.pitch = 0.3;
   }
 
   turn(yaw, pitch) {
@@ -56,6 +62,27 @@ class Scene {
     const depth = (Math.sin(this.pitch) * point[2] - Math.cos(this.pitch) * away) / this.reach;
     const nearer = this.unit / (1 - PERSPECTIVE * depth);
     return [this.x + nearer * right, this.y - nearer * up, depth];
+  }
+
+  // The class mean or the tip of the row that is drawn at a place of the canvas, or null.
+  hit(x, y, frame) {
+    let best = null;
+    for (const [kind, reach] of [["mean", 17], ["row", 17]]) {
+      between(kind === "mean" ? this.means : this.rows, frame).forEach((point, k) => {
+        const [px, py] = this.project(point);
+        const distance = Math.hypot(px - x, py - y);
+        if (distance < reach && !(best && best.distance <= distance + 4)) best = { kind, k, distance };
+      });
+    }
+    return best;
+  }
+
+  // What a way on the screen, in pixels, is in the plane of the view.
+  unproject(right, down) {
+    const [x, up] = [right / this.unit, -down / this.unit];
+    if (this.flat) return [x, up];
+    const [cosine, sine] = [Math.cos(this.yaw), Math.sin(this.yaw)];
+    return [cosine * x + Math.sin(this.pitch) * sine * up, -sine * x + Math.sin(this.pitch) * cosine * up, Math.cos(this.pitch) * up];
   }
 
   draw(frame) {
@@ -130,12 +157,25 @@ class Scene {
       const [x, y, depth] = this.project(point);
       drawn.push([depth + 1e-3, () => this.mark(x, y, 8.5 * this.size * (1 + 0.25 * depth), k, 1, "#000")]);
     });
+    const ghosts = this.scenario.ghosts && this.scenario.ghosts[Math.round(frame)];
+    (ghosts || []).forEach((point, k) => {
+      const [x, y, depth] = this.project(point);
+      drawn.push([depth + 2e-3, () => this.ghost(x, y, 9 * this.size * (1 + 0.25 * depth), k)]);
+    });
     rows.forEach(([x, y, depth], k) => drawn.push([depth / 2, () => this.arrow(centre, [x, y], k)]));
     drawn.sort((a, b) => a[0] - b[0]).forEach(([, paint]) => paint());
     c.font = `600 ${Math.round(17 * Math.sqrt(this.size))}px system-ui, sans-serif`;
     c.textBaseline = "middle";
     c.lineJoin = "round";
     this.taken = [];
+    if (this.chosen && this.chosen.k < rows.length) {
+      const [x, y] = this.chosen.kind === "row" ? rows[this.chosen.k] : this.project(between(this.means, frame)[this.chosen.k]);
+      c.lineWidth = 2.5;
+      c.strokeStyle = "#1a1a1a";
+      c.beginPath();
+      c.arc(x, y, 15 * this.size, 0, 2 * Math.PI);
+      c.stroke();
+    }
     rows.forEach(([x, y], k) => this.name(this.scenario.classNames[k], x, y, centre));
   }
 
@@ -186,16 +226,32 @@ class Scene {
     c.stroke();
   }
 
-  mark(x, y, size, k, opacity, outline) {
+  // An open mark: a class mean of gradient descent.
+  ghost(x, y, size, k) {
     const c = this.context;
-    c.globalAlpha = opacity;
-    c.fillStyle = COLORS[k % COLORS.length];
+    this.trace(x, y, size, k);
+    for (const [color, width] of [["#000", 4], [COLORS[k % COLORS.length], 2]]) {
+      c.strokeStyle = color;
+      c.lineWidth = width;
+      c.stroke();
+    }
+  }
+
+  trace(x, y, size, k) {
+    const c = this.context;
     c.beginPath();
     outlineOf(SHAPES[k % SHAPES.length]).forEach(([a, b], i) => {
       if (i) c.lineTo(x + size * a, y + size * b);
       else c.moveTo(x + size * a, y + size * b);
     });
     c.closePath();
+  }
+
+  mark(x, y, size, k, opacity, outline) {
+    const c = this.context;
+    c.globalAlpha = opacity;
+    c.fillStyle = COLORS[k % COLORS.length];
+    this.trace(x, y, size, k);
     c.fill();
     c.globalAlpha = 1;
     if (!outline) return;
@@ -240,6 +296,6 @@ function allPairs(count) {
 function between(frames, frame) {
   const before = Math.floor(frame);
   const share = frame - before;
-  if (share === 0) return frames[before];
+  if (share === 0 || before + 1 >= frames.length) return frames[Math.min(before, frames.length - 1)];
   return frames[before].map((p, i) => p.map((x, axis) => x + share * (frames[before + 1][i][axis] - x)));
 }

@@ -1,0 +1,187 @@
+"""The numbers of the laboratory, run by node where it is installed, are those of the package."""
+
+import importlib.resources
+import json
+import math
+import shutil
+import subprocess
+from typing import Any
+
+import pytest
+import torch
+
+import ulpm
+from ulpm.demo.page import LABORATORY
+
+NODE = shutil.which("node")
+pytestmark = pytest.mark.skipif(NODE is None, reason="node, which runs the numerics alone, is not installed")
+
+_RUN = """
+function report(settings) {
+  const run = new Run({ ...firstSettings(), ...settings });
+  while (!run.work(1000));
+  const last = run.frames[FRAMES - 1];
+  const numbers = (y) => Array.from(y);
+  return {
+    failure: run.failure ?? null, counts: run.problem.counts, start: numbers(run.frames[0].y), end: numbers(last.y),
+    logLoss: last.logValue, margin: last.bounds.margin, lower: last.bounds.lower, upper: last.bounds.upper,
+    metrics: last.metrics, resting: run.flow.resting,
+    descent: run.descentFrames.map((frame) => frame && frame.logValue),
+    target: targetInView(run.settings, run.problem, run.objective, last.y, run.axes),
+    marks: marksOf(run.problem, last.y, run.axes, run.shown),
+  };
+}
+"""
+
+
+def evaluate(expression: str) -> Any:
+    """What the scripts of the laboratory make of an expression."""
+    assets = importlib.resources.files("ulpm.demo") / "assets"
+    names = [f"lab/{name}.js" for name in LABORATORY if name != "lab"]
+    scripts = [assets.joinpath(*name.split("/")).read_text(encoding="utf-8") for name in ["scene.js", *names]]
+    program = "\n".join(['"use strict";', *scripts, _RUN, f"console.log(JSON.stringify({expression}));"])
+    assert NODE is not None
+    found = subprocess.run([NODE, "-"], input=program, capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stderr
+    return json.loads(found.stdout)
+
+
+def state_of(numbers: list[float], num_classes: int, dim: int) -> ulpm.State:
+    y = torch.tensor(numbers, dtype=torch.float64, device="cpu").view(-1, dim)
+    return ulpm.State(y[:num_classes].clone(), y[num_classes:].T.contiguous())
+
+
+SETTINGS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "wide": ({"K": 5, "n": 6, "d": 7}, {}),
+    "narrow": ({"K": 6, "n": 4, "d": 3}, {}),
+    "imbalanced": ({"K": 4, "n": 10, "d": 3, "imbalance": 5, "scale": 2.0}, {}),
+    "focal": ({"K": 3, "n": 4, "d": 3, "loss": "focal", "strength": 2.0}, {"loss": ulpm.Focal(2.0)}),
+    "decayed": ({"K": 4, "n": 5, "d": 4, "decay": 0.01}, {"weight_decay": (0.01, 0.01)}),
+    "smoothed": ({"K": 3, "n": 4, "d": 3, "loss": "smoothed", "strength": 0.1}, {"loss": ulpm.CrossEntropy(0.1)}),
+    "squared": ({"K": 3, "n": 4, "d": 4, "loss": "squared"}, {"loss": ulpm.SquaredError()}),
+}
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_a_run_of_any_setting_ends_as_that_of_the_package(name: str) -> None:
+    settings, model = SETTINGS[name]
+    found = evaluate(f"report({json.dumps(settings | {'end': 30})})")
+    assert found["failure"] is None
+    problem = ulpm.Problem(found["counts"], settings["d"], **model)
+    start = state_of(found["start"], settings["K"], settings["d"])
+    path = ulpm.gradient_flow(problem, start, log10_time=30, rtol=1e-8, records=2)
+    if not (problem.attained and problem.smallest_loss == 0 and not problem.decayed):
+        assert found["logLoss"] == pytest.approx(float(path.log_loss[-1]), rel=1e-8, abs=1e-8)
+    assert found["margin"] == pytest.approx(float(path.margin[-1]), rel=1e-6)
+    for key, value in found["metrics"].items():
+        assert value == pytest.approx(float(path.metrics[key][-1]), rel=1e-6, abs=1e-7), key
+    if problem.has_margins and path.certificate is not None:
+        assert found["lower"] == pytest.approx(float(path.certificate.lower_bound[-1]), rel=1e-6)
+        assert found["upper"] == pytest.approx(float(path.certificate.nuclear_upper_bound[-1]), rel=1e-6)
+    assert found["resting"] == problem.attained
+
+
+def test_gradient_descent_is_that_of_the_package_and_ends_with_its_steps() -> None:
+    found = evaluate("report({ K: 3, n: 4, d: 3, rate: 0.1, end: 30 })")
+    problem = ulpm.Problem([4] * 3, 3)
+    times = evaluate("Array.from({ length: FRAMES }, (_, f) => Math.exp(logTimeOfFrame(f, 30)))")
+    frame = max(f for f, t in enumerate(times) if t < 50)
+    path = ulpm.gradient_descent(
+        problem, state_of(found["start"], 3, 3), learning_rate=0.1, steps=round(times[frame] / 0.1), records=2
+    )
+    assert found["descent"][frame] == pytest.approx(float(path.log_loss[-1]), rel=1e-12)
+    assert found["descent"][-1] is None
+    assert found["descent"][max(f for f, t in enumerate(times) if t < 1900)] is not None
+
+
+def test_descent_with_too_long_steps_is_said_to_diverge() -> None:
+    assert evaluate("report({ K: 3, n: 4, d: 3, rate: 3, loss: 'squared', end: 3 })")["descent"][-1] is None
+
+
+@pytest.mark.parametrize("settings", [{"K": 4, "n": 6, "d": 5}, {"K": 4, "n": 20, "d": 3, "imbalance": 10}])
+def test_the_target_is_where_the_flow_goes(settings: dict[str, Any]) -> None:
+    found = evaluate(f"report({json.dumps(settings | {'end': 1000})})")
+    for name in ("rows", "means"):
+        target, end = (torch.tensor(found[part][name], dtype=torch.float64) for part in ("target", "marks"))
+        assert float((target - end).norm() / end.norm()) < 0.02, name
+
+
+def test_random_numbers_are_normal_and_repeat() -> None:
+    drawn = evaluate("[0, 1].map((seed) => Array.from({ length: 4000 }, normals(seed)))")
+    assert drawn[0][:3] == evaluate("Array.from({ length: 3 }, normals(0))")
+    for numbers in drawn:
+        sample = torch.tensor(numbers, dtype=torch.float64)
+        assert abs(float(sample.mean())) < 4 / math.sqrt(4000)
+        assert abs(float(sample.var()) - 1) < 4 * math.sqrt(2 / 4000)
+        assert abs(float((sample[1:] * sample[:-1]).mean())) < 4 / math.sqrt(4000)
+        normal = torch.distributions.Normal(0.0, 1.0)
+        ranks = torch.arange(1, 4001, dtype=torch.float64) / 4000
+        assert float((normal.cdf(sample.sort().values) - ranks).abs().max()) < 1.63 / math.sqrt(4000)
+    both = torch.tensor(drawn, dtype=torch.float64)
+    assert abs(float((both[0] * both[1]).mean())) < 4 / math.sqrt(4000)
+
+
+def test_eigenvectors_of_a_symmetric_matrix_are_those_of_torch() -> None:
+    generator = torch.Generator().manual_seed(0)
+    A = torch.randn(6, 6, generator=generator, dtype=torch.float64)
+    A = A @ torch.diag(torch.tensor([1e3, 1.0, 1.0, 1e-2, 1e-5, 0.0], dtype=torch.float64)) @ A.T
+    found = evaluate(
+        f"(({{ values, vectors }}) => [values, Array.from(vectors)])(symmetricEigen({A.flatten().tolist()}, 6))"
+    )
+    values, vectors = (torch.tensor(part, dtype=torch.float64) for part in found)
+    vectors = vectors.view(6, 6)
+    assert torch.allclose(values, torch.linalg.eigvalsh(A).flip(0), rtol=1e-12, atol=1e-11 * float(A.norm()))
+    assert torch.allclose(vectors @ vectors.T, torch.eye(6, dtype=torch.float64), atol=1e-13)
+    assert torch.allclose(vectors.T @ torch.diag(values) @ vectors, A, atol=1e-12 * float(A.norm()))
+
+
+def test_a_moved_mark_changes_what_follows_and_its_link_makes_the_same_run() -> None:
+    found = evaluate("""(() => {
+      const finish = (run) => { while (!run.work(1000)); return run.frames.map(({ y }) => Array.from(y.slice(0, 6))); };
+      const live = new Run({ ...firstSettings(), K: 3, n: 4, d: 3, end: 10 });
+      const before = finish(live);
+      const first = { frame: 40, kind: "mean", k: 1, by: [0.5, -0.25] };
+      const second = { frame: 80, kind: "row", k: 0, by: [-0.3, 0.1] };
+      // As a hand does: here and there, and a move taken back.
+      live.change([{ ...first, by: [0.1, 0] }]);
+      live.work(1);
+      live.change([first]);
+      const once = finish(live);
+      live.change([first, { ...second, by: [0.2, 0.2] }]);
+      live.change([first, second]);
+      const twice = finish(live);
+      const pairs = new URLSearchParams(settingsToPairs({ ...firstSettings(), K: 3, n: 4, d: 3, end: 10, moves: [first, second] }));
+      const linked = finish(new Run(settingsFromPairs(pairs)));
+      live.change([]);
+      return { before, once, twice, linked, back: finish(live) };
+    })()""")
+    before, once, twice = found["before"], found["once"], found["twice"]
+    assert once[:40] == before[:40]
+    assert once[41] != before[41]
+    assert once[40] == before[40]  # of the rows, which the move of a mean leaves alone
+    assert twice[:80] == once[:80]
+    assert twice[80] != once[80]
+    assert found["linked"] == twice
+    assert torch.allclose(torch.tensor(found["back"]), torch.tensor(before), atol=1e-6)
+
+
+def test_a_link_keeps_every_setting_and_mends_what_makes_no_sense() -> None:
+    settings = {
+        "K": 7,
+        "n": 3,
+        "d": 9,
+        "seed": 41,
+        "imbalance": 3,
+        "scale": 0.7,
+        "rate": 0.03,
+        "loss": "focal",
+        "strength": 1.5,
+        "decay": 0.001,
+        "end": 30,
+        "moves": [{"frame": 3, "kind": "row", "k": 6, "by": [0.1, -2, 0]}],
+    }
+    pairs = f"new URLSearchParams(settingsToPairs({json.dumps(settings)}, 'B.'))"
+    assert evaluate(f"settingsFromPairs({pairs}, 'B.')") == settings
+    odd = "K=99&n=-3&d=x&seed=1.2&loss=constructor&decay=7&end=5&moves=3_row_12_1_1_1~zz&strength=-1"
+    mended = evaluate(f"settingsFromPairs(new URLSearchParams({json.dumps(odd)}))")
+    assert mended == evaluate("({ ...firstSettings(), K: 12, n: 1, seed: 1 })")

@@ -1,0 +1,180 @@
+"""The laboratory in a real browser: controls, marks that are dragged, links, and the numbers of the package."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from browser import DESKTOP, PHONE, Page
+
+import ulpm
+from ulpm import demo
+from ulpm.demo.network import network_scenario
+
+webdriver = pytest.importorskip("selenium.webdriver", reason="selenium, which drives the browser, is not installed")
+pytestmark = pytest.mark.usefixtures("unchecked")
+
+QUICK = "#lab&K=3&n=4&d=3&end=3&at=0.5"
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    page: Path = tmp_path_factory.mktemp("laboratory") / "page.html"
+    demo.write_page(page, [network_scenario()], "ulpm demo")
+    return page
+
+
+def opened(browser: Any, file: Path, link: str = QUICK, **view: Any) -> Page:
+    page = Page(browser, file, link=link, **view)
+    page.wait("!lab.busy")
+    return page
+
+
+def mark(page: Page, kind: str, k: int) -> tuple[float, float]:
+    """Where a mark is in the window."""
+    box = page.ask("byId('scene').getBoundingClientRect().toJSON()")
+    x, y, _ = page.ask(f"scene.project(between(scene.{kind}s, frameNow())[{k}])")
+    return box["left"] + x, box["top"] + y
+
+
+def test_its_numbers_are_those_of_the_package_from_the_same_start(browser: Any, file: Path) -> None:
+    page = opened(browser, file, "#lab&K=4&n=12&d=3&end=100")
+    start = torch.tensor(page.ask("Array.from(lab.runs[0].frames[0].y)"), dtype=torch.float64, device="cpu").view(-1, 3)
+    problem = ulpm.Problem([12] * 4, 3)
+    state = ulpm.State(start[:4].clone(), start[4:].T.contiguous())
+    path = ulpm.gradient_flow(problem, state, log10_time=100.0, rtol=1e-8, records=2)
+    end = page.ask(
+        "(({ logValue, bounds, metrics }) => ({ logValue, bounds, metrics }))(lab.runs[0].frames[FRAMES - 1])"
+    )
+    assert end["logValue"] == pytest.approx(float(path.log_loss[-1]), rel=1e-6)
+    assert end["bounds"]["margin"] == pytest.approx(float(path.margin[-1]), rel=1e-6)
+    for key, value in end["metrics"].items():
+        assert value == pytest.approx(float(path.metrics[key][-1]), rel=1e-6), key
+    page.press(webdriver.Keys.END)
+    assert page.time() == "t = 10¹⁰⁰"
+    assert page.complaints() == []
+
+
+def test_every_control_changes_the_scene_and_the_link(browser: Any, file: Path) -> None:
+    page = opened(browser, file)
+    changes = {
+        "K": "4",
+        "n": "9",
+        "d": "5",
+        "imbalance": "4",
+        "scale": "2",
+        "seed": "7",
+        "loss": "focal",
+        "strength": "4",
+        "decay": "0.1",
+        "rate": "0.1",
+        "end": "10",
+    }
+    seen, links = [page.points()], [page.ask("linkNow()")]
+    for name, value in changes.items():
+        page.ask(
+            f"(() => {{ const {{ input }} = lab.inputs.{name}; input.value = '{value}'; "
+            "input.dispatchEvent(new Event('input')); })()"
+        )
+        page.wait("!lab.busy")
+        seen.append(page.points())
+        links.append(page.ask("linkNow()"))
+        assert f"&{name}={value}&" in links[-1]
+    page.find(".another").click()
+    page.wait("!lab.busy")
+    seen.append(page.points())
+    assert len(set(seen)) == len(changes) + 2
+    assert len(set(links)) == len(changes) + 1
+    assert page.complaints() == []
+
+
+def test_a_link_opens_what_its_sender_saw(browser: Any, file: Path) -> None:
+    page = opened(browser, file, QUICK + "&rate=0.1")
+    page.find(".compare").click()
+    page.ask("lab.set('imbalance', 4), lab.set('loss', 'smoothed')")
+    page.wait("!lab.busy")
+    page.ask("goTo(0.75)")
+    link, seen = page.ask("linkNow()"), [page.points(name) for name in ("scene", "scene-beside")]
+    words = [value.text for value in page.browser.find_elements("css selector", ".panel b, .panel small")]
+    assert seen[0] != seen[1]
+    other = opened(browser, file, link)
+    assert [other.points(name) for name in ("scene", "scene-beside")] == seen
+    assert [value.text for value in other.browser.find_elements("css selector", ".panel b, .panel small")] == words
+    assert other.ask("linkNow()") == link
+    other.find(".compare").click()
+    other.wait("!lab.busy")
+    assert not other.find("#scene-beside").is_displayed()
+    assert other.complaints() == []
+
+
+def test_a_mark_that_is_dragged_stays_under_the_pointer_and_the_flow_goes_on(browser: Any, file: Path) -> None:
+    page = opened(browser, file, still=True)
+    before = page.ask("lab.runs[0].frames.map(({ y }) => Array.from(y))")
+    for kind, way in (("mean", (40.0, -25.0)), ("row", (-30.0, -10.0))):
+        from_x, from_y = mark(page, kind, 1)
+        page.pull((from_x, from_y), way)
+        page.wait("!lab.busy")
+        x, y = mark(page, kind, 1)
+        # ρ changes with the move, and all lengths are divided by it.
+        assert math.hypot(x - from_x - way[0], y - from_y - way[1]) < 0.4 * math.hypot(*way)
+    after = page.ask("lab.runs[0].frames.map(({ y }) => Array.from(y))")
+    assert after[:60] == before[:60]
+    assert after[61] != before[61]
+    seen = page.points()
+    assert opened(browser, file, page.ask("linkNow()"), still=True).points() == seen
+    page.find(".undo").click()
+    page.wait("!lab.busy")
+    assert page.points() != seen
+    assert "moves" not in page.ask("linkNow()")
+
+
+def test_marks_are_moved_by_keys_alone(browser: Any, file: Path) -> None:
+    page = opened(browser, file)
+    page.press("m")
+    before = mark(page, "mean", 0)
+    page.press(webdriver.Keys.SHIFT + webdriver.Keys.ARROW_RIGHT)
+    page.wait("!lab.busy")
+    assert mark(page, "mean", 0)[0] > before[0] + 3
+    assert page.ask("lab.settings[0].moves.length") == 1
+    assert page.complaints() == []
+
+
+def test_the_picture_is_saved_as_it_is_seen(browser: Any, file: Path) -> None:
+    page = opened(browser, file)
+    size = page.ask("[byId('scene').width, byId('scene').height]")
+    height, width, _ = page.picture(page.ask("pictureUrl()")).shape
+    assert [width, height - 40] == size
+    page.find("#hide").click()
+    assert not page.find("#panels").is_displayed()
+    page.find("#hide").click()
+    assert page.find("#panels").is_displayed()
+    page.find("#speed").click()
+    assert page.find("#speed").text == "2×"
+    assert page.complaints() == []
+
+
+@pytest.mark.parametrize("size", [DESKTOP, PHONE])
+def test_the_laboratory_fits_the_window_and_all_that_acts_has_a_name(
+    browser: Any, file: Path, size: tuple[int, int]
+) -> None:
+    page = opened(browser, file, size=size)
+    assert page.ask("document.documentElement.scrollWidth") <= size[0]
+    assert page.ask("document.scrollingElement.scrollTop") == 0
+    for selector in ("#play", "#slider", "#scene"):
+        box = page.ask(f"document.querySelector('{selector}').getBoundingClientRect().toJSON()")
+        assert box["bottom"] <= size[1]
+    nodes = page.browser.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
+    acting = ("button", "slider", "radio", "combobox", "spinbutton", "link")
+    found = [node for node in nodes if node.get("role", {}).get("value") in acting]
+    assert len(found) > 15
+    assert all(node["name"]["value"] for node in found)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("link", "seconds"), [("#lab&K=4&n=12&d=3&end=1000", 1.0), ("#lab&K=10&n=20&d=16&end=100", 3.0)]
+)
+def test_the_flow_ends_while_you_wait(browser: Any, file: Path, link: str, seconds: float) -> None:
+    took = min(opened(browser, file, link).ask("lab.milliseconds") for _ in range(3))
+    assert took < 1000 * seconds
