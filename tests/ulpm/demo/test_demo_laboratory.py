@@ -14,7 +14,10 @@ import ulpm
 from ulpm.demo.page import LABORATORY
 
 NODE = shutil.which("node")
-pytestmark = pytest.mark.skipif(NODE is None, reason="node, which runs the numerics alone, is not installed")
+pytestmark = [
+    pytest.mark.skipif(NODE is None, reason="node, which runs the numerics alone, is not installed"),
+    pytest.mark.usefixtures("unchecked"),
+]
 
 _RUN = """
 function report(settings) {
@@ -65,11 +68,11 @@ SETTINGS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 @pytest.mark.parametrize("name", SETTINGS)
 def test_a_run_of_any_setting_ends_as_that_of_the_package(name: str) -> None:
     settings, model = SETTINGS[name]
-    found = evaluate(f"report({json.dumps(settings | {'end': 30})})")
+    found = evaluate(f"report({json.dumps(settings | {'end': 10})})")
     assert found["failure"] is None
     problem = ulpm.Problem(found["counts"], settings["d"], **model)
     start = state_of(found["start"], settings["K"], settings["d"])
-    path = ulpm.gradient_flow(problem, start, log10_time=30, rtol=1e-8, records=2)
+    path = ulpm.gradient_flow(problem, start, log10_time=10, rtol=1e-7, records=2)
     if not (problem.attained and problem.smallest_loss == 0 and not problem.decayed):
         assert found["logLoss"] == pytest.approx(float(path.log_loss[-1]), rel=1e-8, abs=1e-8)
     assert found["margin"] == pytest.approx(float(path.margin[-1]), rel=1e-6)
@@ -150,8 +153,8 @@ def test_a_moved_mark_changes_what_follows_and_its_link_makes_the_same_run() -> 
       live.change([first, { ...second, by: [0.2, 0.2] }]);
       live.change([first, second]);
       const twice = finish(live);
-      const pairs = new URLSearchParams(settingsToPairs({ ...firstSettings(), K: 3, n: 4, d: 3, end: 10, moves: [first, second] }));
-      const linked = finish(new Run(settingsFromPairs(pairs)));
+      const moved = { ...firstSettings(), K: 3, n: 4, d: 3, end: 10, moves: [first, second] };
+      const linked = finish(new Run(settingsFromPairs(new URLSearchParams(settingsToPairs(moved)))));
       live.change([]);
       return { before, once, twice, linked, back: finish(live) };
     })()""")

@@ -59,7 +59,7 @@ class Lab {
     for (const [name, title] of CONTROLS) {
       const label = make("label", `control ${name}`, this.form.querySelector(".controls-of-lab"));
       make("span", "", label).textContent = title;
-      const value = make("output", "", label);
+      const value = make("b", "", label);
       const choices = CHOICES[name];
       const input = make(choices ? "select" : "input", "", label);
       if (choices) for (const [key, words] of choices()) make("option", "", input).append(words), (input.lastElementChild.value = key);
