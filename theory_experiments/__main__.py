@@ -24,16 +24,16 @@ __all__ = ["main"]
 
 @dataclasses.dataclass(frozen=True)
 class Verify:
-    """Verify the theory numerically: every theorem as claims with bounds, and falsified variants that must fail.
+    """Verify the theory numerically: every theorem as claims with bounds, and negative controls that must fail.
 
-    The exit status is 0 if every claim holds and every falsified variant is found out, else 1. Started by torchrun,
-    the processes share the random starts and the falsified variants, and find what one alone finds.
+    The exit status is 0 if every claim holds and every negative control fails, else 1. Under torchrun the processes
+    share the random starts and the negative controls. The results are those of one process.
     """
 
     names: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
     """Experiments to run, such as rates; all if none is named."""
     only: tuple[str, ...] = ()
-    """The same by a flag; both may be given."""
+    """The same as a flag. Both may be given."""
     quick: bool = False
     """Small sizes and few starts: seconds instead of minutes."""
     seeds: int | None = None
@@ -43,15 +43,15 @@ class Verify:
     json: Path | None = None
     """Write the claims of this run here in JSON."""
     out: Path = Path("runs/theory")
-    """Directory for claims.json, report.md and a figure of each experiment; what is there of others is kept."""
+    """Directory for claims.json, report.md, and a page and a figure of each experiment. Other experiments are kept."""
     theorems_page: Path | None = None
-    """Run nothing: write this page, theorem → file → figure → verdict, and the report from what --out holds."""
+    """Run nothing. Write this page (theorem → file → figure → verdict) and the report from the results in --out."""
 
     def run(self, command: str) -> int:
         """Returns: the exit status."""
         if self.theorems_page is not None:
             rewrite(self.theorems_page, self.out)
-            print(f"{self.theorems_page} and {self.out / REPORT} are written from {self.out / CLAIMS}.")
+            print(f"{self.theorems_page}, {self.out / REPORT} and its pages are written from {self.out / CLAIMS}.")
             return 0
         experiments = chosen([*self.names, *self.only])
         with torchrun_shard(self.device or "cpu") as shard:
@@ -78,26 +78,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
     accept_any_encoding()
     given = sys.argv[1:] if arguments is None else list(arguments)
     verify = tyro.cli(Verify, prog="python -m theory_experiments", args=given)
-    torch.set_num_threads(1)  # the problems are small, and the results then the same however many cores there are
+    torch.set_num_threads(1)  # problems are small; results do not depend on the number of cores
     try:
         return verify.run(shlex.join(["python", "-m", "theory_experiments", *given]))
     except ConnectionError as error:
-        print(f"theory_experiments: {error} What had ended is in the results, name the rest.", file=sys.stderr)
+        print(
+            f"theory_experiments: {error} The results have the experiments that ended: name the others.",
+            file=sys.stderr,
+        )
         return 1
     except (ValueError, TypeError, OSError) as error:
-        # What is wrong with the arguments, every process sees.
+        # Every process sees a mistake in the arguments; one of them prints it.
         if _leads():
             print(f"theory_experiments: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         if not _leads():
             return 130
-        print("theory_experiments: interrupted; what had ended is in the results, name the rest.", file=sys.stderr)
+        print(
+            "theory_experiments: interrupted; the results have the experiments that ended: name the others.",
+            file=sys.stderr,
+        )
         return 130
 
 
 def _leads() -> bool:
-    """Whether this process speaks; one with an environment that is no torchrun's does."""
+    """Whether this process prints. It does where the environment is not that of torchrun."""
     try:
         return torchrun_place().leads
     except ValueError:

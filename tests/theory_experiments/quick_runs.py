@@ -8,17 +8,17 @@ from theory_experiments.__main__ import main
 
 
 def check_quick_run(name: str, out: Path, failing: Mapping[str, str]) -> None:
-    """The QUICK claims hold, and each falsified variant fails in a claim whose statement has the given words.
+    """The QUICK claims hold, and each negative control fails in a claim whose statement has the given words.
 
-    ``failing`` maps each variant, as FALSIFIED names it, to these words.
+    ``failing`` maps each variant, as NEGATIVE_CONTROLS names it, to these words.
     """
     status = main([name, "--quick", "--out", str(out), "--json", str(out / "run.json")])
     document = json.loads((out / "run.json").read_text(encoding="utf-8"))
     assert [claim["statement"] for claim in document["claims"] if not claim["holds"]] == []
     assert document["claims"]
     assert {claim["experiment"] for claim in document["claims"]} == {name}
-    failed: dict[str, list[str]] = {entry["variant"]: [] for entry in document["falsified"]}
-    for entry in document["falsified"]:
+    failed: dict[str, list[str]] = {entry["variant"]: [] for entry in document["negative_controls"]}
+    for entry in document["negative_controls"]:
         if not entry["holds"]:
             failed[entry["variant"]].append(entry["statement"])
     assert set(failed) == set(failing)

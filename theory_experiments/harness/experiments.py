@@ -35,18 +35,21 @@ __all__ = ["EXPERIMENTS", "Experiment", "chosen", "file_of", "name_of"]
 
 @runtime_checkable
 class Experiment(Protocol):
-    """A package with a docstring (claim, hypotheses, source, what falsifies it, what is not verified) and these names.
+    """A package with a docstring (claim, hypotheses, source, negative controls, what is not verified)
+    and these names.
 
-    ``Config`` has at least the fields ``seed``, ``starts`` and ``device``. Under each configuration of ``FALSIFIED``
-    at least one claim must fail. ``EXPLANATION`` is Markdown for the report.
+    ``Config`` has at least the fields ``seed``, ``starts`` and ``device``. Under each configuration of
+    ``NEGATIVE_CONTROLS`` at least one claim must fail. ``LEARNT`` is one sentence and ``EXPLANATION`` is Markdown, both
+    for the page of the experiment.
     """
 
     __name__: str
     __doc__: str | None
     TITLE: str
+    LEARNT: str
     FULL: Any
     QUICK: Any
-    FALSIFIED: dict[str, Any]
+    NEGATIVE_CONTROLS: dict[str, Any]
     EXPLANATION: str
 
     def simulate(self, config: Any, work: Work) -> Any:
@@ -56,7 +59,7 @@ class Experiment(Protocol):
         """The claims about what ``simulate`` returned, invariants first."""
 
     def plot(self, config: Any, data: Any) -> Figure:
-        """The figure of the report."""
+        """The figure of the page."""
 
 
 EXPERIMENTS: tuple[Experiment, ...] = (

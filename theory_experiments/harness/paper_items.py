@@ -1,4 +1,4 @@
-"""What the paper numbers, and where each item is verified: the first table of the page of theorems.
+"""The numbered items of the paper, and where each is verified: the first table of the page of theorems.
 
 The contents are in our words. They come from the running text of Ji, Lu, Zhang, Deng, Su, "An Unconstrained
 Layer-Peeled Perspective on Neural Collapse", 2022. The bodies of its theorems, its tables and its appendix were not
@@ -14,9 +14,8 @@ __all__ = ["ITEMS", "Item"]
 class Item:
     """One numbered item of the paper.
 
-    ``files`` are paths from the root of the repository. ``experiment`` names the experiment that gives figure and
-    verdict; if it is empty, ``results`` is the page of results to read. ``open`` says what is not known of the item or
-    is different here.
+    ``files`` are paths from the root of the repository. ``experiment`` names the experiment with the verdict. If it is
+    empty, ``results`` is the page of results to read. ``open`` says what we do not know of the item, or do differently.
     """
 
     number: str
@@ -24,7 +23,7 @@ class Item:
     files: tuple[str, ...]
     experiment: str = ""
     results: str = ""
-    open: str = "–"
+    open: str = ""
 
 
 def _claim(name: str) -> str:
@@ -33,7 +32,7 @@ def _claim(name: str) -> str:
 
 
 _NETWORKS = "real_experiments/results/results.md"
-_UNSTATED = "epochs, schedule of the learning rate and augmentation; ours are listed with the results"
+_UNSTATED = "We do not know epochs, learning-rate schedule and augmentation. Ours are listed with the results."
 
 ITEMS = (
     Item(
@@ -41,7 +40,7 @@ ITEMS = (
         "The layer-peeled model of Fang et al.: the mean loss under the bounds ½‖W‖² ≤ C₁ and ½‖H‖² ≤ C₂.",
         ("ulpm/optimality/layer_peeled.py", _claim("minority_collapse")),
         "minority_collapse",
-        open="we weight the features of class k by 1/n_k, which for equal counts only changes the unit of C₂",
+        open="We weight the features of class k by 1/n_k. For equal counts this only changes the unit of C₂.",
     ),
     Item(
         "Definition 2.1",
@@ -61,21 +60,21 @@ ITEMS = (
         "Neural collapse has the largest margin of the model.",
         (_claim("global_minimisers"),),
         "global_minimisers",
-        open="hypotheses; ours are equal counts and d ≥ K − 1",
+        open="We do not know the hypotheses. Ours are equal counts and d ≥ K − 1.",
     ),
     Item(
         "Theorem 3.2",
         "The direction of the flow converges to KKT points of the minimum-norm separation problem.",
         (_claim("implicit_bias"),),
         "implicit_bias",
-        open="hypotheses, such as a time with L < log 2; ours is such a time, and the claim is about every limit point",
+        open="We do not know the hypotheses. Ours is a time with L < log 2, and our claim is about every limit point.",
     ),
     Item(
         "Corollary 3.1",
         "The global optimum of that problem satisfies neural collapse.",
         (_claim("global_minimisers"),),
         "global_minimisers",
-        open="hypotheses; ours are equal counts and d ≥ K − 1",
+        open="We do not know the hypotheses. Ours are equal counts and d ≥ K − 1.",
     ),
     Item(
         "Example 3.1",
@@ -85,21 +84,21 @@ ITEMS = (
             _claim("escape"),
         ),
         "suboptimal_kkt_points",
-        open="its numbers; ours are block points of many sizes, whose better neighbours are the subject of escape",
+        open="We do not know its numbers. We use block points of many sizes; escape treats their better neighbours.",
     ),
     Item(
         "Theorem 3.3",
         "Of all directions in which the loss goes to zero, those of neural collapse have the lowest loss.",
         (_claim("lowest_loss"),),
         "lowest_loss",
-        open="hypotheses, and whether it is about the limit only; ours are equal counts, d ≥ K − 1 and every norm",
+        open="We do not know the hypotheses. Ours are equal counts and d ≥ K − 1. Our claim is about every norm.",
     ),
     Item(
         "Theorem 3.4",
         "At any other point there is a direction in the tangent space that lowers the loss further.",
         (_claim("benign_landscape"),),
         "benign_landscape",
-        open="hypotheses, d > K or d ≥ K; ours are d ≥ K and critical points of the loss on a sphere",
+        open="We do not know whether d > K or d ≥ K. We take d ≥ K and critical points of the loss on a sphere.",
     ),
     Item(
         "Figure 1",
@@ -110,10 +109,10 @@ ITEMS = (
     ),
     Item(
         "Figure 2",
-        "The simulated flow: all metrics fall along log log t, beside a guide of the order of 1/log t.",
+        "The simulated flow: all metrics fall along log log t, next to a guide of the order of 1/log t.",
         (_claim("simulation"),),
         "simulation",
-        open="K, n, d, the starts and the end of the simulation; ours are in the report",
+        open="We do not know K, n, d, the starts and the end time. Ours are on the page of the experiment.",
     ),
     Item(
         "Appendix D",

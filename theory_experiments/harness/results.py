@@ -1,8 +1,8 @@
-"""What a run of the experiments leaves: claims, falsified variants and the circumstances, as one JSON document.
+"""What a run of the experiments leaves: claims, negative controls and circumstances, as one JSON document.
 
-    {"claims":      [{experiment, statement, measured, comparator, bound, reason, holds}, …],
-     "falsified":   [{experiment, variant, the same six}, …],
-     "experiments": {name: {settings, config, falsified_configs, command, hardware, versions}, …}}
+    {"claims": [{experiment, statement, measured, comparator, bound, reason, holds}, …],
+     "negative_controls": [{experiment, variant, the same six}, …],
+     "experiments": {name: {settings, config, negative_control_configs, command, hardware, versions}, …}}
 
 Every experiment has its own entries, so that running one again replaces only these.
 """
@@ -23,15 +23,15 @@ CLAIMS = "claims.json"
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """One experiment: the claims about the theorem, and about each falsified variant of it.
+    """One experiment: the claims about the theorem, and those under each negative control.
 
-    ``facts`` are the circumstances: "settings" (FULL or QUICK), "config" and "falsified_configs" (all knobs),
+    ``facts`` are the circumstances: "settings" (FULL or QUICK), "config" and "negative_control_configs" (all knobs),
     "command", "hardware", "versions".
     """
 
     name: str
     claims: tuple[Claim, ...]
-    falsified: Mapping[str, tuple[Claim, ...]]
+    negative_controls: Mapping[str, tuple[Claim, ...]]
     facts: Mapping[str, Any]
 
     @property
@@ -41,12 +41,12 @@ class Outcome:
 
     @property
     def undetected(self) -> list[str]:
-        """Falsified variants under which all claims hold, so that the claims could not have told the difference."""
-        return [variant for variant, claims in self.falsified.items() if all(claim.holds for claim in claims)]
+        """Negative controls under which all claims hold: the claims did not detect the change."""
+        return [variant for variant, claims in self.negative_controls.items() if all(claim.holds for claim in claims)]
 
     @property
     def passes(self) -> bool:
-        """Whether every claim holds and every falsified variant is found out."""
+        """Whether every claim holds and every negative control fails."""
         return bool(self.claims) and not self.failing and not self.undetected
 
 
@@ -55,10 +55,10 @@ def to_json(outcomes: Iterable[Outcome]) -> dict[str, Any]:
     outcomes = list(outcomes)
     return {
         "claims": [{"experiment": each.name, **claim.to_json()} for each in outcomes for claim in each.claims],
-        "falsified": [
+        "negative_controls": [
             {"experiment": each.name, "variant": variant, **claim.to_json()}
             for each in outcomes
-            for variant, claims in each.falsified.items()
+            for variant, claims in each.negative_controls.items()
             for claim in claims
         ],
         "experiments": {each.name: dict(each.facts) for each in outcomes},
@@ -85,13 +85,13 @@ def read(path: Path) -> dict[str, Outcome]:
 
 
 def _outcome(name: str, facts: Mapping[str, Any], document: Mapping[str, Any]) -> Outcome:
-    falsified: dict[str, list[Claim]] = {}
-    for entry in document["falsified"]:
+    controls: dict[str, list[Claim]] = {}
+    for entry in document["negative_controls"]:
         if entry["experiment"] == name:
-            falsified.setdefault(entry["variant"], []).append(Claim.from_json(entry))
+            controls.setdefault(entry["variant"], []).append(Claim.from_json(entry))
     return Outcome(
         name,
         tuple(Claim.from_json(entry) for entry in document["claims"] if entry["experiment"] == name),
-        {variant: tuple(claims) for variant, claims in falsified.items()},
+        {variant: tuple(claims) for variant, claims in controls.items()},
         facts,
     )

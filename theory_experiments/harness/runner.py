@@ -1,4 +1,4 @@
-"""Runs experiments one after the other and keeps what each has shown as soon as it ends."""
+"""Runs experiments one after the other, and saves the results of each as soon as it ends."""
 
 import dataclasses
 import json
@@ -14,7 +14,7 @@ from theory_experiments.harness import results
 from theory_experiments.harness.circumstances import circumstances
 from theory_experiments.harness.claim import Claim
 from theory_experiments.harness.experiments import EXPERIMENTS, Experiment, name_of
-from theory_experiments.harness.report import REPORT, write_report
+from theory_experiments.harness.report import write_report
 from theory_experiments.harness.results import CLAIMS, Outcome
 from theory_experiments.harness.work import Work
 from ulpm.distributed import ALONE, Shard
@@ -34,13 +34,14 @@ def run(
     command: str = "",
     shard: Shard = ALONE,
 ) -> list[Outcome]:
-    """Run ``experiments``, each with its falsified variants, and write claims.json, figures and report.md into ``out``.
+    """Run ``experiments``, each with its negative controls, and write claims.json, figures and pages into ``out``.
 
-    After each experiment NAME, NAME.png, its entries in claims.json and the whole report are replaced; the entries of
-    others stay. ``starts`` and ``device`` override the configurations. Progress goes to standard error. The processes
-    of the ``shard`` share the work out; the leading one writes and speaks.
+    After each experiment NAME, its entries in claims.json, NAME.png and all pages are replaced. The entries of others
+    stay. ``starts`` and ``device`` override the configurations. Progress goes to standard error. The processes
+    of the ``shard`` share the work. The leading one writes and prints.
 
-    Returns: the outcomes, in order. Raises: ValueError or OSError for what makes no sense or cannot be written.
+    Returns: the outcomes, in order.
+    Raises: ValueError for an impossible number of starts or device, OSError if a file cannot be written.
     """
     if starts is not None:
         checks.integer("--seeds", starts, minimum=1)
@@ -68,7 +69,7 @@ def run(
         kept = {**results.read(out / CLAIMS), name: outcome}
         in_order = [kept[name_of(each)] for each in EXPERIMENTS if name_of(each) in kept]
         results.write(out / CLAIMS, in_order)
-        write_report(out / REPORT, EXPERIMENTS, kept)
+        write_report(out, EXPERIMENTS, kept)
         console.print(
             escape(f"{_summary(outcome)} ({time.monotonic() - began:.1f} s)"), highlight=False, soft_wrap=True
         )
@@ -83,9 +84,10 @@ def run_experiment(
     out: Path,
     work: Work,
 ) -> Outcome:
-    """One experiment and its falsified variants; its figure goes into ``out``. The same outcome on every process.
+    """One experiment and its negative controls. Its figure goes into ``out``.
 
-    Of the experiment the processes share the replicas, and then the variants, of which each does some on its own.
+    The processes share the replicas of the experiment. Then each runs some of the negative controls on its own. Every
+    process returns the same outcome.
     """
     name, shard = name_of(experiment), work.shard
     work.tell("simulating")
@@ -96,21 +98,21 @@ def run_experiment(
         with house_style():
             figure = experiment.plot(config, data)
         save_figure(figure, out / f"{name}.png", "png")
-    configs = {variant: _adapted(wrong, None, device) for variant, wrong in experiment.FALSIFIED.items()}
+    configs = {variant: _adapted(wrong, None, device) for variant, wrong in experiment.NEGATIVE_CONTROLS.items()}
 
     def own_variants() -> str:
         alone, own = Work(work.tell), {}
         for variant, wrong in list(configs.items())[shard.rank :: shard.count]:
-            work.tell(f"falsified: {variant}")
+            work.tell(f"negative control: {variant}")
             own[variant] = [claim.to_json() for claim in experiment.check(wrong, experiment.simulate(wrong, alone))]
         return json.dumps(own)
 
     found: dict[str, Any] = {}
     for others in shard.texts(shard.together(own_variants)):
         found |= json.loads(others)
-    falsified = {variant: tuple(map(Claim.from_json, found[variant])) for variant in configs}
+    controls = {variant: tuple(map(Claim.from_json, found[variant])) for variant in configs}
     knobs = {variant: dataclasses.asdict(wrong) for variant, wrong in configs.items()}
-    return Outcome(name, claims, falsified, {**facts, "falsified_configs": knobs})
+    return Outcome(name, claims, controls, {**facts, "negative_control_configs": knobs})
 
 
 def _adapted(config: Any, starts: int | None, device: str | None) -> Any:
@@ -121,12 +123,12 @@ def _adapted(config: Any, starts: int | None, device: str | None) -> Any:
 
 def _summary(outcome: Outcome) -> str:
     held = len(outcome.claims) - len(outcome.failing)
-    found = len(outcome.falsified) - len(outcome.undetected)
+    found = len(outcome.negative_controls) - len(outcome.undetected)
     words = f"{outcome.name}: {held} of {len(outcome.claims)} claims hold"
-    lines = [f"{words}, {found} of {len(outcome.falsified)} falsified variants are found out"]
+    lines = [f"{words}, {found} of {len(outcome.negative_controls)} negative controls fail, as they must"]
     lines += [
         f"  fails: {claim.statement} {claim.measured:.4g}, not {claim.comparator} {claim.bound:.4g}"
         for claim in outcome.failing
     ]
-    lines += [f"  not found out: {variant}" for variant in outcome.undetected]
+    lines += [f"  not detected: {variant}" for variant in outcome.undetected]
     return "\n".join(lines)

@@ -1,1 +1,1 @@
-"""What the experiments compute with: closed forms, searches, tests of a point, fits. It knows no experiment."""
+"""Tools of the experiments: closed forms, searches, tests of a point, fits. This package imports no experiment."""

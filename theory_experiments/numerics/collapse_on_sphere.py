@@ -1,11 +1,11 @@
 """Neural collapse on a sphere ‖W‖² + ‖H‖² = ρ² in closed form: its loss, a lower bound of all others, its curvature.
 
-With n samples in each of K classes all margins of collapse are the same, q, by which functions here name the sphere:
+With n samples in each of K classes all margins of collapse are equal, q. Functions here name the sphere by q:
 
-    q = ρ²/(2(K − 1)√n),    x = (K − 1)e^(−q),    L_NC = N log(1 + x),    R = μĈ,
+    q = ρ²/(2(K − 1)√n),    x = (K − 1)e^(−q),    L_NC = N log(1 + x),    R = μĈ
 
-where Ĉ [K, N] has the columns of I − 11ᵀ/K, each repeated n times and divided by √n, so that ‖Ĉ‖_op = 1, and μ is the
-multiplier of the sphere. Where counts are unequal, n is their mean, and nothing of this is claimed.
+Ĉ [K, N] has the columns of I − 11ᵀ/K, each repeated n times and divided by √n, so ‖Ĉ‖_op = 1. μ is the multiplier of
+the sphere. For unequal counts n is their mean, and none of this is claimed.
 """
 
 import math
@@ -61,9 +61,9 @@ def shortfall(problem: ulpm.Problem, points: Tensor) -> Tensor:
 def least_curvature(problem: ulpm.Problem, q: float) -> float:
     """The least curvature of log L at collapse except for rotations, which give 0: min(1, 2q/K) μ/L; for K = 2, μ/L.
 
-    The curvature is μ/L along directions that leave the logits as they are to first order, such as variation within
-    classes. It is 2q/K times that where W and H change alike, so that some cosines rise and others fall and the changes
-    at each class add up to 0. Such directions exist for K ≥ 4; for K = 3 and 2q < K the true value is larger.
+    The curvature is μ/L along directions that keep the logits to first order, such as variation within classes. It is
+    2q/K times that where W and H change alike, so that some cosines rise, others fall, and the changes at each class
+    add up to 0. Such directions exist for K ≥ 4. For K = 3 and 2q < K the true value is larger.
     """
     softest = min(1.0, 2 * q / problem.num_classes) if problem.num_classes > 2 else 1.0
     return softest * multiplier(problem, q)

@@ -1,13 +1,13 @@
 """Critical points of the loss on a sphere ‖W‖² + ‖H‖² = ρ², of any index, found by minimising the tangential gradient.
 
 With F = −∇ log L, m = ⟨F, Θ⟩/ρ² and the tangential force r = F − mΘ, the points are the zeros of r. Its derivative
-along the sphere is the symmetric A = −Π(∇² log L + mI)Π, so that V = ½‖r‖² has the gradient A r, whatever the signs of
-the eigenvalues of A: saddles attract like minima do. Steps are Levenberg and Marquardt's, (A² + λI)δ = −A r with λ
-proportional to V, for which convergence is quadratic also where the zeros form a manifold, as they do here by the
-rotations of R^d (Yamashita and Fukushima, "On the rate of convergence of the Levenberg–Marquardt method", 2001).
+along the sphere is the symmetric A = −Π(∇² log L + mI)Π. So V = ½‖r‖² has the gradient A r, whatever the signs of the
+eigenvalues of A: saddles attract like minima do. We take Levenberg–Marquardt steps, (A² + λI)δ = −A r with λ
+proportional to V. These converge quadratically even where the zeros form a manifold, as they do here by the rotations
+of R^d (Yamashita and Fukushima, "On the rate of convergence of the Levenberg–Marquardt method", 2001).
 
-Everything is dense, [D, D] a point, and written anew from the definition of the loss: an oracle for the package, which
-knows Hessians by their products only.
+Everything is dense, [D, D] a point, and follows the definition of the loss. So it is an oracle for the package, which
+uses Hessian–vector products only.
 """
 
 import dataclasses
@@ -26,9 +26,9 @@ _SHRINK, _GROW = 0.2, 4.0  # of the damping, after a step that lowers V and one 
 class Landscape:
     """log L to second order on spheres, at a batch of points [B, D]; all divided by L.
 
-    ``force`` r [B, D], ``share`` ‖r‖/‖F‖, ``multiplier`` m, ``operator_norm`` ‖R‖_op/L, and the eigenvalues ``values``
-    (rising) and ``vectors`` of the tangential Hessian −A [B, D, D], in which the normal has an eigenvalue of its own,
-    0.
+    ``force`` r [B, D], ``share`` ‖r‖/‖F‖, ``multiplier`` m, ``operator_norm`` ‖R‖_op/L. ``values`` (rising) and
+    ``vectors`` are the eigenvalues and eigenvectors of the tangential Hessian −A [B, D, D]; the normal has the
+    eigenvalue 0.
     """
 
     log_loss: Tensor
@@ -41,7 +41,7 @@ class Landscape:
 
     @property
     def least_curvature(self) -> Tensor:
-        """The least eigenvalue of the tangential Hessian, at most 0 as that of the normal counts."""
+        """The least eigenvalue of the tangential Hessian; at most 0, since the eigenvalue of the normal counts."""
         return self.values[:, 0]
 
 
@@ -91,7 +91,7 @@ def _softmax(problem: ulpm.Problem, Z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def critical_points(problem: ulpm.Problem, starts: Tensor, iterations: int) -> Tensor:
-    """Where ``iterations`` steps lead from ``starts`` [B, D], each on the sphere it starts on."""
+    """The points after ``iterations`` steps from ``starts`` [B, D], each on the sphere of its start."""
     rho = starts.norm(dim=1, keepdim=True)
     y, here = starts, landscape(problem, starts)
     damping = torch.ones(len(starts), dtype=starts.dtype)

@@ -1,4 +1,4 @@
-"""Where flows with weight decay end: closed forms for equal counts, with labels smoothed by α or not.
+"""Where flows with weight decay end: closed forms for equal counts, with or without labels smoothed by α.
 
     p = α/K + c,   c = √(nλ_Wλ_H),   q = log[(1 − (K − 1)p)/p],   0 exactly if p ≥ 1/K
     ‖h‖² = q(K − 1)/(K√n)·√(λ_W/λ_H),   ‖w‖² = q(K − 1)√n/K·√(λ_H/λ_W)
@@ -45,13 +45,13 @@ class Setting:
 
 
 def closed_margin(problem: ulpm.Problem, sample_factor: float = 1.0, smoothing_factor: float = 1.0) -> float:
-    """q. The factors, 1 by theory, multiply n in c and α in p."""
+    """q. The factors, 1 in the theory, multiply n in c and α in p."""
     K, p = problem.num_classes, _wrong(problem, sample_factor, smoothing_factor)
     return math.log((1 - (K - 1) * p) / p) if K * p < 1 else 0.0
 
 
 def margin_rate(problem: ulpm.Problem) -> float:
-    """−d(dq/dt)/dq at the end of the collapsed ray, where all margins stay one number q, for λ_W = λ_H = λ.
+    """−d(dq/dt)/dq at the end of the collapsed ray, where all margins equal q, for λ_W = λ_H = λ.
 
     dq/dt = −2q φ′(q)/((K − 1)√n) − 2λq with the loss φ of a sample, φ″ = P(1 − P), P = (K − 1)p.
     """
@@ -63,7 +63,7 @@ def margin_rate(problem: ulpm.Problem) -> float:
 def end_error(path: ulpm.Trajectory, q: float) -> float:
     """Largest error of a centred logit at the end, and of all ‖w_k‖², ‖h_i‖² relative to those of the margin q.
 
-    For q = 0 both norms are taken relative to those at the start.
+    For q = 0 both norms are relative to those at the start.
     """
     problem = path.problem
     K, n = problem.num_classes, problem.class_counts[0]
@@ -82,9 +82,9 @@ def end_error(path: ulpm.Trajectory, q: float) -> float:
 def end_claims(
     paths: Sequence[ulpm.Trajectory], margins: Sequence[float], rtol: float, zero: str, over: str
 ) -> list[Claim]:
-    """That flows come to rest, at the closed form with these margins; ``zero`` is the condition for W = H = 0.
+    """Flows converge to the closed form with these margins; ``zero`` is the condition for W = H = 0.
 
-    The time asked for must be far beyond the inverse of the slowest rate.
+    The end time must be far beyond the inverse of the slowest rate.
     """
     errors: dict[bool, list[float]] = {}
     excess = []
@@ -93,21 +93,21 @@ def end_claims(
         errors.setdefault(q > 0, []).append(end_error(path, q))
         best = ulpm.optimum(path.problem)
         excess.append((last(path.log_loss).exp() / best.value - 1).abs() - abs(best.duality_gap) / best.value)
-    reason = "by then nothing is left of the way but the tolerance of the run, relative to ρ"
+    reason = "by the end only the tolerance of the run remains of the distance, relative to ρ"
     claims = [
         Claim(
             f"Flows that do not end with Status.CONVERGED, of {sum(rest_time(path).numel() for path in paths)}.",
             moving,
             "<=",
             0,
-            "each has a minimum, and the time asked for is far beyond the inverse of the slowest rate",
+            "each has a minimum, and the end time is far beyond the inverse of the slowest rate",
         ),
         Claim(
-            f"Relative distance of the objective at the end from ulpm.optimum, in excess of the duality gap, {over}.",
+            f"Relative distance of the objective at the end from ulpm.optimum, beyond the duality gap, {over}.",
             greatest(excess),
             "<=",
             10 * rtol**2,
-            "values are quadratic in an error of at most the tolerance, with a reserve of 10",
+            "values are quadratic in an error, which is at most the tolerance, with a reserve of 10",
         ),
     ]
     if True in errors:
@@ -128,7 +128,7 @@ def end_claims(
                 greatest(errors[False]),
                 "<=",
                 rtol**2,
-                f"{reason}, and squares are quadratic",
+                f"{reason}, and squares are quadratic in it",
             )
         )
     return claims

@@ -12,7 +12,7 @@ __all__ = ["plain_field", "plain_flow"]
 def plain_field(
     problem: ulpm.Problem, W: Float[Tensor, "*batch K d"], H: Float[Tensor, "*batch d N"], weight_decay: float = 0.0
 ) -> tuple[Float[Tensor, "*batch K d"], Float[Tensor, "*batch d N"]]:
-    """(R Hᵀ − λW, Wᵀ R − λH) with R = Y − softmax(W H): the textbook form, fit for moderate losses."""
+    """(R Hᵀ − λW, Wᵀ R − λH) with R = Y − softmax(W H): the textbook form, for moderate losses."""
     one_hot = torch.nn.functional.one_hot(problem.labels, problem.num_classes).T.to(W)
     R = one_hot - torch.softmax(W @ H, dim=-2)
     return R @ H.mT - weight_decay * W, W.mT @ R - weight_decay * H

@@ -1,7 +1,7 @@
-"""Families of directions in which the loss goes to zero, to compare one direction with.
+"""Families of directions in which the loss goes to zero, to compare with one direction.
 
-Random points hardly ever separate the samples, so each family is built such that most of its members do; the others are
-dropped.
+Random points hardly ever separate the samples. So each family is built such that most of its members do, and we drop
+the others.
 """
 
 import math
@@ -23,9 +23,9 @@ _RECORDS = 40  # of each flow
 def separating_directions(
     problem: ulpm.Problem, reference: Tensor, starts: int, seed: int, device: str, work: Work
 ) -> dict[str, Tensor]:
-    """Families of separating directions [B, D] by name; ``reference`` [D], of norm 1, is the direction they challenge.
+    """Families of separating directions [B, D] by name; ``reference`` [D], of norm 1, is the direction to compare with.
 
-    ``starts`` flows, followed on ``device``, are stopped at 40 times each; the other families have some ten members for
+    We stop ``starts`` flows, computed on ``device``, at 40 times each. The other families have some ten members for
     each start.
     """
     generator = torch.Generator().manual_seed(seed)
@@ -53,7 +53,7 @@ def separating_directions(
 
 
 def _fitted_features(problem: ulpm.Problem, size: int, generator: torch.Generator) -> Tensor:
-    """Gaussian classifiers, with the least features whose margins are all equal, plus noise within the classes."""
+    """Gaussian classifiers, with the smallest features whose margins are all equal, and noise within classes."""
     K, d, N = problem.num_classes, problem.feature_dim, problem.num_samples
     W = torch.randn(size, K, d, generator=generator, dtype=torch.float64)
     # Gaps do not see Σ w_k: W and its centred part C W ask for the same features.
@@ -62,7 +62,7 @@ def _fitted_features(problem: ulpm.Problem, size: int, generator: torch.Generato
 
 
 def _fitted_classifier(problem: ulpm.Problem, size: int, generator: torch.Generator) -> Tensor:
-    """Gaussian class means, with the least classifiers whose margins are all equal, plus noise within the classes."""
+    """Gaussian class means, with the smallest classifiers whose margins are all equal, and noise within classes."""
     K, d, N = problem.num_classes, problem.feature_dim, problem.num_samples
     means = torch.randn(size, d, K, generator=generator, dtype=torch.float64)
     means = means - means.mean(2, keepdim=True)
@@ -70,7 +70,7 @@ def _fitted_classifier(problem: ulpm.Problem, size: int, generator: torch.Genera
 
 
 def _with_noise(problem: ulpm.Problem, W: Tensor, means: Tensor, N: int, generator: torch.Generator) -> Tensor:
-    """Balanced norms, and features that scatter about their class means by up to a tenth of these."""
+    """Balanced norms, and features that scatter about their class means by up to a tenth of their size."""
     H = means[:, :, problem.labels]
     share = 0.1 * torch.rand(len(H), 1, 1, generator=generator, dtype=H.dtype)
     noise = torch.randn(H.shape, generator=generator, dtype=H.dtype)
@@ -79,7 +79,7 @@ def _with_noise(problem: ulpm.Problem, W: Tensor, means: Tensor, N: int, generat
 
 
 def _balanced(W: Tensor, H: Tensor) -> Tensor:
-    """‖W‖ = ‖H‖, which among multiples of the two is the least norm for given logits."""
+    """‖W‖ = ‖H‖: among multiples of the two, this has the smallest norm for given logits."""
     return ulpm.State(W / W.norm(dim=(1, 2), keepdim=True), H / H.norm(dim=(1, 2), keepdim=True)).vector()
 
 
@@ -90,7 +90,7 @@ def _unequal_norms(problem: ulpm.Problem, reference: Tensor, size: int) -> Tenso
 
 
 def _one_row_tilted(problem: ulpm.Problem, reference: Tensor, size: int, generator: torch.Generator) -> Tensor:
-    """The reference with one row of W turned towards a random direction, by angles of up to 90 degrees."""
+    """The reference with one row of W rotated towards a random direction, by angles of up to 90 degrees."""
     state = unflat(problem, reference)
     W = state.W.expand(size, -1, -1).clone()
     rows = torch.arange(size) % problem.num_classes
@@ -105,7 +105,7 @@ def _one_row_tilted(problem: ulpm.Problem, reference: Tensor, size: int, generat
 
 
 def _seli_of_other_counts(problem: ulpm.Problem, size: int, generator: torch.Generator) -> Tensor:
-    """The optimal geometry for random other class counts of 1 to 100, used for these."""
+    """The optimal geometry for other class counts, random from 1 to 100, used for these counts."""
     points = []
     for _ in range(size):
         counts = torch.randint(1, 101, (problem.num_classes,), generator=generator).tolist()

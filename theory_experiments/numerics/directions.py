@@ -12,7 +12,7 @@ __all__ = ["block_directions", "log_loss_at", "near", "separating", "unit"]
 
 
 def separating(problem: ulpm.Problem, points: Tensor) -> Tensor:
-    """Those of the points [B, D] that classify all samples strictly, scaled to norm 1."""
+    """The points among [B, D] that classify all samples strictly, scaled to norm 1."""
     points = unit(points)
     chosen: Tensor = points[ulpm.margin(problem, unflat(problem, points)) > 0]
     return chosen
@@ -38,7 +38,7 @@ def near(point: Tensor, sizes: Tensor, generator: torch.Generator) -> Tensor:
 def block_directions(problem: ulpm.Problem) -> Tensor:
     """The block points [M, D] of all block sizes that fit in d dimensions, of norm 1; M may be 0.
 
-    With unequal counts there are none.
+    For unequal counts there are none.
     """
     K, d = problem.num_classes, problem.feature_dim
     sizes = [b for b in range(2, K) if K % b == 0 and d >= K - K // b and problem.balanced]

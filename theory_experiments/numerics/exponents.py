@@ -1,4 +1,4 @@
-"""Exponents of power laws in log t, fitted to each start, and what several starts say about their mean."""
+"""Exponents of power laws in log t, fitted to each start, with confidence intervals of their mean."""
 
 import dataclasses
 import math
@@ -28,9 +28,9 @@ class Interval:
 def fitted_exponents(
     log_time: Float[Tensor, "R B"], values: Float[Tensor, "R B"], since: float, until: float = math.inf
 ) -> Float[Tensor, " B"]:
-    """d log value / d log log t by least squares over the records with ``since`` ≤ log t ≤ ``until``, a start each.
+    """d log value / d log log t of each start, by least squares over records with ``since`` ≤ log t ≤ ``until``.
 
-    nan where a value in that range is not positive. Raises: ValueError if fewer than five records are in it.
+    nan where a value in that range is not positive. Raises: ValueError if it has fewer than five records.
     """
     late = (log_time.amin(1) >= since) & (log_time.amax(1) <= until)
     if int(late.sum()) < 5:
@@ -41,7 +41,7 @@ def fitted_exponents(
 
 
 def confidence(samples: Float[Tensor, " B"], level: float = 0.95) -> Interval:
-    """The interval that holds the mean of independent normal samples with the given probability (Student, 1908).
+    """The interval that contains the mean of independent normal samples with the given probability (Student, 1908).
 
     Raises: ValueError for fewer than four samples.
     """

@@ -1,8 +1,8 @@
-"""Flows that end at a finite point: what they reach, and how fast the distance from it falls.
+"""Flows that end at a finite point: where they end, and how fast the distance from there falls.
 
-Without decay the end is one of a whole set of states, which have the same logits up to a constant in each column that
-the loss does not see. Near the set the distance of the logits from theirs falls like e^(−rate·t), where the rate is the
-smallest eigenvalue of the Hessian that is not 0. The zeros belong to directions along the set.
+Without decay the ends form a set of states with the same logits, up to a constant in each column that the loss does
+not see. Near the set the distance of the logits from their end falls like e^(−rate·t). The rate is the smallest
+nonzero eigenvalue of the Hessian. The zero eigenvalues belong to directions along the set.
 """
 
 import math
@@ -19,7 +19,7 @@ __all__ = ["distances", "fall", "final_distances", "last", "rest_time", "slowest
 
 
 def last(values: Float[Tensor, " R *batch"]) -> Float[Tensor, "*batch"]:
-    """The last record that each replica reached: one that came to rest has no records after."""
+    """The last record that each replica reached: a replica that converged has no later records."""
     count = torch.arange(len(values), device=values.device).view(-1, *[1] * (values.ndim - 1))
     index = (count * ~values.isnan()).amax(0)
     found: Tensor = values.gather(0, index[None])[0]
@@ -27,16 +27,16 @@ def last(values: Float[Tensor, " R *batch"]) -> Float[Tensor, "*batch"]:
 
 
 def rest_time(path: ulpm.Trajectory) -> Float[Tensor, "*batch"]:
-    """log t at which replicas came to rest; infinite for those that did not."""
+    """log t at which replicas converged; infinite for those that did not."""
     status = [path.status] if isinstance(path.status, ulpm.Status) else path.status
     rests = torch.tensor([each == ulpm.Status.CONVERGED for each in status]).view(path.log_time.shape[1:])
     return last(path.log_time).where(rests, torch.full((), math.inf, dtype=torch.float64))
 
 
 def distances(path: ulpm.Trajectory, target: Float[Tensor, "K K"]) -> Float[Tensor, " S *batch"]:
-    """Largest distance of an entry of the logits, at each snapshot, from ``target`` spread over the samples.
+    """Largest distance of a logit, at each snapshot, from ``target`` repeated over the samples.
 
-    Logits are taken less their column means where the loss does not see these.
+    Logits are taken minus their column means where the loss does not see these.
     Raises: ValueError for a path without snapshots.
     """
     if path.snapshots is None:
@@ -60,7 +60,7 @@ def fall(distance: Float[Tensor, " R"], high: float, low: float) -> slice:
 
 
 def straightness(x: Float[Tensor, " R"], y: Float[Tensor, " R"]) -> tuple[float, float]:
-    """Slope of the least-squares line, and the root of the mean square that it leaves; nan for fewer than 5 points."""
+    """Slope of the least-squares line, and the root mean square of its residuals; nan for fewer than 5 points."""
     if len(x) < 5:
         return math.nan, math.nan
     slope, intercept = line(x, y)
@@ -68,10 +68,10 @@ def straightness(x: Float[Tensor, " R"], y: Float[Tensor, " R"]) -> tuple[float,
 
 
 def slowest_mode(problem: ulpm.Problem, state: ulpm.State) -> tuple[float, ulpm.State]:
-    """The smallest eigenvalue of the Hessian at a minimum without decay, less the zeros, and its eigenvector.
+    """The smallest nonzero eigenvalue of the Hessian at a minimum without decay, and its eigenvector.
 
-    As many eigenvalues are not 0 as the loss sees coordinates of the logits: N(K − 1), or NK for squared error. The
-    Hessian is that of the textbook loss by automatic differentiation.
+    The number of nonzero eigenvalues is that of the coordinates of the logits that the loss sees: N(K − 1), or NK for
+    squared error. The Hessian is that of the textbook loss by automatic differentiation.
     """
     K, N = problem.num_classes, problem.num_samples
     squared = isinstance(problem.loss, ulpm.SquaredError)

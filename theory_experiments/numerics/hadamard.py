@@ -1,9 +1,9 @@
-"""Hadamard starts: the singular vectors of the logits are characters of (ℤ/2)^m, stay as they are, and σ alone moves.
+"""Hadamard starts: the singular vectors of the logits are characters of (ℤ/2)^m and stay fixed; only σ moves.
 
-    K = 2^m,   W = Φ diag(a) Qᵀ,   H = Q diag(b) Φᵀ spread over the n samples of a class,   a = √n b,   σ = ab
+    K = 2^m,   W = Φ diag(a) Qᵀ,   H = Q diag(b) Φᵀ repeated over the n samples of a class,   a = √n b,   σ = ab
 
-Φ = χ/√K has the characters χ_s(g) = ±1, s ≠ 0, as columns; column 0 is constant and does nothing. Logits depend on the
-"difference" of sample class and class alone, with the margins
+Φ = χ/√K has the characters χ_s(g) = ±1, s ≠ 0, as columns; column 0 is constant and has no effect. Logits depend only
+on the "difference" of sample class and class, with the margins
 
     q(g) = (2/K) Σ_{s: χ_s(g) = −1} σ_s,   q(0) = 0,   and   σ̇_s = 2√n σ_s (1 − Σ_g p(g) χ_s(g)),   p = softmax(−q).
 
@@ -46,8 +46,8 @@ def start(
 ) -> ulpm.State:
     """The states with singular values ``sigma``, s = K − 1, in the first K − 1 coordinates of R^d.
 
-    ``turn`` puts another orthonormal basis of the same space in place of Φ, and ``excess`` makes a = excess·√n b: with
-    either of them it is no Hadamard start.
+    ``turn`` replaces Φ by another orthonormal basis of the same space, and ``excess`` makes a = excess·√n b. Either of
+    them gives a start that is not a Hadamard start.
     """
     K, n = problem.num_classes, problem.class_counts[0]
     basis = characters(K)[:, 1:] / math.sqrt(K)
@@ -64,7 +64,7 @@ def start(
 def seen(
     problem: ulpm.Problem, states: ulpm.Snapshots, turn: Float[Tensor, "s s"] | None = None
 ) -> tuple[Float[Tensor, "R B s"], Float[Tensor, "R B"]]:
-    """σ along a run, and all of W and H that is not diagonal in the vectors of the start, relative to ‖W‖ or ‖H‖."""
+    """σ along a run, and the parts of W and H off the diagonal in the vectors of the start, relative to ‖W‖ or ‖H‖."""
     K, n, d = problem.num_classes, problem.class_counts[0], problem.feature_dim
     W, H = states.W.cpu(), states.H.cpu()
     basis = characters(K)[:, 1:] / math.sqrt(K)
@@ -86,20 +86,20 @@ def margins(sigma: Float[Tensor, "*batch s"]) -> Float[Tensor, "*batch s"]:
 
 
 def mean_margin(sigma: Float[Tensor, "*batch s"]) -> Float[Tensor, "*batch"]:
-    """⟨q⟩ = Σ_{g≠0} e^(−q(g)) q(g)/Σ_{g≠0} e^(−q(g)), the mean in which small margins count most."""
+    """⟨q⟩ = Σ_{g≠0} e^(−q(g)) q(g)/Σ_{g≠0} e^(−q(g)), a mean with the largest weights on the smallest margins."""
     q = margins(sigma)
     return (torch.softmax(-q, -1) * q).sum(-1)
 
 
 def lyapunov(sigma: Float[Tensor, "*batch s"]) -> Float[Tensor, "*batch"]:
-    """Λ = log(arithmetic mean of σ) − log(geometric mean of σ) ≥ 0, zero where all σ are equal."""
+    """Λ = log(arithmetic mean of σ) − log(geometric mean of σ) ≥ 0, which is zero if and only if all σ are equal."""
     # With r = σ/σ̄ − 1, whose mean is 0, it is the mean of r − log(1 + r): no cancellation of large logarithms.
     r = sigma / sigma.mean(-1, keepdim=True) - 1
     return (r - torch.log1p(r)).mean(-1)
 
 
 def log_ratio(sigma: Float[Tensor, "*batch s"]) -> Float[Tensor, "*batch"]:
-    """log(max σ/min σ), which also vanishes where all σ are equal, but may grow on the way."""
+    """log(max σ/min σ), which is also zero if and only if all σ are equal, but may grow along the flow."""
     return (sigma.amax(-1) / sigma.amin(-1)).log()
 
 
@@ -108,7 +108,8 @@ def reduced_flow(
 ) -> Float[Tensor, "R B s"]:
     """σ of several starts at increasing log times, from its own equation: no W, no H, and scipy's DOP853.
 
-    In u = log(1 + t), in which nothing is stiff and t cannot overflow. Raises: ArithmeticError if scipy gives up.
+    The variable is u = log(1 + t): the equation is not stiff in it, and t cannot overflow.
+    Raises: ArithmeticError if scipy fails.
     """
     B, s = sigma.shape
     K = s + 1

@@ -1,4 +1,4 @@
-"""The claims that license all others: a run by the solver keeps what the flow conserves."""
+"""Claims on which all others rest: a run of the solver keeps what the flow conserves."""
 
 from collections.abc import Iterable
 
@@ -11,11 +11,11 @@ ROUNDING = 2e-12
 
 
 def invariant_claims(paths: Iterable[ulpm.Trajectory], rtol: float = 1e-6, which: str = "") -> list[Claim]:
-    """Σ_k w_k is kept to rounding and WᵀW − HHᵀ to the tolerance, over all records and replicas of ``paths``.
+    """A run conserves Σ_k w_k to rounding and WᵀW − HHᵀ to the tolerance, over all records and replicas of ``paths``.
 
-    With decay both follow an exponential, which is kept to the tolerance. Paths that do not conserve one of the two
-    have no part in its claim. ``rtol`` is by default that of the flow; ``which`` names the paths, where an experiment
-    makes these claims of several groups.
+    With decay both follow an exponential, to the tolerance. Paths that do not conserve one of the two are left out of
+    its claim. ``rtol`` is by default that of the flow. ``which`` names the paths, where an experiment makes these
+    claims for several groups.
     """
     decayed, worst = False, dict[str, float]()
     for path in paths:
@@ -24,10 +24,10 @@ def invariant_claims(paths: Iterable[ulpm.Trajectory], rtol: float = 1e-6, which
             # A replica that came to rest has no records after.
             worst[name] = max(worst.get(name, 0.0), float(drift[~drift.isnan()].max()))
     steps = (
-        "a run takes about a hundred steps, each with a local error in WᵀW − HHᵀ of at most 2·rtol·ρ², and "
-        "independent errors grow like the root of their number: 2·rtol·√100"
+        "a run takes about a hundred steps; each has a local error in WᵀW − HHᵀ of at most 2·rtol·ρ²; independent "
+        "errors add up like the root of their number: 2·rtol·√100"
     )
-    rounding = "every method of Runge and Kutta keeps it but for rounding: 10⁴ roundings of ε = 2.2e-16"
+    rounding = "Runge–Kutta methods conserve it up to rounding: 10⁴ roundings of ε = 2.2e-16"
     over = f"largest over all starts, records and runs{f' of {which}' if which else ''}"
     words = {"classifier_sum": ("Σ_k w_k", "ρ"), "balancedness": ("WᵀW − HHᵀ", "ρ²")}
     return [

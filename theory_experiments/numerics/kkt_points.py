@@ -3,12 +3,12 @@
     (MNS)   min ½‖Θ‖²  subject to  q_a(Θ) ≥ 1,   Lagrangian Hessian  δ ↦ ‖δ‖² − 2⟨G(λ), δW δH⟩,   a = (sample, wrong
     class)
 
-A late state names the constraints that carry multipliers: those with p_a not negligible beside the largest. Newton's
+A late state shows which constraints have multipliers: those with p_a not negligible against the largest. Newton's
 method on Θ = Σ λ_a ∇q_a, q_a = 1 makes the point exact. Then, modulo rotations of R^d (which change nothing):
 
 - λ ≥ 0 and the Hessian positive on {δ: ∇q_a·δ = 0 for all a with λ_a > 0}: a strict local minimum;
 - multipliers unique, as the ∇q_a of active constraints are independent, and a negative eigenvalue on
-  {δ: ∇q_a·δ = 0 for all active a}: no minimum, but a saddle.
+  {δ: ∇q_a·δ = 0 for all active a}: a saddle.
 
 Source: Nocedal and Wright, "Numerical Optimization", 2006, chapter 12.
 """
@@ -40,8 +40,8 @@ Kind = Literal["minimum", "saddle", "undecided", "unresolved"]
 class Ending:
     """The KKT point nearby: Θ [D] with q_min = 1, its ``value`` ½‖Θ‖², and the second-order test.
 
-    ``residual``: of the KKT conditions; ``curvature``: least eigenvalue of the Lagrangian Hessian where the kind is
-    decided, in the ``direction`` [D]; ``unresolved``: Newton's method found no KKT point with these constraints.
+    ``residual``: of the KKT conditions. ``curvature``: least eigenvalue of the Lagrangian Hessian where the kind is
+    decided, in the ``direction`` [D]. ``unresolved``: Newton's method found no KKT point with these constraints.
     """
 
     kind: Kind
@@ -53,7 +53,7 @@ class Ending:
 
 
 def classify(problem: ulpm.Problem, state: ulpm.State) -> Ending:
-    """Polish a single late state and put it to the test; dense, D³ in time."""
+    """Newton's method from a single late state, then the second-order test; dense, D³ in time."""
     margins = Margins(problem)
     point = state.vector().double().cpu()
     q = margins.values(point)
@@ -111,5 +111,5 @@ def _least(hessian: Tensor, margins: Margins, point: Tensor, rows: Tensor) -> tu
 
 
 def _independent(rows: Tensor) -> bool:
-    """Whether the rows, of norms of about 1, are independent beyond doubt."""
+    """Whether the rows, of norms of about 1, are linearly independent with a safe distance."""
     return len(rows) <= rows.shape[1] and float(torch.linalg.svdvals(rows)[-1]) > _INDEPENDENT

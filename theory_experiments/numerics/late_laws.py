@@ -1,7 +1,6 @@
-"""What theory says of the late flow: constants with their next terms. The exponents are those of the core's table.
+"""What theory predicts for the late flow: constants with their next terms. The exponents are in the core's table.
 
-All for a flow that ends at the optimum v* of the margin problem; the experiment on rates explains where each number
-comes from.
+All this is for a flow that ends at the optimum v* of the margin problem. The experiment on rates derives each number.
 """
 
 import math
@@ -34,14 +33,14 @@ def norm_correction(path: ulpm.Trajectory, value: float) -> Float[Tensor, " R *b
 def limits(path: ulpm.Trajectory) -> dict[str, Float[Tensor, " B"]]:
     """Limits of |metric|·(log t)^a, with −a the exponent of its law, for equal counts n, K ≥ 3 and Σ_k w_k = K·w̄ ≠ 0.
 
-    With B' = WᵀW − HHᵀ − K·w̄w̄ᵀ, which the flow conserves, U the partial isometry along the centred rows at the end of
-    time, X = UB'Uᵀ and S the span of U (all of the page on the mathematics):
+    The flow conserves B' = WᵀW − HHᵀ − K·w̄w̄ᵀ. Let U be the partial isometry along the centred rows in the limit,
+    X = UB'Uᵀ, and S the span of U (docs/mathematics.md):
 
         nc2_etf_means, nc2_etf_classifier_centered    ‖X − tr(X)/(K−1)·(I − 11ᵀ/K)‖ / (2√n·√(K−1))
         nc2_norm_classifier                           K/(K−1)·‖P_S w̄‖/√v*
         nc3_difference                                √K·‖w̄‖/√v*
 
-    B' and w̄ are those of the first snapshot, U is that of the last one. Shapes: [B], a number a start.
+    B' and w̄ are those of the first snapshot, U is that of the last one. Shapes: [B], a number for each start.
     """
     problem, shots = path.problem, path.snapshots
     assert shots is not None
@@ -64,10 +63,11 @@ def limits(path: ulpm.Trajectory) -> dict[str, Float[Tensor, " B"]]:
 
 
 def mean_row_bend(path: ulpm.Trajectory, log_time: float) -> Float[Tensor, " B"]:
-    """What the next term adds to the exponents of raw rows at a given log t: ½·‖w̄‖²/(‖P_S w̄‖·‖w_k‖).
+    """The next term of the exponents of raw rows at a given log t: ½·‖w̄‖²/(‖P_S w̄‖·‖w_k‖).
 
-    In ⟨w_j, w_k⟩ the frozen mean row w̄ enters first by ⟨u_j + u_k, w̄⟩·‖w_k‖ with the directions u of the centred rows,
-    then by ‖w̄‖²; ‖w_k‖² = v*·log t/K. Large where w̄ happens to be nearly orthogonal to the span S of the classifier.
+    In ⟨w_j, w_k⟩ the conserved mean row w̄ enters first by ⟨u_j + u_k, w̄⟩·‖w_k‖ with the directions u of the centred
+    rows, then by ‖w̄‖²; ‖w_k‖² = v*·log t/K. The term is large if w̄ is nearly orthogonal to the span S of the
+    classifier.
     """
     problem, shots = path.problem, path.snapshots
     assert shots is not None
@@ -85,5 +85,5 @@ def _row_directions(W: Float[Tensor, "B K d"]) -> Float[Tensor, "B L d"]:
 
 
 def _log_pairs(problem: ulpm.Problem) -> float:
-    """The entropy of equal multipliers; unequal counts, whose multipliers differ, have a little less."""
+    """The entropy of equal multipliers. Unequal counts have different multipliers, with a slightly smaller entropy."""
     return math.log(problem.num_samples * (problem.num_classes - 1))

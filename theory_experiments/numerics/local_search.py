@@ -1,4 +1,4 @@
-"""Descent from random starts, for models whose best value a convex relaxation claims to know."""
+"""Descent from random starts, for models whose optimal value is known from a convex relaxation."""
 
 import math
 from collections.abc import Callable
@@ -17,7 +17,7 @@ Objective = Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]  # (value,
 
 
 def constrained_objective(problem: Problem, classifier_energy: float, feature_energy: float) -> Objective:
-    """Mean loss at the point of the two spheres (1/K)‖W‖² = E_W, (1/K) Σ_i ‖h_i‖²/n_{y_i} = E_H along any (W, H)."""
+    """Mean loss at the rescaled (W, H) with (1/K)‖W‖² = E_W and (1/K) Σ_i ‖h_i‖²/n_{y_i} = E_H."""
     roots = torch.tensor(problem.class_counts, dtype=torch.float64)[problem.labels].sqrt()
     K = problem.num_classes
 
@@ -43,7 +43,7 @@ def regularised_objective(problem: Problem, classifier_decay: float, feature_dec
 def descend(
     objective: Objective, W: Float[Tensor, "B K d"], H: Float[Tensor, "B d N"]
 ) -> tuple[Float[Tensor, " B"], Float[Tensor, "B K d"]]:
-    """The value where L-BFGS ends from each of the starts, all features of all samples free, and W there.
+    """The value where L-BFGS ends from each of the starts, and W there. All features of all samples are free.
 
     Source: Liu, Nocedal, "On the limited memory BFGS method for large scale optimization", 1989.
     """

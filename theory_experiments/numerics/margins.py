@@ -41,7 +41,7 @@ class Margins:
         return torch.cat([by_W.flatten(1), by_H.flatten(1)], 1)
 
     def lagrangian_hessian(self, multipliers: Tensor) -> Tensor:
-        """I − Σ λ_a ∇²q_a [D, D]: it depends on the point by the multipliers only."""
+        """I − Σ λ_a ∇²q_a [D, D]: it depends on the point only through the multipliers."""
         K, d, N = self.problem.num_classes, self.problem.feature_dim, self.problem.num_samples
         G = torch.zeros(K, N, dtype=multipliers.dtype)
         G.index_put_((self.label, self.sample), multipliers, accumulate=True)

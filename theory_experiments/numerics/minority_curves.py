@@ -1,4 +1,4 @@
-"""The angles between the classifiers of rare classes, as a curve over imbalances, and what is proven of them."""
+"""The angles between the classifiers of rare classes, as a curve over imbalances, with proven error bounds."""
 
 import dataclasses
 import math
@@ -18,7 +18,7 @@ class Curve:
     """A model's optima at several ratios [R].
 
     ``cosines``   the least cosine between the classifiers of two rare classes;
-    ``errors``    what it may be wrong by at most;
+    ``errors``    a bound of its error;
     ``savings``   the most that a rare class could save by a unit of norm in a direction of its own, over its price;
     ``gaps``      relative duality gaps;  ``ranks``  ranks of the logits.
     """
@@ -31,9 +31,10 @@ class Curve:
 
 
 def layer_peeled_curve(optima: Sequence[ulpm.LayerPeeledOptimum], majority: int, shares: Sequence[float]) -> Curve:
-    """The curve of a model with a price; ``shares`` are those of a rare class in the gradient, n_B/N or √n_B/N.
+    """The curve of a model with a price. ``shares`` are those of a rare class in the gradient, n_B/N or √n_B/N.
 
-    An entry of W Wᵀ that is wrong by η at most changes a cosine by 2η/(g − η) at most, g the least ‖w_k‖² of the two.
+    An error of at most η in an entry of W Wᵀ changes a cosine by at most 2η/(g − η), with g the smaller ‖w_k‖² of the
+    two.
     Raises: ValueError if an optimum does not fit into its dimension.
     """
     cosines, errors = [], []
@@ -48,7 +49,7 @@ def layer_peeled_curve(optima: Sequence[ulpm.LayerPeeledOptimum], majority: int,
 
 
 def margin_curve(separations: Sequence[ulpm.Separation], majority: int) -> Curve:
-    """The curve of the margin problem, where norm has no price and any saving is worth it."""
+    """The curve of the margin problem, where norm has no price, so that any saving pays."""
     cosines = [float(minority_cosine(_classifier(separation), majority)) for separation in separations]
     gaps = [abs(separation.duality_gap) / separation.value for separation in separations]
     unknown = [math.nan] * len(separations)
@@ -66,8 +67,8 @@ def minority_cosine(W: Float[Tensor, "K d"], majority: int) -> Float[Tensor, ""]
 def seli_cosine(ratios: Float[Tensor, " R"], majority: int, minority: int) -> Float[Tensor, " R"]:
     """(τ − 1/K_B)/(τ + 1 − 1/K_B), τ = (K_A/(K K_B)) √((K_B R + K_A)/K): the minority cosine of the margin problem.
 
-    W Wᵀ = (Z diag(n) Zᵀ)^{1/2} with Z = I − 11ᵀ/K has the eigenvalue √n_B on what tells rare classes apart, and
-    √((K_B n_A + K_A n_B)/K) on what tells rare from frequent.
+    W Wᵀ = (Z diag(n) Zᵀ)^{1/2} with Z = I − 11ᵀ/K has the eigenvalue √n_B on differences of rare classes, and
+    √((K_B n_A + K_A n_B)/K) on the difference of rare and frequent classes.
     """
     K_A, K_B, K = majority, minority, majority + minority
     shared = K_A / (K * K_B) * ((K_B * ratios + K_A) / K).sqrt()

@@ -1,4 +1,4 @@
-"""What is near collapse on a sphere: ends of searches, perturbed frames, and the Hessian of log L at collapse."""
+"""The neighbourhood of collapse on a sphere: ends of searches, perturbed frames, and the Hessian of log L."""
 
 import dataclasses
 import functools
@@ -23,9 +23,9 @@ SECOND_ORDER = 1e-5  # q·(log L − log L_NC) up to which the second order is e
 class Near:
     """Points of the sphere where collapse has the margin q: excess log L − log L_NC [B], and relative distance [B].
 
-    The distance is that from the nearest collapsed state, over ρ. ``kind`` is "ends" of searches, or "random" or
-    "softest" perturbations of collapse. To second order the excess is at least ``stiffness`` times the square of the
-    distance, and equal to it along the softest direction.
+    The distance is to the nearest collapsed state, over ρ. ``kind`` is "ends" of searches, or "random" or "softest"
+    perturbations of collapse. To second order the excess is at least ``stiffness`` times the square of the distance,
+    with equality along the softest direction.
     """
 
     kind: str
@@ -39,8 +39,8 @@ class Near:
 class Curvature:
     """The tangential Hessian of log L at collapse.
 
-    ``certificate`` is ‖R‖_op/μ − 1, ``surplus`` by how many the curvatures of 0 outnumber those of rotations, ``share``
-    the least other one over the closed form, and ``softest`` its eigenvector [D].
+    ``certificate`` is ‖R‖_op/μ − 1. ``surplus`` is the number of zero curvatures minus that of the rotations.
+    ``share`` is the least other curvature over the closed form, and ``softest`` its eigenvector [D].
     """
 
     certificate: float
@@ -52,7 +52,7 @@ class Curvature:
 def search(
     problem: ulpm.Problem, collapse: Tensor, q: float, starts: int, seed: int, iterations: int, work: Work
 ) -> Near:
-    """Where descent on the sphere ends from random points, from near ``collapse`` [D] and from near block points."""
+    """Ends of descent on the sphere from random points, from near ``collapse`` [D] and from near block points."""
     generator = torch.Generator().manual_seed(seed)
     random = unit(problem.random_state(seed=seed, replicas=starts).vector())
     close = near(collapse, torch.logspace(-3, 0, starts, dtype=torch.float64), generator)
@@ -68,7 +68,7 @@ def search(
 def perturb(
     problem: ulpm.Problem, collapse: Tensor, q: float, starts: int, seed: int, curved: Curvature
 ) -> tuple[Near, Near]:
-    """Collapse moved by 1e-5 … 0.1 of its norm along random directions, and by 1e-4 … 0.1 along the softest one."""
+    """Collapse perturbed by 1e-5 … 0.1 of its norm in random directions, and by 1e-4 … 0.1 in the softest one."""
     generator = torch.Generator().manual_seed(seed)
     random = near(collapse, torch.logspace(-5, -1, 10 * starts, dtype=torch.float64), generator)
     sizes = torch.logspace(-4, -1, max(10, starts), dtype=torch.float64)[:, None]
@@ -87,7 +87,7 @@ def _stiffness(problem: ulpm.Problem, q: float) -> float:
 
 
 def distance_share(each: Near) -> Tensor:
-    """distance/(excess/stiffness)^(1/2) where the excess is small; rounding hides an excess below 1e-12·(1 + q)."""
+    """distance/(excess/stiffness)^(1/2) where the excess is small, but above rounding, 1e-12·(1 + q)."""
     chosen = each.q * each.excess <= SECOND_ORDER
     seen = each.excess[chosen].clamp(min=EQUAL * (1 + each.q))
     share: Tensor = each.distance[chosen] / (seen / each.stiffness).sqrt()
@@ -95,7 +95,7 @@ def distance_share(each: Near) -> Tensor:
 
 
 def curvature(problem: ulpm.Problem, collapse: Tensor, q: float) -> Curvature:
-    """See :class:`Curvature`; the dense Hessian knows no formula for its eigenvalues."""
+    """See :class:`Curvature`; the dense Hessian uses no formula for its eigenvalues."""
     K, d = problem.num_classes, problem.feature_dim
     seen = landscape(problem, collapse_on_sphere.norm(problem, q) * collapse[None])
     values = seen.values[0]

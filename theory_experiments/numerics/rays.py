@@ -1,4 +1,4 @@
-"""The collapsed ray: from a balanced simplex all margins stay one number q, and the flow is an integral.
+"""The collapsed ray: from a balanced simplex all margins stay equal, q, and the flow is an integral.
 
     dq/dt = −2q·nK φ′(q)/((K − 1)√n),    L = nK φ(q),    ρ² = 2(K − 1)√n q
 
@@ -6,7 +6,7 @@
 
     t = [Ei(q) − Ei(q₀) + (K − 1) ln(q/q₀)]/(2K√n).
 
-All functions work with log t and log φ, which do not overflow. Arrays are numpy, float64.
+All functions use log t and log φ, which do not overflow. Arrays are numpy, float64.
 """
 
 import dataclasses
@@ -52,14 +52,14 @@ class Tail:
         return slope
 
     def shift(self, q: _Numbers, K: int, n: int) -> _Numbers:
-        """log q + log(2√n K(K − 1)^γ κ²), to which κq − log t tends."""
+        """log q + log(2√n K(K − 1)^γ κ²): the limit of κq − log t."""
         constant = math.log(2 * math.sqrt(n) * K * self.kappa**2) + self.gamma * math.log(K - 1)
         shift: _Numbers = np.log(q) + constant
         return shift
 
 
 def tail(gamma: float) -> Tail:
-    """Focal loss of exponent γ, which is cross-entropy for γ = 0.
+    """Focal loss of exponent γ; cross-entropy for γ = 0.
 
     Source: Lin, Goyal, Girshick, He, Dollár, "Focal Loss for Dense Object Detection", 2017.
     """
@@ -86,7 +86,7 @@ def cross_entropy_log_time(q: _Numbers, q0: _Numbers | float, K: int, n: int) ->
 def cross_entropy_margin(log_t: _Numbers, q0: _Numbers | float, K: int, n: int) -> _Numbers:
     """The margin q at ``log_t`` by Newton's method on log t.
 
-    Raises: ArithmeticError if that does not converge.
+    Raises: ArithmeticError if it does not converge.
     """
     constant = math.log(2 * K * math.sqrt(n))
     q = np.maximum(2 * q0, log_t + np.log(np.maximum(log_t, 1)) + constant)
@@ -104,8 +104,8 @@ def cross_entropy_margin(log_t: _Numbers, q0: _Numbers | float, K: int, n: int) 
 def log_time(loss: Tail, q: _Numbers, K: int, n: int) -> _Numbers:
     """log t at a margin q ≥ 100 of the ray of any loss, for a start at q₀ ≤ q/2.
 
-    t = (K − 1)/(2√n K) ∫ dq/(−qφ′) by the quadrature of Gauss and Laguerre: the integrand grows like e^(κq), so that
-    what lies below q/2 is at most e^(−50) of the integral, and the start does not matter.
+    t = (K − 1)/(2√n K) ∫ dq/(−qφ′) by Gauss–Laguerre quadrature. The integrand grows like e^(κq). So the part below
+    q/2 is at most e^(−50) of the integral, and the start does not matter.
     """
     below = q[..., None] - _NODES / loss.kappa
     kept = below > q[..., None] / 2

@@ -1,18 +1,19 @@
-"""What the simplex-encoded-label (SELI) geometry predicts of the late flow with unequal counts, constants included.
+"""Predictions of the simplex-encoded-label (SELI) geometry for the late flow with unequal counts, with constants.
 
-Late in the flow, with Z* = I − 11ᵀ/K spread over the samples, v* = ‖Z*‖_*, and the multipliers λ* of the margin
+Late in the flow, with Z* = I − 11ᵀ/K repeated over the samples, v* = ‖Z*‖_*, and the multipliers λ* of the margin
 problem (Σ λ* = v*):
 
-Logits. R/L tends to the multipliers, p_{ij}/L → λ*_{ij}/v*, and the gap of sample i to class j is −log p_{ij}, so that
+Logits. R/L tends to the multipliers, p_{ij}/L → λ*_{ij}/v*, and the gap of sample i to class j is −log p_{ij}. So
     Z = log(1/L)·Z* + log(λ*/v*) + o(1)  off the label row, up to a constant in each column:
-the direction of the logits misses that of Z* by a constant over log(1/L) ≈ log t, which the spread of log λ* decides.
+the distance of the direction of the logits from that of Z* is a constant over log(1/L) ≈ log t. The spread of log λ*
+determines the constant.
 
-Within-class variability. Feature parts orthogonal to the classifier's rows stay where they are. So do the class means'
-but for 1ᵀR = 0 and Σ_k r_k → 0 (r_k the column of R of a sample of class k), so that what stays of the mean of class k
-is η/n_k, with one η ∈ R^d. With unequal counts these do not cancel in μ_k − μ_G: the means' span leans by η c_kᵀ,
-c_k = 1/n_k − mean(1/n), out of that of the classifier, and the frozen deviations δ_i of the samples have parts in it:
+Within-class variability. Feature parts orthogonal to the classifier's rows never move. By 1ᵀR = 0 and Σ_k r_k → 0 (r_k
+the column of R of a sample of class k) the frozen part of the mean of class k is η/n_k, with one η ∈ R^d. With unequal
+counts these parts do not cancel in μ_k − μ_G. So the span of the means is tilted by η c_kᵀ, c_k = 1/n_k − mean(1/n),
+out of that of the classifier, and the frozen deviations δ_i of the samples have parts in it:
     nc1_pinv·(log t)² → ‖(M*ᵀM*)† c‖² · mean_i ⟨η, δ_i⟩²,   M* the class means at margin 1.
-With equal counts c = 0, and the next order, (log t)^{−3}, is what remains.
+With equal counts c = 0, and the next order remains, (log t)^{−3}.
 """
 
 import math
@@ -27,7 +28,7 @@ __all__ = ["centred", "class_means", "direction_distance", "logits_constant", "s
 
 
 def centred(num_classes: int) -> Float[Tensor, "K K"]:
-    """I − 11ᵀ/K, the optimal logits of class means whatever the counts."""
+    """I − 11ᵀ/K, the optimal logits of class means for any counts."""
     return torch.eye(num_classes, dtype=torch.float64) - 1 / num_classes
 
 
@@ -45,7 +46,7 @@ def direction_distance(matrix: Float[Tensor, "*batch K K"], target: Float[Tensor
 
 
 def logits_constant(problem: ulpm.Problem, separation: ulpm.Separation) -> float:
-    """lim log(1/L)·‖Z̄/‖Z̄‖ − Z̄*/‖Z̄*‖‖ of the class means' centred logits Z̄: the part of the correction across Z̄*."""
+    """lim log(1/L)·‖Z̄/‖Z̄‖ − Z̄*/‖Z̄*‖‖ of the class means' centred logits Z̄: the correction orthogonal to Z̄*."""
     K = problem.num_classes
     multipliers = class_means(problem, separation.multipliers)
     off_label = ~torch.eye(K, dtype=torch.bool)
@@ -58,13 +59,13 @@ def logits_constant(problem: ulpm.Problem, separation: ulpm.Separation) -> float
 
 
 def seli_metrics(problem: ulpm.Problem) -> dict[str, float]:
-    """Every metric of neural collapse at the SELI state: the limits of the flow's, positive ones included."""
+    """Every metric of neural collapse at the SELI state: the limits of those of the flow, positive ones included."""
     state = ulpm.seli_state(problem)
     return {name: float(value) for name, value in ulpm.neural_collapse(state.W, state.H, problem.labels).items()}
 
 
 def variability_constant(problem: ulpm.Problem, state: ulpm.State) -> Float[Tensor, "*batch"]:
-    """lim nc1_pinv·(log t)² for unequal counts, from what is frozen in a late ``state`` [B, …] of the flow."""
+    """lim nc1_pinv·(log t)² for unequal counts, from the frozen parts of a late ``state`` [B, …] of the flow."""
     K = problem.num_classes
     rows = torch.linalg.svd(state.W, full_matrices=False).Vh[..., : K - 1, :]
     means = class_means(problem, state.H)
@@ -81,5 +82,5 @@ def variability_constant(problem: ulpm.Problem, state: ulpm.State) -> Float[Tens
 
 
 def _orthogonal(rows: Float[Tensor, "*batch r d"], columns: Float[Tensor, "*batch d n"]) -> Float[Tensor, "*batch d n"]:
-    """Columns less their parts in the span of the orthonormal rows."""
+    """Columns minus their parts in the span of the orthonormal rows."""
     return columns - rows.mT @ (rows @ columns)

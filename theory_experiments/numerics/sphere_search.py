@@ -1,4 +1,4 @@
-"""Descent of the loss on a sphere ‖W‖² + ‖H‖² = ρ², many points at once, and how far its ends are from each other."""
+"""Descent of the loss on a sphere ‖W‖² + ‖H‖² = ρ², in batches, and the distance of its ends from each other."""
 
 import torch
 from torch import Tensor
@@ -27,10 +27,10 @@ def distance_to(problem: ulpm.Problem, reference: Tensor, points: Tensor) -> Ten
 
 
 def descend_on_sphere(problem: ulpm.Problem, starts: Tensor, iterations: int) -> tuple[Tensor, Tensor]:
-    """The lowest log L [B] met on the way down from ``starts`` [B, D], each on the sphere it starts on, and where.
+    """The lowest log L [B] reached from ``starts`` [B, D], each on the sphere of its start, and its points.
 
-    Projected gradient steps of the length of Barzilai and Borwein, "Two-Point Step Size Gradient Methods", 1988; a
-    step is taken if it is below one of the last ten values, else it is tried again at a quarter of its length.
+    Projected gradient steps with the length of Barzilai and Borwein, "Two-Point Step Size Gradient Methods", 1988. We
+    accept a step if its value is below one of the last ten. Otherwise we try a quarter of its length.
     """
     rho = starts.norm(dim=1, keepdim=True)
     here = starts

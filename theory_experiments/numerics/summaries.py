@@ -10,8 +10,7 @@ __all__ = ["greatest", "line"]
 
 
 def greatest(values: Iterable[float | Tensor]) -> float:
-    """The greatest of numbers and of all numbers in tensors; nan if one is nan or there is none, so that no "
-    "claim holds."""
+    """The largest of all numbers and entries of tensors; nan if one is nan or there is none, so that no claim holds."""
     flat = [torch.as_tensor(value, dtype=torch.float64).detach().cpu().flatten() for value in values]
     everything = torch.cat(flat) if flat else torch.empty(0)
     return float(everything.amax()) if len(everything) else math.nan

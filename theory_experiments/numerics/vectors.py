@@ -1,4 +1,4 @@
-"""States as points of R^D: (W, H) laid end to end."""
+"""States as points of R^D: (W, H), flattened and concatenated."""
 
 from torch import Tensor
 

@@ -55,24 +55,26 @@ def test_every_theorem_of_the_paper_is_the_source_of_the_experiment_that_it_name
 @pytest.mark.parametrize(
     ("measured", "settings", "words"),
     [
-        (0.0, "FULL", "verified: 1 of 1 claims hold, 1 of 1 negative controls fail as they must"),
+        (0.0, "FULL", "verified: 1 of 1 claims hold, 1 of 1 negative controls fail, as they must"),
         (0.0, "QUICK", "verified (QUICK settings only): 1 of 1"),
         (2.0, "FULL", "**not verified**: 0 of 1 claims hold"),
     ],
 )
 def test_a_verdict_is_that_of_the_results(measured: float, settings: str, words: str) -> None:
     cells = row("Theorem 3.3", {"lowest_loss": outcome("lowest_loss", measured, settings)})
-    assert cells[4].startswith(words)
-    assert cells[3] == "[figure](../theory_experiments/results/lowest_loss.png)"
+    assert cells[3].startswith(words)
+    assert "](../theory_experiments/results/lowest_loss.md)" in cells[2]
 
 
-def test_an_item_whose_experiment_was_not_run_has_no_verdict_and_no_figure() -> None:
-    assert row("Theorem 3.1", {"lowest_loss": outcome("lowest_loss")})[3:5] == ["–", "not run yet"]
+def test_an_item_whose_experiment_was_not_run_has_no_verdict_and_no_page() -> None:
+    cells = row("Theorem 3.1", {"lowest_loss": outcome("lowest_loss")})
+    assert cells[3] == "not run yet"
+    assert "results" not in cells[2]
 
 
 def test_the_figures_of_networks_point_to_the_results_of_the_networks() -> None:
     for number in ("Figure 1", "Appendix D"):
-        assert "(../real_experiments/results/results.md)" in row(number, {})[3]
+        assert "(../real_experiments/results/results.md)" in row(number, {})[2]
 
 
 def test_all_links_of_the_committed_page_lead_to_files() -> None:

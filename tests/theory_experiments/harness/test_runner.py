@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -12,10 +13,11 @@ from matplotlib.figure import Figure
 
 import theory_experiments
 from theory_experiments.__main__ import main
-from theory_experiments.harness import experiments, report, results, runner, theorems_page
+from theory_experiments.harness import experiment_page, experiments, report, results, runner, theorems_page
 from theory_experiments.harness.claim import Claim
 from theory_experiments.harness.work import Work
 
+FACTS = {"config": {}, "negative_control_configs": {}, "command": "", "hardware": "", "versions": {}}
 RESULTS = Path(theory_experiments.__file__).parent / "results"
 
 
@@ -27,13 +29,15 @@ class Config:
     size: float = 1.0
 
 
-def experiment(name: str, measured: float = 0.5, falsified: float = 9.0) -> Any:
+def experiment(name: str, measured: float = 0.5, control: float = 9.0) -> Any:
     """A module whose only claim is measured ≤ size."""
     module: Any = ModuleType(f"theory_experiments.theorems.{name}")
-    module.__doc__ = "All is well.\n\nHypotheses: none | at all.\nSource: us.\nFalsified by: x.\nNot verified: less.\n"
+    parts = ("Hypotheses: none | at all.", "Source: us.", "Negative controls: a larger number.", "Not verified: less.")
+    module.__doc__ = "\n".join(["All is well.", "", *parts])
     module.TITLE = name.capitalize()
     module.FULL, module.QUICK = Config(), Config(starts=2)
-    module.FALSIFIED = {"a larger number": Config(starts=2, size=-falsified)}
+    module.NEGATIVE_CONTROLS = {"a larger number": Config(starts=2, size=-control)}
+    module.LEARNT = "It is small."
     module.EXPLANATION = "It is flat."
 
     def simulate(config: Config, work: Work) -> float:
@@ -52,7 +56,7 @@ def known(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Put experiments in the place of the real ones."""
 
     def replace(*modules: Any) -> None:
-        for place in (experiments, runner, theorems_page):
+        for place in (experiment_page, experiments, runner, theorems_page):
             monkeypatch.setattr(place, "EXPERIMENTS", modules)
 
     return replace
@@ -72,22 +76,41 @@ def test_a_run_leaves_claims_figures_and_a_report(tmp_path: Path, known: Callabl
     expected = {"experiment": "one", "measured": 0.5, "comparator": "<=", "bound": 1.0, "holds": True}
     assert expected.items() <= claim.items()
     assert claim.keys() == {*expected, "statement", "reason"}
-    assert document["falsified"][0]["variant"] == "a larger number"
-    assert not document["falsified"][0]["holds"]
+    assert document["negative_controls"][0]["variant"] == "a larger number"
+    assert not document["negative_controls"][0]["holds"]
     facts = document["experiments"]["one"]
     assert facts["settings"] == "FULL"
     assert facts["command"] == f"python -m theory_experiments --out {tmp_path} --json {tmp_path / 'own.json'}"
     assert {"hardware", "versions", "config"} <= facts.keys()
-    for file in ("one.png", "report.md"):
-        assert (tmp_path / file).exists()
-    text = (tmp_path / "report.md").read_text(encoding="utf-8")
-    for words in ("**All is well.**", "None | at all.", "it is one", "a larger number", "It is flat.", "| verified |"):
-        assert words in text
+    assert (tmp_path / "one.png").exists()
+    overview = (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert "| [One](one.md) | 1 of 1 | 1 of 1 | verified |" in overview
+    assert "- [One](one.md): It is small." in overview
+    page = (tmp_path / "one.md").read_text(encoding="utf-8")
+    for words in ("**All is well.**", "None | at all.", "**Claim 1**: It is one.", "It is small.", "It is flat."):
+        assert words in page
+    assert "1 of 1 negative controls fail, as they must" in page
+    assert "**A larger number.**" in page
+
+
+def test_a_page_fits_a_phone_and_gives_each_reason_once(known: Callable[..., None]) -> None:
+    module = experiment("one")
+    known(module, experiment("two"))
+    module.__doc__ = module.__doc__.replace("less.", "less, see two.")
+    a, b = (Claim("Size.", 0.5, "<=", 1.0, reason) for reason in ("it is one", "it is so"))
+    outcome = results.Outcome("one", (a, b, a, a), {"none": (a,)}, {**FACTS, "settings": "QUICK"})
+    page = experiment_page.render(module, outcome, "report.md")
+    assert "**Claims 1, 3–4**: It is one." in page
+    assert "**Claim 2**: It is so." in page
+    assert "see [two](two.md)." in page
+    assert "**Verdict: not verified**, with QUICK settings only." in page
+    assert "**Not detected: all claims hold.**" in page
+    assert {line.count(" | ") for line in page.splitlines() if line.startswith("| ")} == {2}
 
 
 def test_the_same_run_leaves_the_same_files(tmp_path: Path, known: Callable[..., None]) -> None:
     known(experiment("one"))
-    files = ("claims.json", "report.md", "one.png")
+    files = ("claims.json", "report.md", "one.md", "one.png")
     main(["--out", str(tmp_path)])
     before = [(tmp_path / file).read_bytes() for file in files]
     main(["--out", str(tmp_path)])
@@ -106,12 +129,12 @@ def test_a_claim_that_fails_makes_the_exit_status_1(
     assert main(["two", "--out", str(tmp_path)]) == 0
 
 
-def test_a_falsified_variant_that_passes_makes_the_exit_status_1(
+def test_a_negative_control_that_passes_makes_the_exit_status_1(
     tmp_path: Path, known: Callable[..., None], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    known(experiment("one", falsified=0.1))
+    known(experiment("one", control=0.1))
     assert main(["--out", str(tmp_path)]) == 1
-    assert "not found out: a larger number" in capsys.readouterr().err
+    assert "not detected: a larger number" in capsys.readouterr().err
 
 
 def test_running_one_again_replaces_only_its_entries(tmp_path: Path, known: Callable[..., None]) -> None:
@@ -124,7 +147,7 @@ def test_running_one_again_replaces_only_its_entries(tmp_path: Path, known: Call
     assert document["experiments"]["two"]["config"]["starts"] == 5
     assert document["experiments"]["two"]["settings"] == "QUICK"
     assert document["experiments"]["one"]["config"]["starts"] == 32
-    assert [entry["experiment"] for entry in document["falsified"]] == ["one", "two"]
+    assert [entry["experiment"] for entry in document["negative_controls"]] == ["one", "two"]
 
 
 def test_the_page_of_theorems_is_written_from_the_results(
@@ -138,7 +161,8 @@ def test_the_page_of_theorems_is_written_from_the_results(
     main(["two", "--quick", "--out", str(out)])
     assert main(["--out", str(out), "--theorems-page", str(page)]) == 0
     rows = [line for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("| **")]
-    assert ["../results/one.png" in rows[0], "| verified |" in rows[0]] == [True, True]
+    assert rows[0].startswith("| **[One](../results/one.md).** All is well.")
+    assert "| verified: 1 of 1 claims hold" in rows[0]
     assert "**not verified** (QUICK settings only)" in rows[1]
     assert "not run yet" in rows[2]
 
@@ -181,21 +205,26 @@ def test_outcomes_come_back_from_their_file_as_they_went(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("each", experiments.EXPERIMENTS, ids=experiments.name_of)
 def test_every_experiment_offers_what_the_report_needs(each: Any) -> None:
-    parts = report.docstring_parts(each)
+    parts = experiment_page.docstring_parts(each)
     assert parts["Claim"].endswith(".")
     assert each.FULL.starts >= 32
-    assert each.FALSIFIED
+    assert each.NEGATIVE_CONTROLS
     assert each.EXPLANATION.strip()
+    assert re.fullmatch(r"[A-Z][^\n]+\.", each.LEARNT)
     own_test = Path(__file__).parents[1] / "theorems" / f"test_{experiments.name_of(each)}.py"
     assert own_test.exists()
 
 
-def test_the_committed_report_and_page_are_those_of_the_committed_results(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_committed_report_and_pages_are_those_of_the_committed_results(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(Path(__file__).parents[3])
     out, page = Path("theory_experiments/results"), Path("docs/theorems.md")
     outcomes = results.read(out / "claims.json")
     # If not: python -m theory_experiments --out theory_experiments/results --theorems-page docs/theorems.md
     assert (out / "report.md").read_text(encoding="utf-8") == report.render(experiments.EXPERIMENTS, outcomes)
+    for each in experiments.EXPERIMENTS:
+        name = experiments.name_of(each)
+        committed = (out / experiment_page.page_of(name)).read_text(encoding="utf-8")
+        assert committed == experiment_page.render(each, outcomes[name], report.REPORT), name
     assert page.read_text(encoding="utf-8") == theorems_page.render(page, out, outcomes)
 
 
@@ -212,4 +241,12 @@ def test_a_docstring_without_hypotheses_is_refused() -> None:
     module = experiment("one")
     module.__doc__ = "All is well.\n\nSource: us.\n"
     with pytest.raises(ValueError, match="Hypotheses"):
-        report.docstring_parts(module)
+        experiment_page.docstring_parts(module)
+
+
+def test_all_links_of_the_committed_pages_lead_to_files() -> None:
+    for page in RESULTS.glob("*.md"):
+        links = re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8"))
+        assert links
+        for link in links:
+            assert (RESULTS / link).exists(), (page.name, link)

@@ -43,7 +43,7 @@ def test_claims_do_not_depend_on_the_number_of_processes(processes: int, names: 
     several, one = (json.loads((tmp_path / folder / "claims.json").read_text()) for folder in ("several", "one"))
     assert several["experiments"].keys() == one["experiments"].keys() == set(names)
     assert f"torchrun --nproc-per-node {processes} -m theory_experiments" in str(several["experiments"])
-    for kind in ("claims", "falsified"):
+    for kind in ("claims", "negative_controls"):
         assert len(several[kind]) == len(one[kind])
         for a, b in zip(several[kind], one[kind], strict=True):
             words = ("experiment", "variant", "comparator", "reason", "holds")

@@ -1,4 +1,4 @@
-"""At QUICK size every critical point with d ≥ K is a minimum or a saddle, and wrong claims are found out."""
+"""At QUICK size every critical point with d ≥ K is a minimum or a saddle, and wrong claims fail, as they must."""
 
 from pathlib import Path
 
@@ -7,10 +7,10 @@ from quick_runs import check_quick_run
 
 
 @pytest.mark.usefixtures("unchecked")
-def test_the_quick_claims_hold_and_falsified_variants_fail(tmp_path: Path) -> None:
+def test_the_quick_claims_hold_and_negative_controls_fail(tmp_path: Path) -> None:
     failing = {
         "d = 2 for four classes": "neither global minima nor strict saddles",
-        "the curvature μ − ½‖R‖_op": "Least curvature by the dense Hessian",
-        "points displaced by 1e-3": "Block points that are not strict saddles",
+        "the curvature μ − ½‖R‖_op is claimed": "Least curvature of the dense Hessian",
+        "points are displaced by 1e-3": "Block points that are not strict saddles",
     }
     check_quick_run("benign_landscape", tmp_path, failing)

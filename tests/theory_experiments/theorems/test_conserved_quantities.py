@@ -1,4 +1,4 @@
-"""What the flow conserves, it conserves at QUICK size, and what breaks the law is found out."""
+"""What the flow conserves, it conserves at QUICK size, and what breaks the law fails."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from quick_runs import check_quick_run
 
 
 @pytest.mark.usefixtures("unchecked")  # they cost several times what the experiment itself does
-def test_the_quick_claims_hold_and_falsified_variants_fail(tmp_path: Path) -> None:
+def test_the_quick_claims_hold_and_negative_controls_fail(tmp_path: Path) -> None:
     failing = {
         "weight decay 0.001 is added to the flow": "Change of Σ_k w_k relative to its norm in the plain flow",
         "the flow is replaced by steps of gradient descent of size 0.05": "Change of WᵀW − HHᵀ relative to its norm",

@@ -1,4 +1,4 @@
-"""Descent follows the flow as claimed at QUICK size, a wrong clock is found out, and the eigenvalue is autograd's."""
+"""Descent follows the flow as claimed at QUICK size, a wrong clock fails, and the eigenvalue is autograd's."""
 
 import dataclasses
 from pathlib import Path
@@ -13,11 +13,11 @@ from theory_experiments.theorems.descent_against_flow.stability import threshold
 
 
 @pytest.mark.usefixtures("unchecked")  # they cost several times what the experiment itself does
-def test_the_quick_claims_hold_and_falsified_variants_fail(tmp_path: Path) -> None:
+def test_the_quick_claims_hold_and_negative_controls_fail(tmp_path: Path) -> None:
     failing = {
-        "a step with momentum is counted as η of flow time, not η/(1−β)": "the same with momentum 0.3",
+        "a step with momentum is counted as η of flow time, not η/(1−β)": "the distance with momentum 0.3",
         "the rate is beyond stability": "Order in η of the distance from the flow",
-        "the loss-scaled rate is stable up to four times the norm": "ρ² at which the rate 0.2/L departs from the flow",
+        "the loss-scaled rate is claimed to be stable up to four times the norm": "ρ² at which the rate 0.2/L departs",
     }
     check_quick_run("descent_against_flow", tmp_path, failing)
 

@@ -14,10 +14,10 @@ from theory_experiments.theorems.escape.starts import near, witnesses
 
 
 @pytest.mark.usefixtures("unchecked")
-def test_the_quick_claims_hold_and_falsified_variants_fail(tmp_path: Path) -> None:
+def test_the_quick_claims_hold_and_negative_controls_fail(tmp_path: Path) -> None:
     failing = {
-        "the rate ‖R‖_op/L, without the growth of the norm": "Slope of the exit in s",
-        "starts at the block point itself": "Exponent of log t at the exit",
+        "the rate ‖R‖_op/L is claimed, without the growth of the norm": "Slope of the exit in s",
+        "the start is the block point itself": "Exponent of log t at the exit",
     }
     check_quick_run("escape", tmp_path, failing)
 

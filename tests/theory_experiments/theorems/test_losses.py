@@ -9,10 +9,10 @@ from quick_runs import check_quick_run
 @pytest.mark.usefixtures("unchecked")  # they cost several times what the experiment itself does
 def test_the_quick_claims_hold_and_negative_controls_fail(tmp_path: Path) -> None:
     failing = {
-        "focal loss of γ = 2 is taken to have κ = 1": "relative distance of L·t·log t from v*/(2κ)",
-        "v* is K√n": "relative distance of L·t·log t from v*/(2κ)",
-        "smoothed labels are taken to have the margin log(1 + (1 − α)/α)": "distance of any centred logit",
-        "squared error is taken to end at a simplex": "distance of any logit from the label",
-        "the distance from the end is taken for a power of t": "what a straight line against log t leaves",
+        "κ = 1 is claimed for focal loss of γ = 2": "relative distance of L·t·log t from v*/(2κ)",
+        "v* = K√n is claimed": "relative distance of L·t·log t from v*/(2κ)",
+        "the margin log(1 + (1 − α)/α) is claimed for smoothed labels": "distance of any centred logit",
+        "a simplex is claimed as the end of squared error": "distance of any logit from the label",
+        "the distance from the end is claimed to be a power of t": "residual of a straight line against log t",
     }
     check_quick_run("losses", tmp_path, failing)

@@ -12,13 +12,13 @@ from theory_experiments.theorems.lowest_loss.measurement import claimed
 
 
 @pytest.mark.usefixtures("unchecked")
-def test_the_quick_claims_hold_and_falsified_variants_fail(tmp_path: Path) -> None:
+def test_the_quick_claims_hold_and_negative_controls_fail(tmp_path: Path) -> None:
     failing = {
-        "unequal class counts": "where searches on the sphere end",
-        "an orthogonal frame called collapse": "log L less log L_NC, over 1 + q: least over",
-        "W twice as long as H": "log L less log L_NC, over 1 + q: least over",
-        "d = K − 2, one dimension too few": "where searches on the sphere end",
-        "the bound with 2D": "log(1 + μD/L_NC) less",
+        "the class counts are unequal": "at the ends of searches on the sphere",
+        "an orthogonal frame is called collapse": "(log L − log L_NC)/(1 + q): least over",
+        "W is twice as long as H": "(log L − log L_NC)/(1 + q): least over",
+        "d = K − 2, one dimension too few": "at the ends of searches on the sphere",
+        "the bound is claimed with 2D": "log(1 + μD/L_NC) minus",
     }
     check_quick_run("lowest_loss", tmp_path, failing)
 

@@ -9,7 +9,7 @@ from quick_runs import check_quick_run
 @pytest.mark.usefixtures("unchecked")  # they cost several times what the experiment itself does
 def test_the_quick_claims_hold_and_negative_controls_fail(tmp_path: Path) -> None:
     failing = {
-        "the line is K√(λ_Wλ_H) = 1, without n": "Flows that have a classifier left",
-        "the line is 2Kc = 1": "Flows that have a classifier left",
+        "the line K√(λ_Wλ_H) = 1 is claimed, without n": "Flows on the wrong side of the line",
+        "the line 2Kc = 1 is claimed": "Flows on the wrong side of the line",
     }
     check_quick_run("phase_diagram", tmp_path, failing)

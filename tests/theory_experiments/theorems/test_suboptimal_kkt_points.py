@@ -1,4 +1,4 @@
-"""Block points of any partition are KKT points, by an oracle too; perturbed or unstretched ones are found out."""
+"""Block points of any partition are KKT points, by an oracle too; perturbed or unstretched ones fail, as they must."""
 
 import math
 from pathlib import Path
@@ -15,10 +15,10 @@ from theory_experiments.theorems.suboptimal_kkt_points.points import kkt_residua
 
 
 @pytest.mark.usefixtures("unchecked")
-def test_the_quick_claims_hold_and_falsified_variants_fail(tmp_path: Path) -> None:
+def test_the_quick_claims_hold_and_negative_controls_fail(tmp_path: Path) -> None:
     failing = {
-        "a block point perturbed by 1e-3 of its norm": "KKT residuals",
-        "blocks of unequal size without the factors s_k": "KKT residuals",
+        "a block point is perturbed by 1e-3 of its norm": "KKT residuals",
+        "blocks of unequal size lack the factors s_k": "KKT residuals",
     }
     check_quick_run("suboptimal_kkt_points", tmp_path, failing)
 

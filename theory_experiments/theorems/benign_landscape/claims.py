@@ -32,15 +32,15 @@ def check(config: Config, data: tuple[Found, ...]) -> list[Claim]:
             least,
             ">=",
             0.5,
-            "a search that mostly fails would say little about the landscape; where it fails it is at a point at which "
-            "the tangential gradient is least but not 0",
+            "a search that mostly fails would say little about the landscape; where it fails, the tangential "
+            "gradient has a local minimum that is not 0",
         ),
         Claim(
             f"Block points that are not strict saddles, of {len(blocks)} with d ≥ K and norms 3, 10 and 30",
             float(sum(kind != "strict_saddle" for found in blocks for kind in found.kinds)),
             "<=",
             0.0,
-            "a theorem; none is allowed",
+            "the theorem allows none",
         ),
         Claim(
             f"Critical points found that are neither global minima nor strict saddles, of "
@@ -48,28 +48,29 @@ def check(config: Config, data: tuple[Found, ...]) -> list[Claim]:
             float(counts["undetermined"]),
             "<=",
             0.0,
-            "a theorem; none is allowed",
+            "the theorem allows none",
         ),
         Claim(
-            "Fewer of the two: proven global minima and strict saddles found with d ≥ K",
+            "Number of proven global minima or of strict saddles found with d ≥ K, whichever is smaller",
             float(min(counts["global_minimum"], counts["strict_saddle"])),
             ">=",
             1.0,
-            "a search that finds one kind only would not try the claim",
+            "a search that finds only one kind would not test the claim",
         ),
         Claim(
-            "Least curvature by the dense Hessian less min(μ − ‖R‖_op, 0), over ‖R‖_op: largest size, d ≥ K",
+            "Least curvature of the dense Hessian minus min(μ − ‖R‖_op, 0), divided by ‖R‖_op: largest size, d ≥ K",
             greatest(formula),
             "<=",
             1e-7,
-            "an equality at critical points; the search ends at a tangential share of 1e-8 or less, to which the "
-            "curvature is right up to a factor of the order of ten (0 is the curvature of the normal and of rotations)",
+            "an equality at critical points; the search ends at a tangential share of 1e-8 or less, and the "
+            "curvature has this error up to a factor of about ten; 0 is the curvature of the normal and of "
+            "rotations",
         ),
         Claim(
-            "μ − ‖R‖_op less the least curvature, over ‖R‖_op: largest over all critical points, d < K as well",
+            "μ − ‖R‖_op minus the least curvature, divided by ‖R‖_op: largest over all critical points, d < K included",
             greatest(bound),
             "<=",
             1e-7,
-            "a lower bound for any d, up to the same accuracy",
+            "a lower bound for any d, with the same accuracy as above",
         ),
     ]

@@ -2,16 +2,15 @@
 
 import dataclasses
 
-__all__ = ["FALSIFIED", "FULL", "QUICK", "SHORT", "Config"]
+__all__ = ["FULL", "NEGATIVE_CONTROLS", "QUICK", "SHORT", "Config"]
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Block points of ``blocks`` (K, b, n) with d = K … K + 2, and critical points of ``problems`` (K, n), d in
-    ``dims``.
+    """Block points of ``blocks`` (K, b, n) with d = K … K + 2, and critical points of ``problems`` (K, n).
 
-    ``dims`` holds d − K; what is claimed is claimed where it is at least ``claimed_from``. ``weight`` is the factor of
-    ‖R‖_op in the formula; ``displacement``, relative to ρ, moves points off.
+    ``dims`` contains d − K; the claims are about values of at least ``claimed_from``. ``weight`` is the factor of
+    ‖R‖_op in the formula. ``displacement``, relative to ρ, moves points away.
     """
 
     seed: int
@@ -40,10 +39,10 @@ QUICK = dataclasses.replace(
     FULL, starts=8, blocks=((4, 2, 1),), problems=((3, 1),), dims=(-1, 0, 1), norms=(5.0,), iterations=50
 )
 SHORT = dataclasses.replace(QUICK, starts=4, dims=(0,))
-FALSIFIED = {
+NEGATIVE_CONTROLS = {
     "d = 2 for four classes": dataclasses.replace(
         SHORT, starts=8, problems=((4, 1),), dims=(-2,), claimed_from=-2, norms=(8.0,)
     ),
-    "the curvature μ − ½‖R‖_op": dataclasses.replace(SHORT, weight=0.5),
-    "points displaced by 1e-3": dataclasses.replace(SHORT, displacement=1e-3),
+    "the curvature μ − ½‖R‖_op is claimed": dataclasses.replace(SHORT, weight=0.5),
+    "points are displaced by 1e-3": dataclasses.replace(SHORT, displacement=1e-3),
 }

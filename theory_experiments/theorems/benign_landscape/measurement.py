@@ -1,4 +1,4 @@
-"""Block points and critical points that a search finds, each with its kind and its least curvature."""
+"""Block points and critical points found by a search, each with its kind and its least curvature."""
 
 import dataclasses
 import functools
@@ -20,7 +20,7 @@ __all__ = ["Found", "examined", "noise_like", "simulate"]
 class Found:
     """Points of one problem and norm [B]: kind, tangential share of the gradient, μ, ‖R‖_op and least curvature, of L.
 
-    The last three come from the dense Hessian; the kind is the package's. ``of_blocks``: block points, not search.
+    The last three are from the dense Hessian, the kind is from ulpm. ``of_blocks``: block points, not search.
     """
 
     problem: ulpm.Problem
@@ -40,7 +40,7 @@ class Found:
 
 
 def simulate(config: Config, work: Work) -> tuple[Found, ...]:
-    """Classify block points, then search for critical points and classify what was found."""
+    """Classify block points, then search for critical points and classify those found."""
     found = []
     generator = torch.Generator().manual_seed(config.seed)
     for K, b, n in config.blocks:
@@ -67,7 +67,7 @@ def simulate(config: Config, work: Work) -> tuple[Found, ...]:
 
 
 def examined(problem: ulpm.Problem, points: Tensor, of_blocks: bool) -> Found:
-    """What the dense Hessian and the package say about points [B, D]."""
+    """The dense Hessian's and ulpm's results for points [B, D]."""
     seen = landscape(problem, points)
     kinds = tuple(ulpm.sphere_critical_point(problem, unflat(problem, point)).kind for point in points)
     return Found(
@@ -84,7 +84,7 @@ def examined(problem: ulpm.Problem, points: Tensor, of_blocks: bool) -> Found:
 
 
 def noise_like(points: Tensor, generator: torch.Generator) -> Tensor:
-    """Gaussian noise of norm about 1 a point."""
+    """Gaussian noise with a norm of about 1 for each point."""
     noise: Tensor = torch.randn(points.shape, generator=generator, dtype=points.dtype) / math.sqrt(points.shape[-1])
     return noise
 

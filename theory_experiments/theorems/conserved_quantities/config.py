@@ -1,13 +1,13 @@
-"""The runs of the conserved quantities, and the negative controls."""
+"""The runs for the conserved quantities, and the negative controls."""
 
 import dataclasses
 
-__all__ = ["FALSIFIED", "FULL", "QUICK", "Config"]
+__all__ = ["FULL", "NEGATIVE_CONTROLS", "QUICK", "Config"]
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Late runs by the solver, and early ones by a plain method that can take weight decay."""
+    """Late runs by the solver, and early runs by a plain method that allows weight decay."""
 
     seed: int = 0
     starts: int = 32
@@ -26,7 +26,7 @@ class Config:
 FULL = Config()
 QUICK = Config(starts=4, log10_time=50.0, problems=FULL.problems[:2], records=30, descent_steps=200, plain_time=2.0)
 _FALSE = dataclasses.replace(QUICK, log10_time=5.0)
-FALSIFIED = {
+NEGATIVE_CONTROLS = {
     "weight decay 0.001 is added to the flow": dataclasses.replace(_FALSE, weight_decay=1e-3),
     "the flow is replaced by steps of gradient descent of size 0.05": dataclasses.replace(
         _FALSE, plain_order=1, plain_step=0.05

@@ -13,7 +13,7 @@ __all__ = ["plot"]
 
 
 def plot(config: Config, data: Data) -> Figure:
-    """Drifts of the solver's runs on the left, and on the right those without and with weight decay."""
+    """Left and middle: drifts of the solver's runs. Right: changes without and with weight decay."""
     runs = style.runs(data.paths)
     figure = style.new_figure(
         13, 4.6, f"Drift of the conserved quantities · {config.starts} starts each (median, least to greatest)"

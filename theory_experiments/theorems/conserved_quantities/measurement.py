@@ -58,12 +58,12 @@ def simulate(config: Config, work: Work) -> Data:
 
 
 def largest_drifts(path: ulpm.Trajectory) -> dict[str, float]:
-    """Of all records and replicas, by quantity."""
+    """The largest drift of each quantity over all records and replicas."""
     return {name: float(drift.max()) for name, drift in path.invariant_drift.items()}
 
 
 def decay_laws(times: Float[Tensor, " R"]) -> dict[str, Float[Tensor, " R"]]:
-    """By how much of themselves the quantities change under the weight decay of the contrast."""
+    """The predicted relative change of each quantity under the weight decay of the contrast."""
     return {"balancedness": -torch.expm1(-2 * CONTRAST * times), "classifier_sum": -torch.expm1(-CONTRAST * times)}
 
 

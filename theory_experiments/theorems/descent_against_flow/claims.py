@@ -23,7 +23,7 @@ _CURVATURE = 7.0  # Λ at the start: ‖R‖_op + ½(‖W‖² + ‖H‖²)_op o
 
 
 def check(config: Config, data: Data) -> list[Claim]:
-    """The invariant, orders in the rate, what late time does to the distance, and where loss-scaled runs depart."""
+    """The invariant, orders in the rate, the distance at late times, and the departures of loss-scaled runs."""
     fine, coarse = config.rates[-1], config.rates[-2]
     claims = [
         Claim(
@@ -36,51 +36,51 @@ def check(config: Config, data: Data) -> list[Claim]:
     ]
     for name, values in (
         ("the distance from the flow at equal flow time", data.plain),
-        (f"the same with momentum {config.momentum:g}", data.momentum),
+        (f"the distance with momentum {config.momentum:g}", data.momentum),
         ("the drift of WᵀW − HHᵀ", data.balancedness),
     ):
         order = confidence(_orders(config, values)[-1])
         claims.append(
             Claim(
-                f"Order in η of {name} at t = {config.times[-1]:g}, between η = {coarse:g} and {fine:g}, {order} (95%, "
-                f"{config.starts} starts): distance of 1 from the far end of the interval.",
+                f"Order in η of {name} at t = {config.times[-1]:g}, between η = {coarse:g} and {fine:g}, {order} "
+                f"(95%, {config.starts} starts): distance from 1 to the far end of the interval.",
                 order.distance(1.0),
                 "<=",
                 coarse * _CURVATURE,
-                f"Euler's method has order 1; the next term is smaller by ηΛ, Λ ≈ {_CURVATURE:g} being the largest "
-                "eigenvalue of ∇²L at the start",
+                f"Euler's method has order 1; the next term is smaller by ηΛ, where Λ ≈ {_CURVATURE:g} is the "
+                "largest eigenvalue of ∇²L at the start",
             )
         )
     growth = data.plain[-1, -1] / data.plain[-1, 0]
     claims.append(
         Claim(
-            f"Relative distance from the flow at t = {config.times[-1]:g} over that at t = {config.times[0]:g}, η = "
-            f"{fine:g}, largest over {config.starts} starts.",
+            f"Relative distance from the flow at t = {config.times[-1]:g}, divided by that at t = "
+            f"{config.times[0]:g}, η = {fine:g}, largest over {config.starts} starts.",
             float(growth.max()),
             "<=",
             1.0,
-            "the eigenvalues of ∇²L fall like 1/t, so late steps add next to nothing while ρ grows",
+            "the eigenvalues of ∇²L fall like 1/t, so late steps add almost no distance while ρ grows",
         )
     )
     for rate, path in zip(config.scaled_rates, data.scaled, strict=True):
         departure = departures(path) / threshold(config, rate)
         claims += [
             Claim(
-                f"ρ² at which the rate {rate:g}/L departs from the flow, over the limit of stability, least over "
-                f"{config.starts} starts.",
+                f"ρ² at which the rate {rate:g}/L departs from the flow, divided by the limit of stability, least "
+                f"over {config.starts} starts.",
                 float(departure.min()),
                 ">=",
                 1.0,
                 "below the limit a perturbation shrinks at every step",
             ),
             Claim(
-                f"ρ² at which the rate {rate:g}/L departs from the flow, over the limit of stability, largest over "
-                f"{config.starts} starts.",
+                f"ρ² at which the rate {rate:g}/L departs from the flow, divided by the limit of stability, largest "
+                f"over {config.starts} starts.",
                 float(departure.max()),
                 "<=",
                 latest_departure(rate, path.problem.minimum_norm_value) * growth_between_records(rate, path),
-                "beyond the limit a perturbation of the size of rounding, 2e-16, is multiplied by ηλ − 1 a step "
-                "while λ grows by 2η/v*: by then it has reached 1, and it is seen at the next record",
+                "beyond the limit each step multiplies a perturbation of the size of rounding, 2e-16, by ηλ − 1, "
+                "while λ grows by 2η/v*; at the bound it has reached 1, and the next record shows it",
             ),
         ]
     return claims

@@ -2,12 +2,12 @@
 
 import dataclasses
 
-__all__ = ["FALSIFIED", "FULL", "QUICK", "Config"]
+__all__ = ["FULL", "NEGATIVE_CONTROLS", "QUICK", "Config"]
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """``momentum_time`` is the flow time of a step over η, if not 1/(1−β); ``threshold`` multiplies the limit of ρ²."""
+    """``momentum_time`` is the flow time of a step over η, by default 1/(1−β). ``threshold`` multiplies ρ²."""
 
     seed: int = 0
     starts: int = 32
@@ -26,8 +26,10 @@ class Config:
 FULL = Config()
 QUICK = Config(starts=8, rates=(0.02, 0.01), times=(2.0, 6.0), scaled_rates=(0.2,), flow_records=30)
 _FALSE = dataclasses.replace(QUICK, rates=(0.04, 0.02))
-FALSIFIED = {
+NEGATIVE_CONTROLS = {
     "a step with momentum is counted as η of flow time, not η/(1−β)": dataclasses.replace(_FALSE, momentum_time=1.0),
     "the rate is beyond stability": dataclasses.replace(_FALSE, rates=(2.0, 1.0), times=(4.0, 12.0)),
-    "the loss-scaled rate is stable up to four times the norm": dataclasses.replace(_FALSE, threshold=4.0),
+    "the loss-scaled rate is claimed to be stable up to four times the norm": dataclasses.replace(
+        _FALSE, threshold=4.0
+    ),
 }

@@ -1,4 +1,4 @@
-"""Distances against the rate, and loss-scaled runs beside the flow."""
+"""Distances against the rate, and loss-scaled runs compared with the flow."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ _STARTS_SHOWN = 4
 
 
 def plot(config: Config, data: Data) -> Figure:
-    """Distances against the rate, and the loss-scaled runs beside the flow."""
+    """Distances against the rate, and the loss-scaled runs compared with the flow."""
     heading = (
         f"Descent against flow · {style.sizes(data.flow.problem)} · {config.starts} starts (median, least to greatest)"
     )
@@ -48,7 +48,7 @@ def _plot_orders(axes: Axes, config: Config, data: Data) -> None:
 
 
 def _plot_departures(axes: Axes, config: Config, data: Data) -> None:
-    """Stationarity against the norm, which all runs share, of a few starts each."""
+    """Stationarity against the norm, the common axis of all runs, for a few starts each."""
     labels = ["gradient flow", *(f"descent with rate {rate:g}/L" for rate in config.scaled_rates)]
     for i, (label, path) in enumerate(zip(labels, [data.flow, *data.scaled], strict=True)):
         separated = torch.where(path.margin > 0, path.columns()["stationarity"], torch.nan)[:, :_STARTS_SHOWN]

@@ -29,7 +29,7 @@ class Data:
 
 
 def simulate(config: Config, work: Work) -> Data:
-    """The flow at the asked times, descent at every rate until each of them, and loss-scaled runs past their limits."""
+    """The flow at the requested times, descent at every rate up to these, and loss-scaled runs past their limits."""
     problem = ulpm.Problem(config.counts, config.dim)
     start = problem.random_state(config.seed, replicas=config.starts, device=config.device)
     work.tell("the flow")
@@ -72,7 +72,7 @@ def _descent(problem: ulpm.Problem, start: ulpm.State, rate: float, momentum: fl
 
 
 def _distances(runs: Sequence[Sequence[ulpm.Trajectory]], targets: Sequence[ulpm.State]) -> Float[Tensor, "E T B"]:
-    """‖Θ − Θ_flow‖/ρ_flow of the ends."""
+    """‖Θ − Θ_flow‖/ρ_flow at the ends."""
 
     def distance(path: ulpm.Trajectory, target: ulpm.State) -> Tensor:
         end = path.final_state

@@ -1,4 +1,4 @@
-"""How far a loss-scaled rate follows the flow: the limit of stability, and where a run departs."""
+"""How far a loss-scaled rate follows the flow: the limit of stability, and the norm at which a run departs."""
 
 import math
 
@@ -28,7 +28,7 @@ def latest_departure(rate: float, value: float) -> float:
 
 
 def departures(path: ulpm.Trajectory) -> Float[Tensor, " B"]:
-    """ρ² at the first record whose stationarity residual is twice the least before; inf where there is none."""
+    """ρ² at the first record whose stationarity residual is twice the smallest one before; inf if there is none."""
     stationarity = path.columns()["stationarity"]
     departed = stationarity > 2 * stationarity.cummin(0).values
     first = departed.int().argmax(0, keepdim=True)

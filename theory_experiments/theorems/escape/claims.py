@@ -1,4 +1,4 @@
-"""The claims about the escape: growth along the witness, exits in s and in log t, ends."""
+"""The claims about the escape: growth along the witness, exits in s and in log t, and ends."""
 
 import math
 
@@ -25,49 +25,48 @@ def check(config: Config, data: tuple[Case, ...]) -> list[Claim]:
     return [
         *invariant_claims(case.path for case in data),
         Claim(
-            f"Growth rate in s of the share of Θ along the witness, up to 0.1, over the predicted one, distance "
-            "from 1: "
-            f"largest of {len(rates)} starts",
+            "Growth rate in s of the share of Θ along the witness, up to 0.1, divided by the predicted rate, "
+            f"distance from 1: largest of {len(rates)} starts",
             greatest(rates),
             "<=",
             0.05,
-            "corrections are of the order of the squared component, at most 0.01, and of e^(−q_min/(b − 1)), at most "
-            "e^(−10); they are summed over a few units of s",
+            "corrections are of the order of the squared component, at most 0.01, and of e^(−q_min/(b − 1)), at "
+            "most e^(−10); they add up over a few units of s",
         ),
         Claim(
-            f"Slope of the exit in s against log(1/ε) over K√n (K − b)/b, distance from 1: largest over "
+            "Slope of the exit in s against log(1/ε), divided by K√n (K − b)/b, distance from 1: largest over "
             f"{len(data)} cases",
             greatest(slopes),
             "<=",
             0.05,
-            "corrections of the order of ε², at most 0.01 at the one end of the range of log(1/ε), whose length "
-            "is 3 or "
-            "more; a wrong rate is off by b/K or more, a third at least",
+            "corrections are of the order of ε², at most 0.01 at one end of the range of log(1/ε), whose length is "
+            "3 or more; a wrong rate is wrong by b/K or more, at least a third",
         ),
         Claim(
-            f"Exponent of log t at the exit against ε over −2(K − b)/b, distance from 1: largest over {len(data)} "
-            "cases",
+            "Exponent of log t at the exit against ε, divided by −2(K − b)/b, distance from 1: largest over "
+            f"{len(data)} cases",
             greatest(exponents),
             "<=",
             0.05,
-            "as above, and log t replaces ρ²/(2K√n) up to log log t, less than 5 % of it from log t = 1e2 on",
+            "as for the slope in s; also, log t replaces ρ²/(2K√n) up to log log t, less than 5% of it from log t "
+            "= 1e2 on",
         ),
         Claim(
-            f"½ρ²/q_min over (K − 1)√n, less 1, at log t = {config.log_time:g}: largest {over}",
+            f"½ρ²/q_min divided by (K − 1)√n, minus 1, at log t = {config.log_time:g}: largest {over}",
             greatest([float(x) / (case.K - 1) for case in data for x in case.share[-1]]),
             "<=",
             1e-3,
-            "the correction is of the order of ρ² at the exit over log t at the end; a start that had stayed "
-            "would be at "
-            "1/(K − 1), 0.2 or more",
+            "the correction is of the order of ρ² at the exit over log t at the end; a start that stayed would be "
+            "at 1/(K − 1), 0.2 or more",
         ),
         Claim(
-            f"Mean distance of cosines from −1/(K − 1), of W and of class means, at the end: largest {over}",
+            f"Mean distance of the cosines from −1/(K − 1), for W and for class means, at the end: largest {over}",
             max(
                 float(case.path.metrics[f"nc2_angle_{of}"][-1].max()) for case in data for of in ("classifier", "means")
             ),
             "<=",
             1e-2,
-            "the geometry of the optimum, approached like a power of log t; at a block point it is 0.3 or more",
+            "the geometry of the optimum, approached like a power of log t; at a block point the distance is 0.3 "
+            "or more",
         ),
     ]

@@ -13,7 +13,7 @@ __all__ = ["plot"]
 
 
 def plot(config: Config, data: tuple[Case, ...]) -> Figure:
-    """Values along the flows of the first case; the exits of all in s, and in log t, against ε."""
+    """Values along the flows of the first case; all exits in s and in log t against ε."""
     figure = style.new_figure(13.0, 4.3, "Escape from block points: the smaller the perturbation, the later the exit")
     values, in_s, in_time = figure.subplots(1, 3)
     first = data[0]

@@ -1,4 +1,4 @@
-"""Flows from the neighbourhood of block points: exits, and growth along the witness, in rescaled time."""
+"""Flows from starts near block points: exits, and growth along the witness, in rescaled time."""
 
 import dataclasses
 import math
@@ -18,10 +18,10 @@ __all__ = ["Case", "growth", "rescaled_time", "simulate"]
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """Flows from the neighbourhood of one block point: [records, starts], or [starts], or [snapshots, starts].
+    """Flows that start near one block point: [records, starts], or [starts], or [snapshots, starts].
 
-    ``s`` is rescaled time, ``share`` (½ρ²/q_min)/√n − (K − 1), which is 1 at the block point and 0 at collapse;
-    ``component``, at every fourth record, the part of Θ/ρ along the witnesses.
+    ``s`` is rescaled time. ``share`` is (½ρ²/q_min)/√n − (K − 1): 1 at the block point and 0 at collapse.
+    ``component``, at every fourth record, is the part of Θ/ρ along the witnesses.
     """
 
     K: int
@@ -35,11 +35,11 @@ class Case:
 
     @property
     def rows(self) -> Tensor:
-        """The records of which there are snapshots."""
+        """The records that have snapshots."""
         return torch.linspace(0, len(self.s) - 1, len(self.component)).round().long()
 
     def exits(self, of: Tensor) -> Tensor:
-        """A recorded quantity where ``share`` first falls below ½, by interpolation between records; nan if never."""
+        """A recorded quantity where ``share`` first falls below ½, interpolated between records; nan if never."""
         below = self.share < 0.5
         after = below.int().argmax(0)
         here = torch.arange(len(after))
@@ -56,7 +56,7 @@ class Case:
 
 
 def simulate(config: Config, work: Work) -> tuple[Case, ...]:
-    """Flows from the neighbourhood of each block point."""
+    """The flows that start near each block point."""
     generator = torch.Generator().manual_seed(config.seed)
     cases = []
     for K, b, n in config.cases:
@@ -80,15 +80,17 @@ def simulate(config: Config, work: Work) -> tuple[Case, ...]:
 
 
 def rescaled_time(path: ulpm.Trajectory) -> Tensor:
-    """s = ∫ L dt at the records, by the trapezoidal rule in τ = log(1 + log(1 + t)), in which records are even."""
+    """s = ∫ L dt at the records, by the trapezoidal rule in τ = log(1 + log(1 + t)); records are equidistant in τ."""
     log1p_time = torch.nn.functional.softplus(path.log_time, threshold=700.0).cpu()
     rate = (path.log_loss.cpu() + log1p_time).exp() * (1 + log1p_time)  # ds/dτ
     return torch.cat([torch.zeros_like(rate[:1]), torch.cumulative_trapezoid(rate, log1p_time.log1p(), dim=0)])
 
 
 def growth(case: Case) -> list[float]:
-    """d log(component)/ds of each start while it is at most 0.1, once margins exceed 10(b − 1); few records: "
-    "left out."""
+    """d log(component)/ds of each start, for components up to 0.1 and margins above 10(b − 1).
+
+    Starts with too few such records are left out.
+    """
     rates = []
     s, margin = case.s[case.rows], case.path.margin.cpu()[case.rows]
     for i in range(len(case.size)):

@@ -13,7 +13,7 @@ __all__ = ["near", "witnesses"]
 
 
 def witnesses(problem: ulpm.Problem, b: int) -> Tensor:
-    """An orthonormal basis [(m − 1)(d − K + m), D] of the directions (u aᵀ, a vᵀ)/√2, laid end to end as (W, H)."""
+    """An orthonormal basis [(m − 1)(d − K + m), D] of the directions (u aᵀ, a vᵀ)/√2, each flattened as (W, H)."""
     K, d, m = problem.num_classes, problem.feature_dim, problem.num_classes // b
     # u is constant on blocks, with sum 0; the block point fills the first K − m coordinates.
     left = (ulpm.simplex_etf(m, m - 1) * math.sqrt((m - 1) / m)).repeat_interleave(b, 0) / math.sqrt(b)
@@ -33,7 +33,7 @@ def near(
     size: Tensor,
     generator: torch.Generator,
 ) -> ulpm.State:
-    """The point plus ε ρ (witness + noise), both unit vectors drawn at random, the noise orthogonal to witnesses."""
+    """The point plus ε ρ (witness + noise), both random unit vectors, with the noise orthogonal to the witnesses."""
     centre = point.vector()
     along = torch.randn(len(size), len(directions), generator=generator, dtype=torch.float64)
     along = along / along.norm(dim=1, keepdim=True) @ directions

@@ -2,14 +2,14 @@
 
 import dataclasses
 
-__all__ = ["FALSIFIED", "FULL", "QUICK", "SHORT", "Config", "Size"]
+__all__ = ["FULL", "NEGATIVE_CONTROLS", "QUICK", "SHORT", "Config", "Size"]
 
 Size = tuple[tuple[int, ...], int]  # class counts, feature dimension
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """``grid``: problems to solve; ``flows``: problems to follow from random starts; the constant is (K − c)√n."""
+    """``grid``: problems to solve. ``flows``: problems whose flow starts at random. The constant is (K − c)√n."""
 
     seed: int
     starts: int
@@ -29,8 +29,8 @@ FULL = Config(
 )
 QUICK = Config(seed=0, starts=4, grid=(((3,) * 4, 3), ((1,) * 6, 8)), flows=(((5,) * 4, 8),), log_time=1e5)
 SHORT = dataclasses.replace(QUICK, starts=2, log_time=1e3)
-FALSIFIED = {
-    "the constant is K√n": dataclasses.replace(SHORT, c=0.0),
+NEGATIVE_CONTROLS = {
+    "the constant K√n is claimed": dataclasses.replace(SHORT, c=0.0),
     "d = K − 2, one dimension too few": dataclasses.replace(SHORT, grid=(((1,) * 5, 3),), flows=(((1,) * 5, 3),)),
-    "unequal counts": dataclasses.replace(SHORT, grid=(((6, 3, 2, 1), 4),), flows=(((6, 3, 2, 1), 4),)),
+    "the counts are unequal": dataclasses.replace(SHORT, grid=(((6, 3, 2, 1), 4),), flows=(((6, 3, 2, 1), 4),)),
 }

@@ -1,4 +1,4 @@
-"""The optimum of the margin problem against K, and the bounds that close on it."""
+"""The optimum of the margin problem against K, and the bounds that approach it along flows."""
 
 import math
 
@@ -13,8 +13,8 @@ __all__ = ["plot"]
 
 
 def plot(config: Config, data: Data) -> Figure:
-    """Left: the optimum against K. Right: how the two bounds of the records close on it."""
-    figure = style.new_figure(10.5, 4.4, "The optimum of the margin problem, and bounds that close on it along flows")
+    """Left: the optimum against K. Right: the two bounds of the records approach it."""
+    figure = style.new_figure(10.5, 4.4, "The optimum of the margin problem, and the bounds along flows")
     left, right = figure.subplots(1, 2)
     counts = sorted({optimum.problem.class_counts[0] for optimum in data.optima})
     for n, marker, color in zip(counts, "osD^", style.COLORS, strict=False):

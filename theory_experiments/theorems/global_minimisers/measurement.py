@@ -14,7 +14,7 @@ __all__ = ["Data", "Optimum", "shares", "simulate", "value"]
 
 @dataclasses.dataclass(frozen=True)
 class Optimum:
-    """What the relaxation says about a problem: value and duality gap as shares of (K − c)√n, and the worst metric."""
+    """The relaxation of a problem: value and duality gap divided by (K − c)√n, and the largest metric."""
 
     problem: ulpm.Problem
     value: float
@@ -24,7 +24,7 @@ class Optimum:
 
 @dataclasses.dataclass(frozen=True)
 class Data:
-    """An optimum for each problem of the grid, and a batch of flows for each problem to follow."""
+    """The optimum of each problem of the grid, and a batch of flows for each problem of ``flows``."""
 
     optima: tuple[Optimum, ...]
     paths: tuple[ulpm.Trajectory, ...]
@@ -56,5 +56,5 @@ def value(config: Config, problem: ulpm.Problem) -> float:
 
 
 def shares(config: Config, path: ulpm.Trajectory, column: str) -> Tensor:
-    """A bound at all records and starts as a share of (K − c)√n, less 1."""
+    """A bound at all records and starts, divided by (K − c)√n, minus 1."""
     return path.columns()[column] / value(config, path.problem) - 1

@@ -22,14 +22,14 @@ def check(config: Config, data: Data) -> list[Claim]:
             total,
             "<=",
             2e-12,
-            "Runge–Kutta methods keep it but for rounding: 10⁴ roundings of 2.2e-16",
+            "Runge–Kutta methods conserve it up to rounding: 10⁴ roundings of 2.2e-16",
         ),
         Claim(
             f"Drift of WᵀW − HHᵀ relative to ρ², largest {where}.",
             balancedness,
             "<=",
             20 * config.rtol,
-            "some hundred steps in which the state moves much, with independent local errors of 2·rtol·ρ² each",
+            "some hundred steps in which the state changes much, with independent local errors of 2·rtol·ρ² each",
         ),
     ]
     for one in data:
@@ -43,22 +43,26 @@ def _logits_claim(config: Config, one: Imbalance) -> Claim:
     end = one.path.log_time[-1]
     miss = (one.logits_distance[-1] * end - one.logits_constant).abs().max() / max(one.logits_constant, 1.0)
     return Claim(
-        f"Distance of the class-mean logits' direction from I − 11ᵀ/K, times log t, less its predicted limit "
-        f"{one.logits_constant:.4g}, over the larger of that and 1, at 1:{one.ratio} and "
-        f"log t = {config.log_time:g}, largest over {config.starts} starts.",
+        "Distance of the class-mean logits' direction from I − 11ᵀ/K, times log t, minus its predicted limit "
+        f"{one.logits_constant:.4g}, divided by the larger of that and 1, at 1:{one.ratio} and log t = "
+        f"{config.log_time:g}, largest over {config.starts} starts.",
         float(miss),
         "<=",
         0.01 + 3 * math.log(config.log_time) / config.log_time,
-        "the next correction is (log log t + O(1))/log t; one per cent is left to the integrator, whose tolerance rtol "
-        "is no smaller than the distance itself late in the run, though fast modes damp its errors in the logits",
+        "the next correction is (log log t + O(1))/log t; we allow one per cent for the integrator: late in the "
+        "run its tolerance rtol is not smaller than the distance itself, though fast modes damp its errors in the "
+        "logits",
     )
 
 
 def _geometry_claims(config: Config, one: Imbalance) -> list[Claim]:
-    """W Wᵀ and nc3_difference, which an ETF would have in another place."""
+    """W Wᵀ and nc3_difference, which an ETF would have at another value."""
     limit, order = one.limits["nc3_difference"], 3 / math.sqrt(config.log_time)
     ends = f"at 1:{one.ratio} and log t = {config.log_time:g}, largest over {config.starts} starts"
-    reason = "frozen parts of W and H of the order of 1 beside ρ: a relative error of 1/√(log t), and a reserve of 3"
+    reason = (
+        "frozen parts of W and H of the order of 1, compared with ρ: a relative error of 1/√(log t), with a "
+        "reserve of 3"
+    )
     nc3 = one.path.metrics["nc3_difference"][-1]
     return [
         Claim(
@@ -69,7 +73,8 @@ def _geometry_claims(config: Config, one: Imbalance) -> list[Claim]:
             reason,
         ),
         Claim(
-            f"|nc3_difference − {limit if limit > 1e-12 else 0:.4g}|, its value in {config.geometry} geometry, {ends}.",
+            f"|nc3_difference − {limit if limit > 1e-12 else 0:.4g}|, with its value in {config.geometry} geometry, "
+            f"{ends}.",
             float((nc3 - limit).abs().max()),
             "<=",
             order,

@@ -2,12 +2,12 @@
 
 import dataclasses
 
-__all__ = ["FALSIFIED", "FULL", "QUICK", "Config"]
+__all__ = ["FULL", "NEGATIVE_CONTROLS", "QUICK", "Config"]
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Two frequent and two rare classes at several imbalances, and how far to follow the flow."""
+    """Two frequent and two rare classes at several imbalances, and the end time of the flow."""
 
     seed: int = 0
     starts: int = 32
@@ -28,7 +28,7 @@ class Config:
 FULL = Config()
 QUICK = Config(starts=3, ratios=(4,), log_time=3e3, records=30)
 _SMALL = dataclasses.replace(QUICK, starts=2, ratios=(4,), log_time=1e3)
-FALSIFIED = {
+NEGATIVE_CONTROLS = {
     "the classifier is claimed to be an ETF": dataclasses.replace(_SMALL, geometry="ETF"),
     "the value of equal counts, (K − 1)√(N/K), is claimed": dataclasses.replace(_SMALL, constant="balanced"),
     "the exponent of equal counts, −3, is claimed": dataclasses.replace(_SMALL, exponent=-3.0),

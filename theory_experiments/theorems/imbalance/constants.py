@@ -16,14 +16,14 @@ __all__ = ["value_claims", "variability_claims"]
 
 
 def value_claims(config: Config, one: Imbalance) -> list[Claim]:
-    """The value by the relaxation, and the constants that it is in."""
+    """The value of the relaxation, and the constants that depend on it."""
     path, v = one.path, _value(config, one)
     problem, end = path.problem, path.log_time[-1]
     K, N = problem.num_classes, problem.num_samples
     size = 2 * (math.log(config.log_time) + math.log((K - 1) * N) + N / v) / config.log_time
     correction = (
-        "½ρ² = v*·(log(1/L) + S) + F with S ≤ log((K − 1)N) the entropy of the multipliers and F, of the order of N, "
-        "what is frozen, and log(1/L) = log t + log log t + O(1): twice (log log t + log((K − 1)N) + N/v*)/log t"
+        "½ρ² = v*·(log(1/L) + S) + F, with S ≤ log((K − 1)N) the entropy of the multipliers, F the frozen parts, "
+        "of the order of N, and log(1/L) = log t + log log t + O(1): twice (log log t + log((K − 1)N) + N/v*)/log t"
     )
     ends = f"at 1:{one.ratio} and log t = {config.log_time:g}, largest over {config.starts} starts"
     return [
@@ -32,7 +32,7 @@ def value_claims(config: Config, one: Imbalance) -> list[Claim]:
             abs(one.separation.value / v - 1),
             "<=",
             1e-9,
-            "the solution is polished to rounding and its duality gap is below that",
+            "the solution is exact up to rounding, and its duality gap is below that",
         ),
         Claim(
             f"|ρ²/log t / (2v*) − 1| {ends}.",
@@ -75,7 +75,7 @@ def variability_claims(config: Config, one: Imbalance) -> list[Claim]:
             float((ratio - 1).abs().max()),
             "<=",
             10 / math.sqrt(config.log_time),
-            "the same next order, a up to 10; the limit is computed from what is frozen in each start's own state",
+            "the same next order, a up to 10; the limit is computed from the frozen parts of each start's own state",
         ),
     ]
 

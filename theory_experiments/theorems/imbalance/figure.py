@@ -52,7 +52,7 @@ def plot(config: Config, data: Data) -> Figure:
 
 
 def _plot_run(panels: np.ndarray, one: Imbalance, run: style.Run) -> None:
-    """The curves of one imbalance, and the lines that theory puts beside them."""
+    """The curves of one imbalance, and the predicted lines."""
     path, v, log_time = one.path, one.separation.value, one.path.log_time[:, 0].numpy()
     style.draw(panels[0, 0], run, one.logits_distance.clamp(min=1e-16), label=run.label)
     style.draw(panels[0, 1], run, path.metrics["nc1_pinv"], label=run.label)

@@ -1,4 +1,4 @@
-"""The flow at each imbalance, beside what the SELI geometry predicts of it."""
+"""The flow at each imbalance, with the predictions of the SELI geometry."""
 
 import dataclasses
 
@@ -15,7 +15,7 @@ __all__ = ["Data", "Imbalance", "simulate"]
 
 @dataclasses.dataclass(frozen=True)
 class Imbalance:
-    """The flow at one imbalance, what theory predicts of it, and what its states show, [R, B]: records and starts."""
+    """The flow at one imbalance, its predictions, and the observed values, [R, B]: records and starts."""
 
     ratio: int
     path: ulpm.Trajectory

@@ -22,11 +22,11 @@ def check(config: Config, data: Data) -> list[Claim]:
     return [
         *invariant_claims(data.paths, config.rtol),
         Claim(
-            f"Share of runs in which L < log 2 is reached, {every}.",
+            f"Share of runs that reach L < log 2, {every}.",
             min(float(separated(path)[-1].double().mean()) for path in data.paths),
             ">=",
             1.0,
-            "the hypothesis: the theorem speaks of these runs",
+            "this is the hypothesis of the theorem",
         ),
         Claim(
             "Change of the smoothed margin from one record to the next, relative to its value at the end, least "
@@ -34,14 +34,14 @@ def check(config: Config, data: Data) -> list[Claim]:
             min(_least_change(config, path) for path in data.paths),
             ">=",
             -config.rtol,
-            "the theorem allows no decrease; one within rtol could not be told from the error of a step",
+            "the theorem allows no decrease; a decrease within rtol may be the error of a step",
         ),
         Claim(
             f"log(L·t) at the end, largest {every}.",
             max(float(end["log_loss"].max() + end["log_time"].max()) for end in ends),
             "<=",
             0.0,
-            "L is of order 1/(t log t), so that L·t tends to 0; with its constant v*/2 it is below 1 once log t > v*/2",
+            "L is of order 1/(t log t), so L·t tends to 0; its constant is v*/2, so L·t is below 1 once log t > v*/2",
         ),
         Claim(
             f"Smoothed margin times twice the certified lower bound of the optimum, largest {every} and all records.",
@@ -53,26 +53,27 @@ def check(config: Config, data: Data) -> list[Claim]:
             "no point has a margin above ρ²/(2v*), and L ≥ log(1 + e^(−q_min)); with L → 0 this forces ρ → ∞",
         ),
         Claim(
-            f"ρ²/log t at the end over twice the certified lower bound, least {every}.",
+            f"ρ²/log t at the end, divided by twice the certified lower bound, least {every}.",
             min(float((end["squared_norm"] / end["log_time"] / 2 / end["lower_bound"]).min()) for end in ends),
             ">=",
             1.0,
-            "the two claims above: ρ² ≥ 2v·log(1/L) and log(1/L) ≥ log t",
+            "the two claims before this one: ρ² ≥ 2v·log(1/L) and log(1/L) ≥ log t",
         ),
         Claim(
             f"Stationarity residual at the end times ρ/ρ(0), largest {every}.",
             max(_stationarity_over_bound(path) for path in data.paths),
             "<=",
             1.0,
-            "what does not grow with ρ is what the flow leaves frozen, and that is no more than the whole start",
+            "only what the flow leaves frozen does not grow with ρ, and that is at most the whole start",
         ),
         Claim(
-            f"Complementary slackness times q_min over its bound 2N(K−1)/e, largest {every}, records with L < log 2.",
+            f"Complementary slackness times q_min, divided by its bound 2N(K−1)/e, largest {every}, records with L "
+            "< log 2.",
             max(_slack_over_bound(path) for path in data.paths),
             "<=",
             1.0,
-            "Σ p(q − q_min)/Σ p has N(K−1) terms x·e^(−x) ≤ 1/e above, one term 1 below, and probabilities are "
-            "e^(−q) but for a factor between ½ and 1",
+            "Σ p(q − q_min)/Σ p has at most N(K−1) terms x·e^(−x) ≤ 1/e in the numerator and one term 1 in the "
+            "denominator; probabilities equal e^(−q) up to a factor between ½ and 1",
         ),
     ]
 

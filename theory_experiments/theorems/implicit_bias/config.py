@@ -1,13 +1,13 @@
-"""The problems of the implicit bias, and its negative controls."""
+"""The problems for the implicit bias, and the negative controls."""
 
 import dataclasses
 
-__all__ = ["FALSIFIED", "FULL", "QUICK", "Config"]
+__all__ = ["FULL", "NEGATIVE_CONTROLS", "QUICK", "Config"]
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """``power`` is that of ρ in the smoothed margin; ``from_the_start`` drops the hypothesis L < log 2."""
+    """``power`` is the power of ρ in the smoothed margin; ``from_the_start`` drops the hypothesis L < log 2."""
 
     seed: int = 0
     starts: int = 32
@@ -24,12 +24,12 @@ class Config:
 FULL = Config()
 QUICK = Config(starts=4, log10_time=100.0, records=40)
 _SMALL = dataclasses.replace(QUICK, problems=QUICK.problems[:1])
-FALSIFIED = {
+NEGATIVE_CONTROLS = {
     "the smoothed margin has ρ⁴ in place of ρ²": dataclasses.replace(_SMALL, power=4.0),
     "the hypothesis L < log 2 is dropped": dataclasses.replace(
         QUICK, problems=QUICK.problems[2:], from_the_start=True, starts=16, log10_time=10.0
     ),
-    "features are one-dimensional, so that L < log 2 is never reached": dataclasses.replace(
+    "features are one-dimensional, so no run reaches L < log 2": dataclasses.replace(
         _SMALL, problems=(((3, 3, 3, 3), 1),), log10_time=2.0
     ),
     "weight decay 0.01 is added to the flow": dataclasses.replace(_SMALL, weight_decay=0.01, log10_time=2.2),

@@ -39,7 +39,7 @@ def simulate(config: Config, work: Work) -> Data:
 
 
 def separated(path: ulpm.Trajectory) -> Bool[Tensor, " R *batch"]:
-    """Records with L < log 2."""
+    """Which records have L < log 2."""
     return path.log_loss < math.log(math.log(2))
 
 
@@ -51,5 +51,5 @@ def smoothed_margin(config: Config, path: ulpm.Trajectory) -> Float[Tensor, " R 
 
 
 def slack_bound(problem: ulpm.Problem) -> float:
-    """2N(K − 1)/e: the bound of complementary slackness times q_min."""
+    """2N(K − 1)/e: the bound on complementary slackness times q_min."""
     return 2 * problem.num_samples * (problem.num_classes - 1) / math.e

@@ -15,7 +15,7 @@ __all__ = ["check"]
 
 
 def check(config: Config, data: Data) -> list[Claim]:
-    """What decays or stays, the ends, their independence of the start, and rates."""
+    """Invariants, the ends, their independence of the start, and rates."""
     claims = invariant_claims(data.ends, config.rtol, "the flows with decay") if data.ends else []
     claims += invariant_claims(data.free, config.rtol, "the flows without decay") if data.free else []
     if data.ends:
@@ -27,13 +27,14 @@ def check(config: Config, data: Data) -> list[Claim]:
     if data.approaches or rays:
         claims.append(
             Claim(
-                "Rate at which the logits come to their end, from a start moved along the slowest mode or on the ray, "
-                f"relative distance from the predicted one, largest over {len(data.approaches) + len(rays)} runs.",
+                "Rate at which the logits approach their end, from a start moved along the slowest mode or on the "
+                f"ray, relative distance from the predicted rate, largest over {len(data.approaches) + len(rays)} "
+                "runs.",
                 greatest(abs(each.fitted / each.rate - 1) for each in [*data.approaches, *rays]),
                 "<=",
                 0.01,
-                "the start is moved by 0.001 of ρ, and distances up to 0.1 of that change the rate by as much at most; "
-                "the rest is the error of steps",
+                "the start is moved by 0.001 of ρ, and distances up to 0.1 of that change the rate by at most as "
+                "much; the rest is the error of steps",
             )
         )
     return claims + (_ray_claims(data) if data.rays else [])
@@ -53,14 +54,14 @@ def _free_claims(config: Config, free: list[ulpm.Trajectory]) -> list[Claim]:
             greatest(errors),
             "<=",
             config.rtol,
-            "at rest what is left of the way is below the tolerance of the run",
+            "a flow has converged when its remaining distance is below the tolerance of the run",
         ),
         Claim(
             f"Without decay: distance of the class means' Gram matrix from that of a simplex, largest {over}.",
             greatest(frames),
             ">=",
             0.01,
-            "the end does depend on the start: WᵀW − HHᵀ is conserved and at scale 1 a tenth of ρ² or more",
+            "the end depends on the start: WᵀW − HHᵀ is conserved, and at scale 1 it is a tenth of ρ² or more",
         ),
     ]
 
@@ -71,14 +72,14 @@ def _ray_claims(data: Data) -> list[Claim]:
     over = f"over {len(data.rays)} decays and α"
     return [
         Claim(
-            f"Equal decay: margin at the end with smoothed labels over that with plain ones, largest {over}.",
+            f"Equal decay: margin at the end with smoothed labels, divided by that with plain labels, largest {over}.",
             greatest(margins),
             "<=",
             1.0,
             "p = α/K + c is larger than c",
         ),
         Claim(
-            f"Equal decay: rate on the ray with smoothed labels over that with plain ones, least {over}.",
+            f"Equal decay: rate on the ray with smoothed labels, divided by that with plain labels, least {over}.",
             min(rates),
             ">=",
             1.0,
@@ -88,7 +89,7 @@ def _ray_claims(data: Data) -> list[Claim]:
 
 
 def _on_ray(path: ulpm.Trajectory) -> Approach:
-    """The margin on the ray, from where it is within 1% of the end."""
+    """The margin on the ray, from the time when it is within 1% of the end."""
     q = closed_margin(path.problem)
     distance = (path.margin.cpu() / q - 1).abs()
     part = slice(fall(distance, 0.01, 0.0).start, None)

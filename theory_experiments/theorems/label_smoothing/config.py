@@ -2,7 +2,7 @@
 
 import dataclasses
 
-__all__ = ["FALSIFIED", "FEW", "FULL", "QUICK", "SIZE", "Config"]
+__all__ = ["FEW", "FULL", "NEGATIVE_CONTROLS", "QUICK", "SIZE", "Config"]
 
 SIZE = (4, 5, 20)
 FEW = (4, 3, 6)  # K, n and d where a Hessian is decomposed
@@ -10,7 +10,7 @@ FEW = (4, 3, 6)  # K, n and d where a Hessian is decomposed
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """``strengths`` are Kc/(1 − α); ``scales`` are of starts without decay. From ``smoothing_factor`` on: controls."""
+    """``strengths`` are Kc/(1 − α). ``scales`` are for starts without decay. The last fields are for controls."""
 
     seed: int = 0
     starts: int = 32
@@ -28,12 +28,12 @@ class Config:
 FULL = Config()
 QUICK = Config(starts=2, smoothings=(0.3,), strengths=(0.1, 0.95, 1.2), scales=(0.1, 1.0), decays=(1e-3,))
 _ENDS = dataclasses.replace(QUICK, scales=(), decays=(), rates=False)
-FALSIFIED = {
-    "the end is zero only for Kc ≥ 1, and its margin that of plain labels": dataclasses.replace(
+NEGATIVE_CONTROLS = {
+    "the end is claimed to be zero only for Kc ≥ 1, with the margin of plain labels": dataclasses.replace(
         _ENDS, strengths=(1.2,), smoothing_factor=0.0
     ),
-    "each wrong class has the label α, not α/K": dataclasses.replace(
+    "the label α is claimed for each wrong class, not α/K": dataclasses.replace(
         QUICK, strengths=(), scales=(1.0,), decays=(), rates=False, smoothing_factor=4.0
     ),
-    "the rate is √n qα": dataclasses.replace(QUICK, strengths=(), scales=(), decays=(), rate_factor=4.0),
+    "the rate √n qα is claimed": dataclasses.replace(QUICK, strengths=(), scales=(), decays=(), rate_factor=4.0),
 }

@@ -17,7 +17,7 @@ __all__ = ["Approach", "Data", "simulate"]
 
 @dataclasses.dataclass(frozen=True)
 class Approach:
-    """A run that is compared with a rate: distances from the end along it, and the rate that is claimed."""
+    """A run to compare with a rate: distances from the end along it, and the claimed rate."""
 
     name: str
     time: Float[torch.Tensor, " R"]
@@ -43,7 +43,7 @@ class Data:
 
 
 def simulate(config: Config, work: Work) -> Data:
-    """All flows, to rest."""
+    """All flows, until they converge."""
     K, n, d = SIZE
     ends, free, approaches, rays = [], [], [], []
     for smoothing in config.smoothings:
@@ -81,7 +81,7 @@ def _flow(config: Config, work: Work, problem: ulpm.Problem, start: ulpm.State) 
 
 
 def _approaches(config: Config, work: Work, smoothing: float) -> list[Approach]:
-    """From the collapsed simplex and from the end of a random start, moved along the slowest mode there."""
+    """From the collapsed simplex and from the end of a random start, each moved along its slowest mode."""
     problem = _free(smoothing, FEW)
     K, n, _ = FEW
     q = closed_margin(problem)

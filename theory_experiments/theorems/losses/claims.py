@@ -17,7 +17,7 @@ __all__ = ["check"]
 
 
 def check(config: Config, data: Data) -> list[Claim]:
-    """What the flows conserve, constants and frames of losses without an end, and the ends of the others."""
+    """Conserved quantities, constants and frames of losses without an end, and the ends of the others."""
     every = [path for pair in data.endless.values() for path in pair]
     claims = invariant_claims(every, config.rtol) if every else []
     ending = [path for each in data.ending.values() for path in (each.path, each.small)]
@@ -46,7 +46,8 @@ def _endless_claims(config: Config, gamma: float, paths: tuple[ulpm.Trajectory, 
             greatest(value.abs() for values in ends for value in values),
             "<=",
             2 * shift / log_time + 20 * config.rtol + frozen / (2 * v / tail.kappa * log_time),
-            "twice the next term of the expansion, 20·rtol for the error of t·L, and what frozen parts add to ρ²",
+            "twice the next term of the expansion, 20·rtol for the error of t·L, and the contribution of frozen "
+            "parts to ρ²",
         ),
         Claim(
             f"{tail.name}: 1 − γ/γ*, and the distances of the means' and the centred classifier's Gram matrices from "
@@ -56,7 +57,7 @@ def _endless_claims(config: Config, gamma: float, paths: tuple[ulpm.Trajectory, 
             ),
             "<=",
             frozen / norm,
-            "what the flow conserves is of the size of the start, ρ(0)², and is compared with ρ²",
+            "conserved parts have the size of the start, ρ(0)², and are compared with ρ²",
         ),
     ]
 
@@ -82,12 +83,12 @@ def _ending_claims(config: Config, name: str, ending: Ending) -> list[Claim]:
     lines = ("log t", "t") if config.power_law else ("t", "log t")
     return [
         Claim(
-            f"{name}: log10 t at which the flow is at rest, {over} of scales 1 and {config.small:g}.",
+            f"{name}: log10 t at which the flow has converged, {over} of scales 1 and {config.small:g}.",
             greatest(rest_time(path) for path in both) / math.log(10),
             "<=",
             10.0,
-            "rates are of order 1, so that nothing of a distance is left by t = 100; the last steps of a stiff method "
-            "are long. A power law would go on to the end that was asked for, t = 10^100",
+            "rates are of order 1, so no distance remains at t = 100; the last steps of a stiff method are long; a "
+            "power law would continue to the end time, t = 10^100",
         ),
         Claim(
             f"{name}: distance of any {'logit' if name == 'squared error' else 'centred logit'} from "
@@ -96,7 +97,7 @@ def _ending_claims(config: Config, name: str, ending: Ending) -> list[Claim]:
             greatest(final_distances(path, ending.target) for path in both),
             "<=",
             config.ending_rtol,
-            "a flow is at rest when what is left of its way is below the tolerance",
+            "a flow has converged when its remaining distance is below the tolerance",
         ),
         Claim(
             f"{name}: distance of the classifier's Gram matrix from that of "
@@ -105,15 +106,15 @@ def _ending_claims(config: Config, name: str, ending: Ending) -> list[Claim]:
             greatest(frame / r for frame, r in zip(classifier, ratio, strict=True)),
             "<=",
             1.0,
-            "W H is ideal, and W is off its balanced factor by what WᵀW − HHᵀ conserves, at most ρ(0)²",
+            "W H is ideal; the conserved WᵀW − HHᵀ, at most ρ(0)², keeps W away from its balanced factor",
         ),
         Claim(
-            f"{name}: what a straight line against {lines[0]} leaves of the log distance from the end, over what one "
-            f"against {lines[1]} leaves, {over}; distances from 10^−2 to 10^−7.",
+            f"{name}: residual of a straight line against {lines[0]} for the log distance from the end, divided by "
+            f"that of a line against {lines[1]}, {over}; distances from 10^−2 to 10^−7.",
             greatest(bends),
             "<=",
             0.5,
-            "the sum of a few exponentials of similar rates is much straighter in t than in log t; a power law would "
+            "a sum of a few exponentials of similar rates is much straighter in t than in log t; a power law would "
             "have the inverse ratio, above 2",
         ),
     ]

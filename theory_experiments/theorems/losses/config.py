@@ -2,7 +2,7 @@
 
 import dataclasses
 
-__all__ = ["FALSIFIED", "FULL", "QUICK", "Config"]
+__all__ = ["FULL", "NEGATIVE_CONTROLS", "QUICK", "Config"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,16 +33,16 @@ FULL = Config()
 QUICK = Config(starts=2, gammas=(0.0, 2.0), log10_time=1e4)
 _ENDLESS = dataclasses.replace(QUICK, gammas=(2.0,), log10_time=1e3, ending=())
 _ENDING = dataclasses.replace(QUICK, gammas=())
-FALSIFIED = {
-    "focal loss of γ = 2 is taken to have κ = 1": dataclasses.replace(_ENDLESS, kappa_is_one=True),
-    "v* is K√n": dataclasses.replace(_ENDLESS, gammas=(0.0,), value="K√n"),
-    "smoothed labels are taken to have the margin log(1 + (1 − α)/α)": dataclasses.replace(
+NEGATIVE_CONTROLS = {
+    "κ = 1 is claimed for focal loss of γ = 2": dataclasses.replace(_ENDLESS, kappa_is_one=True),
+    "v* = K√n is claimed": dataclasses.replace(_ENDLESS, gammas=(0.0,), value="K√n"),
+    "the margin log(1 + (1 − α)/α) is claimed for smoothed labels": dataclasses.replace(
         _ENDING, ending=("smoothed labels",), end_factor=0.25
     ),
-    "squared error is taken to end at a simplex": dataclasses.replace(
+    "a simplex is claimed as the end of squared error": dataclasses.replace(
         _ENDING, ending=("squared error",), end_frame="simplex"
     ),
-    "the distance from the end is taken for a power of t": dataclasses.replace(
+    "the distance from the end is claimed to be a power of t": dataclasses.replace(
         _ENDING, ending=("squared error",), power_law=True
     ),
 }

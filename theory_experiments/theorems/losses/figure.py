@@ -1,4 +1,4 @@
-"""Both constants against time, and the way to a finite end."""
+"""Both constants against time, and the approach to a finite end."""
 
 import math
 
@@ -14,7 +14,7 @@ __all__ = ["plot"]
 
 
 def plot(config: Config, data: Data) -> Figure:
-    """Both constants against time on the left, and the way to a finite end on the right."""
+    """Both constants against time on the left, and the approach to a finite end on the right."""
     sizes = f"$K$ = {config.classes}, $n$ = {config.samples}, $d$ = {config.dim}"
     figure = style.new_figure(14, 4.8, f"Losses without weight decay · {sizes} · {config.starts} random starts each")
     left, middle, right = figure.subplots(1, 3)

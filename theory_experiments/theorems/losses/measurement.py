@@ -1,4 +1,4 @@
-"""The flow of every loss, and its constants over what theory says of them."""
+"""The flow of every loss, and its constants divided by their predictions."""
 
 import dataclasses
 import math
@@ -17,7 +17,7 @@ __all__ = ["Data", "Ending", "constants", "optimum", "simulate"]
 
 @dataclasses.dataclass(frozen=True)
 class Ending:
-    """Runs of a loss that ends: from starts of scale 1 with whole states at all records, and from small starts."""
+    """Runs of a loss with a finite end: from starts of scale 1 with states at all records, and from small starts."""
 
     path: ulpm.Trajectory
     small: ulpm.Trajectory
@@ -60,7 +60,7 @@ def constants(config: Config, gamma: float, path: ulpm.Trajectory) -> tuple[Tens
 
 
 def optimum(config: Config) -> float:
-    """v*, or what a negative control takes for it."""
+    """v*, or the value claimed by a negative control."""
     return (config.classes - (config.value == "(K-1)√n")) * math.sqrt(config.samples)
 
 

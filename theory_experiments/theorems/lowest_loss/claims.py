@@ -28,14 +28,14 @@ def _claims_about_collapse(config: Config, data: tuple[Tried, ...]) -> list[Clai
     kinds = [kind for tried in data for kind in tried.kinds]
     return [
         Claim(
-            f"log L of collapse less log(N log(1 + (K − 1)e^(−q))), over 1 + q: largest {_norms(config)}",
+            f"log L of collapse minus log(N log(1 + (K − 1)e^(−q))), divided by 1 + q: largest {_norms(config)}",
             greatest(off),
             "<=",
             EQUAL,
             f"an equality up to rounding: {ROUNDING}",
         ),
         Claim(
-            f"log L less log L_NC, over 1 + q, of collapse in rotated coordinates: largest size {_norms(config)}",
+            f"log L − log L_NC of collapse in rotated coordinates, divided by 1 + q: largest size {_norms(config)}",
             greatest(tried.turned.abs() / scale[:, None] for tried in data),
             "<=",
             EQUAL,
@@ -46,14 +46,14 @@ def _claims_about_collapse(config: Config, data: tuple[Tried, ...]) -> list[Clai
             greatest(abs(curved.certificate) for tried in data for curved in tried.curvatures),
             "<=",
             EQUAL,
-            "an equality, which proves that no point of the sphere is lower: L − min L ≤ ½ρ²(‖R‖_op − μ)",
+            "an equality, which proves that no point of the sphere has a lower loss: L − min L ≤ ½ρ²(‖R‖_op − μ)",
         ),
         Claim(
-            f"Collapsed states that the package does not call global minima of the sphere, of {len(kinds)}",
+            f"Collapsed states that ulpm.sphere_critical_point does not call global minima, of {len(kinds)}",
             float(sum(kind != "global_minimum" for kind in kinds)),
             "<=",
             0.0,
-            "a theorem; none is allowed",
+            "the theorem allows none",
         ),
     ]
 
@@ -68,7 +68,7 @@ def _claims_about_families(config: Config, data: tuple[Tried, ...]) -> list[Clai
     slopes = [(each.excess[-1] - each.excess[-2]) / between for each in compared]
     return [
         Claim(
-            "Separating directions compared, for each start and problem",
+            "Number of separating directions compared, for each start and problem",
             number / (config.starts * len(data)),
             ">=",
             50.0,
@@ -76,33 +76,33 @@ def _claims_about_families(config: Config, data: tuple[Tried, ...]) -> list[Clai
             "separate the samples, the comparison would say little",
         ),
         Claim(
-            f"log L less log L_NC, over 1 + q: least {directions} {_norms(config)}",
+            f"(log L − log L_NC)/(1 + q): least {directions} {_norms(config)}",
             -greatest(-each.excess / scale for each in compared),
             ">=",
             -EQUAL,
             NONE_LOWER,
         ),
         Claim(
-            f"log(1 + μD/L_NC) less (log L − log L_NC), over 1 + q: largest {directions} {_norms(config)}",
+            f"log(1 + μD/L_NC) minus (log L − log L_NC), divided by 1 + q: largest {directions} {_norms(config)}",
             greatest((each.bound - each.excess) / scale for each in compared),
             "<=",
             EQUAL,
-            f"a bound by convexity at every point and norm, up to rounding: {ROUNDING}",
+            f"convexity gives this bound at every point and norm, up to rounding: {ROUNDING}",
         ),
         Claim(
-            f"Normalised margin γ over γ* = 1/(2(K − 1)√n): largest {directions}",
+            f"Normalised margin γ divided by γ* = 1/(2(K − 1)√n): largest {directions}",
             greatest(each.share for each in compared),
             "<=",
             1 + 1e-12,
-            "a theorem, up to thousands of roundings: no direction has a larger margin than collapse",
+            "the theorem allows no direction with a larger margin than collapse; thousands of roundings are allowed",
         ),
         Claim(
-            f"Slope of log L − log L_NC against ρ², over γ*, less 1 − γ/γ*: largest size {directions}",
+            f"Slope of log L − log L_NC against ρ², divided by γ*, minus (1 − γ/γ*): largest size {directions}",
             greatest((slope - (1 - each.share)).abs() for slope, each in zip(slopes, compared, strict=True)),
             "<=",
             7.0 / between,
-            "log L + γρ² lies between log log 2 and log(N(K − 1)) at every norm, an interval of less than 7 for these "
-            "sizes; the slope is taken between the two largest norms",
+            "log L + γρ² lies between log log 2 and log(N(K − 1)) at every norm, an interval of less than 7 for "
+            "these sizes; the slope is taken between the two largest norms",
         ),
     ]
 

@@ -3,15 +3,15 @@
 import dataclasses
 import math
 
-__all__ = ["FALSIFIED", "FULL", "QUICK", "SHORT", "Config"]
+__all__ = ["FULL", "NEGATIVE_CONTROLS", "QUICK", "SHORT", "Config"]
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """``problems`` (class counts, d). ``margins`` are margins q of collapse and set the norms at which to compare.
+    """``problems`` (class counts, d). ``margins`` are margins q of collapse and set the norms of the comparison.
 
-    At the margins ``searched`` there are searches, each of ``iterations`` steps, and a look at the second order.
-    The direction claimed to be lowest is made from ``frame``, with W multiplied and H divided by ``stretch``; the
+    At the margins ``searched`` there are searches, each of ``iterations`` steps, and tests of the second order.
+    The direction claimed to be lowest is made from ``frame``, with W multiplied and H divided by ``stretch``. The
     bound by D is multiplied by ``price``.
     """
 
@@ -39,10 +39,10 @@ QUICK = dataclasses.replace(
     FULL, starts=4, problems=(((2,) * 3, 2), ((2,) * 4, 5)), searched=(1.0, 10.0), iterations=600
 )
 SHORT = dataclasses.replace(QUICK, starts=2, problems=(((2,) * 4, 5),), iterations=200)
-FALSIFIED = {
-    "unequal class counts": dataclasses.replace(SHORT, problems=(((6, 3, 2, 1), 5),)),
-    "an orthogonal frame called collapse": dataclasses.replace(SHORT, frame="orthogonal"),
-    "W twice as long as H": dataclasses.replace(SHORT, stretch=math.sqrt(2)),
+NEGATIVE_CONTROLS = {
+    "the class counts are unequal": dataclasses.replace(SHORT, problems=(((6, 3, 2, 1), 5),)),
+    "an orthogonal frame is called collapse": dataclasses.replace(SHORT, frame="orthogonal"),
+    "W is twice as long as H": dataclasses.replace(SHORT, stretch=math.sqrt(2)),
     "d = K − 2, one dimension too few": dataclasses.replace(SHORT, problems=(((2,) * 4, 2),)),
-    "the bound with 2D": dataclasses.replace(SHORT, price=2.0),
+    "the bound is claimed with 2D": dataclasses.replace(SHORT, price=2.0),
 }

@@ -1,4 +1,4 @@
-"""What is compared with collapse at every norm: families of directions, searches, and the second order."""
+"""What we compare with collapse at every norm: families of directions, searches, and the second order."""
 
 import dataclasses
 import math
@@ -31,9 +31,10 @@ class Compared:
 
 @dataclasses.dataclass(frozen=True)
 class Tried:
-    """One problem: log L_NC at all norms [M], what was compared with it, and the second order.
+    """One problem: log L_NC at all norms [M], everything compared with it, and the second order.
 
-    ``turned`` [M, starts] is the excess of collapse in rotated coordinates, ``kinds`` what the package calls collapse.
+    ``turned`` [M, starts] is the excess of collapse in rotated coordinates. ``kinds`` are the kinds of the critical
+    points at collapse.
     """
 
     problem: ulpm.Problem
@@ -46,7 +47,7 @@ class Tried:
 
 
 def simulate(config: Config, work: Work) -> tuple[Tried, ...]:
-    """For each problem: compare families at all norms, search for lower points, and look at the second order."""
+    """For each problem: compare families at all norms, search for lower points, and test the second order."""
     tried = []
     for counts, d in config.problems:
         problem = ulpm.Problem(counts, d)
@@ -78,7 +79,7 @@ def simulate(config: Config, work: Work) -> tuple[Tried, ...]:
 
 
 def claimed(config: Config, problem: ulpm.Problem) -> Tensor:
-    """The direction [D] that is claimed to be lowest, of norm 1: collapse, except in negative controls."""
+    """The direction [D] of norm 1 that is claimed to be lowest: collapse, except in negative controls."""
     K, d = problem.num_classes, problem.feature_dim
     rows = ulpm.simplex_etf(K, max(d, K - 1))[:, :d]
     if config.frame == "orthogonal":
@@ -94,7 +95,7 @@ def at_all_norms(config: Config, problem: ulpm.Problem, directions: Tensor) -> T
 
 
 def turned(config: Config, problem: ulpm.Problem, collapse: Tensor) -> Tensor:
-    """Collapse in coordinates of feature space that are turned at random: [starts, D]."""
+    """Collapse in randomly rotated coordinates of feature space: [starts, D]."""
     d, state = problem.feature_dim, unflat(problem, collapse)
     generator = torch.Generator().manual_seed(config.seed)
     Q = torch.linalg.qr(torch.randn(config.starts, d, d, generator=generator, dtype=torch.float64)).Q

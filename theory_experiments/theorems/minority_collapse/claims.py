@@ -13,7 +13,7 @@ _MERGED = 1 - 1e-6  # a cosine above this is that of one direction
 
 
 def check(config: Config, data: Data) -> list[Claim]:
-    """That the optima are optima, where minorities collapse and where they do not, and that descent finds the same."""
+    """The optima are optimal, minorities collapse where predicted and only there, and descent finds the same."""
     worst = max(float(curve.gaps.max()) for curve in (*data.curves.values(), data.margin_problem))
     where = f"over {len(config.ratios)} ratios R from {min(config.ratios)} to {max(config.ratios)}"
     claims = [
@@ -22,7 +22,8 @@ def check(config: Config, data: Data) -> list[Claim]:
             worst,
             "<=",
             1e-11,
-            "a polished solution is right to rounding, 1e-16 for each of some K⁴ = 10⁴ operations with a reserve of 10",
+            "a polished solution is exact up to rounding, 1e-16 for each of some K⁴ = 10⁴ operations, with a "
+            "reserve of 10",
         )
     ]
     for name, model in MODELS.items():
@@ -34,37 +35,38 @@ def check(config: Config, data: Data) -> list[Claim]:
 
 
 def _model_claims(config: Config, model: str, curve: Curve) -> list[Claim]:
-    """The angles at both ends, with what is proven about their errors, and the threshold between."""
+    """The angles at both ends, with proven bounds of their errors, and the threshold between."""
     classes = config.majority + config.minority if config.cosine_at_one == "K" else config.minority
     equal, most = config.ratios.index(1), config.ratios.index(max(config.ratios))
-    proven = "a duality gap of rounding, 1e-16, proves angles up to its root over the curvature of the loss of a rare"
+    proven = "a duality gap of rounding, 1e-16, bounds angles by its root over the curvature of the loss of a rare"
     merged, worth = curve.cosines >= _MERGED, config.threshold_factor * curve.savings > 1
     return [
         Claim(
-            f"{model}: distance of the minority cosines from −1/({config.cosine_at_one} − 1) at R = 1, plus the error "
-            "that the duality gap leaves open.",
+            f"{model}: distance of the minority cosines from −1/({config.cosine_at_one} − 1) at R = 1, plus the "
+            "error that the duality gap allows.",
             float((curve.cosines[equal] + 1 / (classes - 1)).abs() + curve.errors[equal]),
             "<=",
             1e-4,
-            f"{proven} class, here 1e-8/0.01 and a reserve of 100",
+            f"{proven} class, here 1e-8/0.01 with a reserve of 100",
         ),
         Claim(
-            f"{model}: cosine of two minority classifiers at R = {max(config.ratios)}, the least over pairs, less the "
-            "error that the duality gap leaves open.",
+            f"{model}: cosine of two minority classifiers at R = {max(config.ratios)}, the least over pairs, minus "
+            "the error that the duality gap allows.",
             float(curve.cosines[most] - curve.errors[most]),
             ">=",
             0.99,
-            "the issue of minority collapse is a cosine of 1; 0.01 is left for what is proven of the angle, as the "
+            "minority collapse means a cosine of 1; 0.01 is left for the proven bound of the angle, as the "
             "curvature of the loss of a rare class falls like 1/R",
         ),
         Claim(
-            f"{model}: ratios, of {len(config.ratios)}, at which the minority classifiers are one (cosine above "
-            f"{_MERGED}) although a direction of their own would save more than it costs, or not one although not.",
+            f"{model}: ratios, of {len(config.ratios)}, on the wrong side of the criterion: minority classifiers "
+            f"are one (cosine above {_MERGED}) although a direction of their own would save more than it costs, or "
+            "are not one although it would not.",
             float((merged == worth).sum()),
             "<=",
             0,
-            "the criterion is exact; no ratio is nearer to the threshold than 0.1%, so that cosines differ by more "
-            "than the digits above",
+            "the criterion is exact; no ratio is nearer to the threshold than 0.1%, so the cosines differ by more "
+            "than these digits",
         ),
     ]
 
@@ -79,21 +81,21 @@ def _margin_claims(config: Config, curve: Curve) -> list[Claim]:
             float((curve.cosines - seli_cosine(R, config.majority, config.minority)).abs().max()),
             "<=",
             1e-9,
-            "both are right to rounding: the solution is polished in its factors",
+            "both are exact up to rounding: Newton's method polishes the factors of the solution",
         ),
         Claim(
             f"(c) margin problem: minority cosine, largest over ratios up to R = {max(config.ratios)}.",
             float(curve.cosines.max()),
             "<=",
             0.99,
-            "no collapse: cosines above 0.99 would count as one in the claims on (a) and (b)",
+            "no collapse: the claims on (a) and (b) would count cosines above 0.99 as one direction",
         ),
         Claim(
             "(c) margin problem: rank of the logits, smallest over ratios.",
             float(curve.ranks.min()),
             ">=",
             K - 1,
-            "every class keeps a direction of its own: the rank of I − 11ᵀ/K",
+            "every class has a direction of its own: the rank of I − 11ᵀ/K",
         ),
     ]
 
@@ -102,32 +104,32 @@ def _search_claims(config: Config, model: str, search: Search) -> list[Claim]:
     starts = f"over {config.starts} random starts at each of R = {', '.join(map(str, config.searched))}"
     claims = [
         Claim(
-            f"{model}: value at which descent over all W and single features in d = {config.feature_dim} ends, over "
-            f"the value of the relaxation, less 1, largest {starts}.",
+            f"{model}: value at the end of descent over all W and single features in d = {config.feature_dim}, "
+            f"divided by the value of the relaxation, minus 1, largest {starts}.",
             float(search.excess.max()),
             "<=",
             1e-9,
             "every local minimum is global for d ≥ K; L-BFGS ends at a gradient of 1e-12 or when a step gains less "
-            "than rounding, and values are quadratic in what is left",
+            "than rounding, and values are quadratic in the remaining distance",
         ),
         Claim(
             f"{model}: the same, smallest {starts}.",
             float(search.excess.min()),
             ">=",
             -1e-12,
-            "nothing is below the optimum, but for rounding of a mean over up to 10⁴ samples",
+            "no value is below the optimum, up to rounding of a mean over up to 10⁴ samples",
         ),
     ]
     most = max(config.ratios)
     if most in config.searched:
         claims.append(
             Claim(
-                f"{model}: cosine of two minority classifiers where descent ends at R = {most}, the least over pairs "
-                f"and {config.starts} starts.",
+                f"{model}: cosine of two minority classifiers at the end of descent at R = {most}, the least over "
+                f"pairs and {config.starts} starts.",
                 float(search.cosines[config.searched.index(most)].min()),
                 ">=",
                 0.99,
-                "as above, from W as descent leaves it",
+                "minority collapse, as above, here from W at the end of descent",
             )
         )
     return claims

@@ -2,14 +2,14 @@
 
 import dataclasses
 
-__all__ = ["FALSIFIED", "FULL", "MODELS", "QUICK", "Config"]
+__all__ = ["FULL", "MODELS", "NEGATIVE_CONTROLS", "QUICK", "Config"]
 
 MODELS = {"a": "(a) norms constrained", "b": "(b) weight decay"}
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Class groups, the two models' budgets and prices, imbalances to solve at, and those to search from starts at."""
+    """Class groups, budgets and prices of the two models, imbalances to solve at, and those for descent."""
 
     seed: int = 0
     starts: int = 32
@@ -33,9 +33,9 @@ class Config:
 FULL = Config()
 QUICK = Config(starts=2, ratios=(1, 9, 12, 190, 210, 1000), searched=(1, 100))
 _ENDS = dataclasses.replace(QUICK, ratios=(1, 1000), searched=(1,))
-FALSIFIED = {
+NEGATIVE_CONTROLS = {
     "twice the threshold is claimed": dataclasses.replace(_ENDS, threshold_factor=2.0, ratios=(1, 210, 1000)),
-    "at R = 1 the cosine of K_B classes is claimed, not of K": dataclasses.replace(_ENDS, cosine_at_one="K_B"),
+    "the cosine of K_B classes, not of K, is claimed at R = 1": dataclasses.replace(_ENDS, cosine_at_one="K_B"),
     "the norms are not constrained": dataclasses.replace(_ENDS, constrained=False),
     "d = 4 features, fewer than the optimum's rank": dataclasses.replace(_ENDS, feature_dim=4),
 }

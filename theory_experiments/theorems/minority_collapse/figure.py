@@ -17,7 +17,7 @@ __all__ = ["plot"]
 
 
 def plot(config: Config, data: Data) -> Figure:
-    """Cosines against R on the left; why, in the middle; and where descent from random starts ends, on the right."""
+    """Left: cosines against R. Middle: why they merge. Right: where descent from random starts ends."""
     K = config.majority + config.minority
     figure = style.new_figure(
         14,
@@ -53,7 +53,7 @@ def plot(config: Config, data: Data) -> Figure:
 
 
 def _crossing(R: Float[Tensor, " R"], savings: Float[Tensor, " R"]) -> float:
-    """The ratio where savings fall to 1, between those that were solved; nan if nowhere."""
+    """The ratio where savings fall to 1, interpolated between the solved ones; nan if nowhere."""
     below = (savings <= 1).nonzero()
     if not len(below) or not int(below[0]):
         return math.nan

@@ -19,7 +19,7 @@ __all__ = ["Data", "Search", "simulate"]
 
 @dataclasses.dataclass(frozen=True)
 class Search:
-    """Where descent ends, [S, B] for the searched ratios and the starts: value over optimum − 1, and least cosine."""
+    """Ends of descent, [S, B] for the searched ratios and the starts: value over optimum − 1, and least cosine."""
 
     excess: Float[Tensor, "S B"]
     cosines: Float[Tensor, "S B"]
@@ -27,7 +27,7 @@ class Search:
 
 @dataclasses.dataclass(frozen=True)
 class Data:
-    """Optima and searches of the models (a) and (b), and the optima of (c)."""
+    """Optima and ends of descent of the models (a) and (b), and the optima of (c)."""
 
     curves: dict[str, Curve]
     searches: dict[str, Search]
@@ -35,7 +35,7 @@ class Data:
 
 
 def simulate(config: Config, work: Work) -> Data:
-    """Solve the three models at every ratio, and search (a) and (b) from random starts at some."""
+    """Solve the three models at every ratio; descend in (a) and (b) from random starts at some."""
     optima: dict[str, list[ulpm.LayerPeeledOptimum]] = {name: [] for name in MODELS}
     separations = []
     for R in config.ratios:

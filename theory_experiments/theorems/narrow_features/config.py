@@ -1,15 +1,15 @@
-"""The sizes with fewer features than classes, and the negative controls."""
+"""The sizes with d < K, and the negative controls."""
 
 import dataclasses
 
-__all__ = ["FALSIFIED", "FULL", "QUICK", "Config"]
+__all__ = ["FULL", "NEGATIVE_CONTROLS", "QUICK", "Config"]
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Flows for ``sizes`` (K, d); ``expected`` are their values, K − 1 if d ≥ K − 1, else the best shape known.
+    """Flows for ``sizes`` (K, d). ``expected`` are their values: K − 1 if d ≥ K − 1, else the best value known.
 
-    ``departures``: whether a flow is started beside a saddle that was found; it is left like (log t)^{``rate``·κ}.
+    ``departures``: whether a flow starts near a saddle that was found. The predicted growth is (log t)^{``rate``·κ}.
     """
 
     seed: int
@@ -24,7 +24,7 @@ class Config:
 
 FULL = Config(seed=0, starts=32, sizes=((4, 3), (5, 4), (6, 5), (4, 2), (5, 2), (5, 3), (6, 3), (6, 4)), log_time=1e6)
 QUICK = Config(seed=0, starts=3, sizes=((4, 3), (5, 3)), log_time=1e4)
-FALSIFIED = {
-    "ends at log t = 10": dataclasses.replace(QUICK, log_time=10.0),
-    "a saddle is left like (log t)^κ": dataclasses.replace(QUICK, sizes=((5, 3),), rate=1.0),
+NEGATIVE_CONTROLS = {
+    "flows end at log t = 10": dataclasses.replace(QUICK, log_time=10.0),
+    "flows leave a saddle like (log t)^κ": dataclasses.replace(QUICK, sizes=((5, 3),), rate=1.0),
 }

@@ -17,10 +17,10 @@ WORDS = {"minimum": "strict local minimum", "saddle": "saddle", "undecided": "un
 
 
 def plot(config: Config, data: tuple[Size, ...]) -> Figure:
-    """A panel a size: ½ρ²/q_min along the flows, by the kind of the KKT point near their ends."""
+    """One panel for each size: ½ρ²/q_min along the flows, by the kind of the KKT point near their ends."""
     columns = min(4, len(data))
     rows = math.ceil(len(data) / columns)
-    figure = style.new_figure(3.6 * columns, 0.7 + 3.0 * rows, "Flows with few features, and what is near their ends")
+    figure = style.new_figure(3.6 * columns, 0.7 + 3.0 * rows, "Flows with $d < K$, and the KKT points near their ends")
     panels = figure.subplots(rows, columns, squeeze=False).flatten()
     for axes, size in zip(panels, data, strict=False):
         problem = size.path.problem

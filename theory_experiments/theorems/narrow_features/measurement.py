@@ -1,4 +1,4 @@
-"""Flows with few features, the KKT point near each end, and a flow that leaves a saddle."""
+"""Flows with d < K, the KKT point near each end, and a flow that leaves a saddle."""
 
 import dataclasses
 import math
@@ -17,7 +17,7 @@ __all__ = ["Departure", "Size", "departure", "growth", "simulate"]
 
 @dataclasses.dataclass(frozen=True)
 class Departure:
-    """A flow that starts 1e-2 beside a saddle along its direction of descent: component of Θ/ρ, and ρ², at records."""
+    """A flow that starts 1e-2 from a saddle along its direction of descent: component of Θ/ρ, and ρ², at records."""
 
     curvature: float
     component: Tensor
@@ -39,7 +39,7 @@ class Size:
 
 
 def simulate(config: Config, work: Work) -> tuple[Size, ...]:
-    """Follow the flows, find out what they end at, and leave a saddle of each size that has one."""
+    """Compute the flows, test the points near their ends, and leave a saddle of each size that has one."""
     sizes = []
     for K, d in config.sizes:
         problem = ulpm.Problem([1] * K, d)
@@ -56,7 +56,7 @@ def simulate(config: Config, work: Work) -> tuple[Size, ...]:
 
 
 def departure(problem: ulpm.Problem, saddle: Ending, config: Config, work: Work) -> Departure:
-    """Follow the flow from beside the saddle, with margins of 1e4, until ρ² has grown a hundredfold."""
+    """The flow from near the saddle, with margins of 1e4, until ρ² has grown a hundredfold."""
     point = saddle.point * 1e2
     start = point + 1e-2 * point.norm() * saddle.direction
     path = work.flow(problem, unflat(problem, start), log_time=1e6, records=200, snapshots=200)
@@ -66,6 +66,6 @@ def departure(problem: ulpm.Problem, saddle: Ending, config: Config, work: Work)
 
 
 def growth(departure: Departure) -> float:
-    """d log(component)/d log(ρ²) by least squares, once the norm has grown by half: early on, margins settle."""
+    """d log(component)/d log(ρ²) by least squares, once the norm has grown by half; before that, margins settle."""
     late = departure.squared_norm > 1.5 * departure.squared_norm[0]
     return line(departure.squared_norm[late].log(), departure.component[late].log())[0]

@@ -13,7 +13,7 @@ __all__ = ["check"]
 
 
 def check(config: Config, data: Data) -> list[Claim]:
-    """What decays at a known rate, the sides of the line, and the margins."""
+    """Exponential laws of the invariants, the sides of the line, and the margins."""
     over = f"{len(data.every)} points from {math.ceil(config.starts / 8)} starts each"
     misplaced = 0
     for point in data.every:
@@ -23,18 +23,19 @@ def check(config: Config, data: Data) -> list[Claim]:
     return [
         *invariant_claims((point.path for point in data.every), config.rtol),
         Claim(
-            f"Flows that have a classifier left on the side of zero, or none on the other, of {over}.",
+            "Flows on the wrong side of the line: a classifier where zero is predicted, or zero where a classifier "
+            f"is, of {over}.",
             misplaced,
             "<=",
             0,
             "the line is exact, and no point is within 5% of it",
         ),
         Claim(
-            "Error of any logit at the end, and of the norms of W and H relative to the closed form, or to ρ(0)² where "
-            f"that is zero, largest over {over}.",
+            "Error of any logit at the end, and of the norms of W and H relative to the closed form, or to ρ(0)² "
+            f"where that is zero, largest over {over}.",
             greatest(end_error(point.path, closed_margin(point.path.problem)) for point in data.every),
             "<=",
             config.rtol,
-            "at rest what is left of the way is below the tolerance of the run",
+            "a flow has converged when its remaining distance is below the tolerance of the run",
         ),
     ]

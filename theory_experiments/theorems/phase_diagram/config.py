@@ -2,12 +2,12 @@
 
 import dataclasses
 
-__all__ = ["FALSIFIED", "FULL", "QUICK", "Config"]
+__all__ = ["FULL", "NEGATIVE_CONTROLS", "QUICK", "Config"]
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """``starts`` are shared out: an eighth of them starts at each point. From ``count_power`` on: negative controls."""
+    """Each point has an eighth of the ``starts``. From ``count_power`` on: negative controls."""
 
     seed: int = 0
     starts: int = 32
@@ -24,7 +24,7 @@ class Config:
 FULL = Config()
 QUICK = Config(starts=8, classes=(4,), samples=(10,), strengths=(0.1, 0.9, 1.2))
 _ONE = dataclasses.replace(QUICK, samples=())
-FALSIFIED = {
-    "the line is K√(λ_Wλ_H) = 1, without n": dataclasses.replace(_ONE, strengths=(1.2,), count_power=0.0),
-    "the line is 2Kc = 1": dataclasses.replace(_ONE, strengths=(0.9,), line=0.5),
+NEGATIVE_CONTROLS = {
+    "the line K√(λ_Wλ_H) = 1 is claimed, without n": dataclasses.replace(_ONE, strengths=(1.2,), count_power=0.0),
+    "the line 2Kc = 1 is claimed": dataclasses.replace(_ONE, strengths=(0.9,), line=0.5),
 }

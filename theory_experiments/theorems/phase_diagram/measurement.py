@@ -1,4 +1,4 @@
-"""Where the flow ends at every point of the phase diagram."""
+"""The end of the flow at every point of the phase diagram."""
 
 import dataclasses
 import math
@@ -19,7 +19,7 @@ ZERO = 1e-9  # a margin below is that of no classifier; the least of the setting
 
 @dataclasses.dataclass(frozen=True)
 class Point:
-    """Where the flows of one setting end."""
+    """The ends of the flows of one setting."""
 
     setting: Setting
     path: ulpm.Trajectory
@@ -45,12 +45,12 @@ class Data:
 
     @property
     def every(self) -> list[Point]:
-        """All of them."""
+        """All points."""
         return [*self.over_classes, *self.over_samples]
 
 
 def simulate(config: Config, work: Work) -> Data:
-    """The flow at every point, to rest."""
+    """The flow at every point, until it converges."""
 
     def point(K: int, n: int, strength: float) -> Point:
         setting = Setting(K, n, K, strength, config.ratio)

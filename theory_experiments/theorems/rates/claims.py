@@ -27,8 +27,8 @@ def check(config: Config, data: Data) -> list[Claim]:
                     float(deviation[-1].abs().max()),
                     "<=",
                     float(correction[-1].abs().max()) + frozen / (2 * optimum(config, path) * end),
-                    "the next term of the expansion in 1/log t, and what frozen parts add to ρ², at most ρ(0)²: "
-                    "relative to the whole ρ(0)²/(2v*·log t)",
+                    "the next term of the expansion in 1/log t, and the contribution of frozen parts to ρ², at "
+                    "most ρ(0)²: relative to the whole ρ(0)²/(2v*·log t)",
                 )
             )
     for kind, intervals in measured_exponents(config, data).items():
@@ -36,12 +36,12 @@ def check(config: Config, data: Data) -> list[Claim]:
             claims.append(
                 Claim(
                     f"{kind.capitalize()}: exponent of `{name}` in log t, {intervals[name]} (95%, {config.starts} "
-                    f"starts): distance of {predicted:g} from the far end of the interval.",
+                    f"starts): distance from {predicted:g} to the far end of the interval.",
                     intervals[name].distance(predicted),
                     "<=",
                     config.fit_from**-0.5,
-                    "the next term of each expansion is smaller by (log t)^(−1/2) at least, and bends the slope by "
-                    f"about half of that where the fit starts, at log t = {config.fit_from:g}",
+                    "the next term of each expansion is smaller by at least (log t)^(−1/2); it changes the slope "
+                    f"by about half of that where the fit starts, at log t = {config.fit_from:g}",
                 )
             )
     for path in data.sharp:
@@ -50,7 +50,7 @@ def check(config: Config, data: Data) -> list[Claim]:
 
 
 def _sharp_claims(config: Config, path: ulpm.Trajectory) -> list[Claim]:
-    """Exponents to 0.01, and the limits that they lead to."""
+    """Exponents to 0.01, and the limits that follow from them."""
     problem, low_high = path.problem, f"log t = {SHARP_RANGE[0]:g} … {SHARP_RANGE[1]:g}"
     K, n, d = problem.num_classes, problem.class_counts[0], problem.feature_dim
     size, claims = f"K = {K}, n = {n}, d = {d}", []
@@ -59,14 +59,14 @@ def _sharp_claims(config: Config, path: ulpm.Trajectory) -> list[Claim]:
         predicted = -1.0 if config.one_power else law_exponents(problem)[name]
         claims.append(
             Claim(
-                f"{size}: exponent of `{name}` over {low_high}, {interval} (95%, {starts}): "
-                f"distance of {predicted:g} from the far end of the interval.",
+                f"{size}: exponent of `{name}` over {low_high}, {interval} (95%, {starts}): distance from "
+                f"{predicted:g} to the far end of the interval.",
                 interval.distance(predicted),
                 "<=",
                 0.01,
-                "next terms at log t = 10⁴, the middle of the range: log log t/log t = 0.001, and where Σ_k w_k = K·w̄ "
-                "enters ½‖w̄‖²/(‖P_S w̄‖‖w_k‖), S the classifier's span; starts in which this is more than 0.01, as w̄ is "
-                "almost orthogonal to S, are left out",
+                "next terms at log t = 10⁴, the middle of the range: log log t/log t = 0.001, and where Σ_k w_k = "
+                "K·w̄ enters ½‖w̄‖²/(‖P_S w̄‖‖w_k‖), with S the classifier's span; starts where this is above "
+                "0.01, as w̄ is almost orthogonal to S, are left out",
             )
         )
     end = path.log_time[-1]
@@ -75,12 +75,12 @@ def _sharp_claims(config: Config, path: ulpm.Trajectory) -> list[Claim]:
         kept = generic(path)
         claims.append(
             Claim(
-                f"{size}: `{name}`·(log t)^{-law_exponents(problem)[name]:g} over its predicted limit, distance from 1 "
-                f"at log t = {SHARP_RANGE[1]:g}, largest over {starts}.",
+                f"{size}: `{name}`·(log t)^{-law_exponents(problem)[name]:g} divided by its predicted limit, "
+                f"distance from 1 at log t = {SHARP_RANGE[1]:g}, largest over {starts}.",
                 float((reached / limit - 1)[kept].abs().max()),
                 "<=",
                 3 * SHARP_RANGE[1] ** -0.5,
-                "the next term is smaller by (log t)^(−1/2), and a reserve of 3",
+                "the next term is smaller by (log t)^(−1/2), with a reserve of 3",
             )
         )
     return claims

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-__all__ = ["FALSIFIED", "FULL", "QUICK", "SHARP", "SHARP_RANGE", "Config"]
+__all__ = ["FULL", "NEGATIVE_CONTROLS", "QUICK", "SHARP", "SHARP_RANGE", "Config"]
 
 # The quantities whose exponents are claimed to 0.01: those of the paper, and what their raw rows are beside them.
 SHARP = (
@@ -21,7 +21,7 @@ SHARP_RANGE = (1e3, 1e5)  # of log t
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """``fit_from`` is the log t from which exponents are fitted; those of the sizes ``sharp`` are claimed to 0.01."""
+    """``fit_from`` is the log t from which exponents are fitted. Those of the sizes ``sharp`` are claimed to 0.01."""
 
     seed: int = 0
     starts: int = 32
@@ -46,10 +46,12 @@ QUICK = Config(
     starts=16, log10_time=1000.0, rtol=1e-6, records=60, fit_from=200.0, sharp=FULL.sharp[:1], sharp_starts=6
 )
 _FALSE = dataclasses.replace(QUICK, runs=("balanced",), starts=4, records=40, sharp=())
-FALSIFIED = {
-    "v* is K√n, the value of the suboptimal KKT points": dataclasses.replace(_FALSE, constant="K√n"),
-    "v* is (K−1)n": dataclasses.replace(_FALSE, constant="(K-1)n"),
+NEGATIVE_CONTROLS = {
+    "v* = K√n is claimed, the value of the suboptimal KKT points": dataclasses.replace(_FALSE, constant="K√n"),
+    "v* = (K−1)n is claimed": dataclasses.replace(_FALSE, constant="(K-1)n"),
     "d = 2 < K − 1: too small for collapse": dataclasses.replace(_FALSE, dim=2, log10_time=300.0, fit_from=50.0),
-    "a start with Σ_k w_k = 0 is taken for a generic one": dataclasses.replace(_FALSE, centred_as_generic=True),
-    "all fall like 1/log t, raw rows and distances too": dataclasses.replace(_FALSE, sharp=QUICK.sharp, one_power=True),
+    "a start with Σ_k w_k = 0 is treated as generic": dataclasses.replace(_FALSE, centred_as_generic=True),
+    "the power 1/log t is claimed for all, raw rows and distances included": dataclasses.replace(
+        _FALSE, sharp=QUICK.sharp, one_power=True
+    ),
 }

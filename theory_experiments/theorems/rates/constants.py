@@ -13,7 +13,7 @@ __all__ = ["constants", "optimum"]
 
 
 def optimum(config: Config, path: ulpm.Trajectory) -> float:
-    """v*, or what a falsified variant takes for it."""
+    """v*, or the value claimed by a negative control."""
     problem = path.problem
     if not problem.balanced:
         return problem.minimum_norm_value
@@ -22,7 +22,7 @@ def optimum(config: Config, path: ulpm.Trajectory) -> float:
 
 
 def constants(config: Config, path: ulpm.Trajectory) -> list[tuple[str, Tensor, Tensor]]:
-    """Each constant: its name, relative distance from its limit, and the next term that theory gives for that."""
+    """Each constant: its name, relative distance from its limit, and the predicted next term of this distance."""
     v, log_time = optimum(config, path), path.log_time
     loss = torch.exp(path.log_loss + log_time) * log_time / (v / 2) - 1
     norm = path.squared_norm / log_time / (2 * v) - 1

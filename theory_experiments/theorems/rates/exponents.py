@@ -1,4 +1,4 @@
-"""The exponents that are claimed, and those that runs have."""
+"""The claimed exponents, and the measured ones."""
 
 from torch import Tensor
 
@@ -15,7 +15,7 @@ _SLIGHTLY_WIDER = (0.999 * SHARP_RANGE[0], 1.001 * SHARP_RANGE[1])  # the last r
 
 
 def claimed_exponents(config: Config, kind: str, path: ulpm.Trajectory) -> dict[str, float]:
-    """The claimed exponents; where d is too small, those of enough dimensions, as that is what is to fail."""
+    """The claimed exponents. If d is too small, they are those of enough dimensions: this claim must fail."""
     problem = path.problem
     roomy = ulpm.Problem(problem.class_counts, max(problem.feature_dim, problem.num_classes))
     laws = law_exponents(roomy, centred=kind == "centred")
@@ -41,12 +41,12 @@ def measured_exponents(config: Config, data: Data) -> dict[str, dict[str, Interv
 
 
 def generic(path: ulpm.Trajectory) -> Tensor:
-    """The starts whose mean row is not almost orthogonal to the classifier's span: the next term stays below 0.01."""
+    """The starts whose mean row is not almost orthogonal to the classifier's span: the next term is below 0.01."""
     return mean_row_bend(path, 1e4) < 0.01
 
 
 def sharp_exponents(path: ulpm.Trajectory) -> dict[str, Interval]:
-    """Of the quantities claimed to 0.01, over generic starts."""
+    """The exponents of the quantities claimed to 0.01, over generic starts."""
     log_time, kept = path.log_time, generic(path)
     slopes = {name: fitted_exponents(log_time, path.metrics[name], *_SLIGHTLY_WIDER) for name in SHARP}
     return {name: confidence(found[kept]) for name, found in slopes.items()}

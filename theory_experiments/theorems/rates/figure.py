@@ -50,7 +50,7 @@ def _draw(
 ) -> Figure:
     """``path`` and ``constants`` (name, distance, next term) are of the balanced run.
 
-    ``intervals`` and ``laws`` hold the measured and the predicted exponents of each kind of run.
+    ``intervals`` and ``laws`` are the measured and the predicted exponents of each kind of run.
     """
     heading = f"Constants and exponents of the late flow · {style.sizes(path.problem)} · {starts} starts"
     figure = style.new_figure(16, 7.6, heading)
@@ -86,7 +86,7 @@ def _draw_metrics(axes: Axes, run: style.Run) -> None:
         x, y = run.log10_time, style.summary(values[name])[1]
         late = x > 10
         axes.plot(x[late], y[-1] * (x[late] / x[-1]) ** power, **style.THEORY)
-    axes.plot([], [], **style.THEORY, label="predicted power, through the end")
+    axes.plot([], [], **style.THEORY, label="predicted power, through the last point")
     axes.set(yscale="log", ylabel="metric")
     style.time_axis(axes, [run])
     title = r"balanced: metric, power of $\log t$"

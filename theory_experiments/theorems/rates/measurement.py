@@ -1,4 +1,4 @@
-"""The flow from random starts, and from starts whose mean row is taken off."""
+"""The flow from random starts, and from starts without the mean row."""
 
 import dataclasses
 
@@ -18,7 +18,7 @@ class Data:
 
 
 def simulate(config: Config, work: Work) -> Data:
-    """The flow from random starts; for "centred" the mean of the classifier's rows is taken off first."""
+    """The flow from random starts; for "centred" the mean of the classifier's rows is subtracted first."""
     paths = {}
     for kind in config.runs:
         unequal = kind == "unequal"

@@ -16,7 +16,7 @@ __all__ = ["check"]
 
 
 def check(config: Config, data: Data) -> list[Claim]:
-    """The invariants; of each metric its size at the end, that it falls all through the second half, its exponent."""
+    """The invariants. For each metric: its size at the end, that it falls in the second half, and its exponent."""
     claims = invariant_claims([data.path], config.rtol)
     intervals, laws = measured_exponents(config, data.path), claimed_exponents(config)
     for what, names in PANELS.items():
@@ -28,32 +28,32 @@ def check(config: Config, data: Data) -> list[Claim]:
                     float(values[-1].max()),
                     "<=",
                     _bound(data.path),
-                    "relative to what grows nothing stays but what is frozen, no more than the whole start: ρ(0)/ρ at "
-                    "the end, with ‖W‖ = ρ/√2 in place of ρ",
+                    "only the frozen part does not vanish relative to the growing part, and it is at most the "
+                    "whole start: ρ(0)/ρ at the end, with ‖W‖ = ρ/√2 in place of ρ",
                 ),
                 Claim(
-                    f"`{name}` ({what}): largest ratio of a record to the one before, over {config.starts} starts and "
-                    "the later half of the records.",
+                    f"`{name}` ({what}): largest ratio of a record to the one before, over {config.starts} starts "
+                    "and the later half of the records.",
                     float(_ratios(values).max()),
                     "<=",
                     1.0,
                     "a metric that vanishes like a power of log t falls from record to record",
                 ),
                 Claim(
-                    f"`{name}` ({what}): exponent in log t, {intervals[name]} (95%, {config.starts} starts): distance "
-                    f"of {laws[name]:g} from the far end of the interval.",
+                    f"`{name}` ({what}): exponent in log t, {intervals[name]} (95%, {config.starts} starts): "
+                    f"distance from {laws[name]:g} to the far end of the interval.",
                     intervals[name].distance(laws[name]),
                     "<=",
                     config.fit_from**-0.5,
-                    "the next term of each expansion is smaller by (log t)^(−1/2) at least, and bends the slope by "
-                    f"about half of that where the fit starts, at log t = {config.fit_from:.4g}",
+                    "the next term of each expansion is smaller by at least (log t)^(−1/2); it changes the slope "
+                    f"by about half of that where the fit starts, at log t = {config.fit_from:.4g}",
                 ),
             ]
     return claims
 
 
 def _bound(path: ulpm.Trajectory) -> float:
-    """Largest ρ(0)/ρ of the end over starts, with the √2 of ‖W‖ = ρ/√2."""
+    """Largest ρ(0)/ρ at the end over starts, times √2 for ‖W‖ = ρ/√2."""
     return math.sqrt(2) * float((path.squared_norm[0] / path.squared_norm[-1]).sqrt().max())
 
 

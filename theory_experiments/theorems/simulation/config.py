@@ -3,7 +3,7 @@
 import dataclasses
 import math
 
-__all__ = ["FALSIFIED", "FULL", "QUICK", "Config"]
+__all__ = ["FULL", "NEGATIVE_CONTROLS", "QUICK", "Config"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,14 +22,14 @@ class Config:
 
     @property
     def fit_from(self) -> float:
-        """The log t from which exponents are fitted: its last decade."""
+        """The log t from which exponents are fitted: the start of its last decade."""
         return self.log10_time * math.log(10) / 10
 
 
 FULL = Config()
 QUICK = Config(starts=4, counts=(5,) * 4, dim=16, records=50)
-FALSIFIED = {
+NEGATIVE_CONTROLS = {
     "the counts are unequal": dataclasses.replace(QUICK, counts=(20, 10, 5, 1)),
     "d = 2 < K − 1: a simplex does not fit": dataclasses.replace(QUICK, dim=2, log10_time=100.0),
-    "the guide 1/log t is the law of all four panels": dataclasses.replace(QUICK, guide_as_law=True),
+    "the guide 1/log t is claimed as the law of all four panels": dataclasses.replace(QUICK, guide_as_law=True),
 }

@@ -47,7 +47,7 @@ def _draw_guide(axes: Axes, run: style.Run, values: Float[Tensor, "R B"]) -> Non
 
 
 def _fit_height(axes: Axes, run: style.Run, values: list[Float[Tensor, "R B"]]) -> None:
-    """From the least value that is shown to the greatest, with room for the legend."""
+    """From the smallest value shown to the largest, with room for the legend."""
     shown = torch.cat([each[torch.as_tensor(run.log10_time >= 1)].flatten() for each in values])
     low, high = float(shown.min()), float(shown.max())
     axes.set_ylim(low / 3, 3 * high)

@@ -42,7 +42,7 @@ def measured_exponents(config: Config, path: ulpm.Trajectory) -> dict[str, Inter
 
 
 def claimed_exponents(config: Config) -> dict[str, float]:
-    """The claimed exponents; for unequal counts and small d too those of a simplex, as that is what is to fail."""
+    """The claimed exponents. For unequal counts and small d they are those of a simplex: this claim must fail."""
     problem = ulpm.Problem([2] * len(config.counts), max(config.dim, len(config.counts)))
     laws = law_exponents(problem)
     return dict.fromkeys(laws, -1.0) if config.guide_as_law else laws

@@ -2,15 +2,16 @@
 
 import dataclasses
 
-__all__ = ["FALSIFIED", "FULL", "QUICK", "Config"]
+__all__ = ["FULL", "NEGATIVE_CONTROLS", "QUICK", "Config"]
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """``rays`` and ``hadamard`` are sizes (K, n, d), run from ``starts`` starts each; ``gammas`` are exponents of focal
-    loss, 0 for cross-entropy; ``points`` are random σ for each K.
+    """``rays`` and ``hadamard`` are sizes (K, n, d), with ``starts`` starts each.
 
-    From ``time_factor`` on these are settings of the negative controls.
+    ``gammas`` are exponents of focal loss, 0 for cross-entropy. ``points`` is the number of random σ for each K.
+
+    The settings from ``time_factor`` on are for the negative controls.
     """
 
     seed: int = 0
@@ -46,13 +47,13 @@ QUICK = Config(
 )
 _RAY = dataclasses.replace(QUICK, starts=2, rays=((4, 5, 20),), hadamard=(), gammas=())
 _HADAMARD = dataclasses.replace(QUICK, starts=3, rays=(), hadamard=((4, 5, 3),), gammas=(), points=10)
-FALSIFIED = {
-    "the closed form has K√n in the place of 2K√n": dataclasses.replace(_RAY, time_factor=1.0),
-    "the start is 1% beside the ray": dataclasses.replace(_RAY, noise=0.01),
-    "the singular vectors are no characters": dataclasses.replace(_HADAMARD, turned=True),
+NEGATIVE_CONTROLS = {
+    "the closed form has K√n in place of 2K√n": dataclasses.replace(_RAY, time_factor=1.0),
+    "the start is 1% away from the ray": dataclasses.replace(_RAY, noise=0.01),
+    "the singular vectors are not characters": dataclasses.replace(_HADAMARD, turned=True),
     "the start is not balanced: a = 2√n b": dataclasses.replace(_HADAMARD, excess=2.0),
-    "log(max σ/min σ) is taken for a Lyapunov function": dataclasses.replace(
+    "log(max σ/min σ) is claimed as a Lyapunov function": dataclasses.replace(
         _HADAMARD, hadamard=((16, 1, 15),), function="log_ratio"
     ),
-    "focal loss of γ = 2 is taken to have κ = 1": dataclasses.replace(_RAY, rays=(), gammas=(2.0,), kappa_is_one=True),
+    "κ = 1 is claimed for focal loss of γ = 2": dataclasses.replace(_RAY, rays=(), gammas=(2.0,), kappa_is_one=True),
 }

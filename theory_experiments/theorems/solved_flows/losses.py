@@ -22,7 +22,7 @@ __all__ = ["Constants", "constants", "direct_errors", "loss_claims"]
 
 @dataclasses.dataclass(frozen=True)
 class Constants:
-    """Distances of L·t·log t and ρ²/log t from their limits along a ray, their next terms, and the size of the rest."""
+    """Distances of L·t·log t and ρ²/log t from their limits along a ray, next terms, and size of the remainder."""
 
     name: str
     kappa: float
@@ -101,7 +101,7 @@ def direct_errors(tails: Sequence[rays.Tail]) -> dict[str, float]:
 
 
 def loss_claims(direct: Mapping[str, float], found: Sequence[Constants]) -> list[Claim]:
-    """The equation of the ray is that of gradient flows, and the constants are those of its late solution."""
+    """Gradient flows satisfy the equation of the ray, and the constants are those of its late solution."""
     if not found:
         return []
     claims = [
@@ -131,12 +131,12 @@ def loss_claims(direct: Mapping[str, float], found: Sequence[Constants]) -> list
         )
         claims.append(
             Claim(
-                f"Constants of {each.name}: what the next term leaves of both distances, in units of (log q/q)² with "
-                "its constants, largest over κq from 100 to 10^6.",
+                f"Constants of {each.name}: difference of both distances from the next term, in units of (log q/q)² "
+                "with its constants, largest over κq from 100 to 10^6.",
                 rest,
                 "<=",
                 2.0,
-                "the term after the next is of that order, and its coefficients are below 2",
+                "the term after the next is of that order, with coefficients below 2",
             )
         )
     return claims

@@ -1,4 +1,4 @@
-"""All runs, and what is computed beside them without the flow of the library."""
+"""All runs, and the comparisons that are computed without the library's flow."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ class Data:
 
 
 def simulate(config: Config, work: Work) -> Data:
-    """All runs, and what is computed without the library's flow beside them."""
+    """All runs, and the comparisons that are computed without the library's flow."""
     made = []
     for sizes in config.rays:
         for rtol in config.ray_rtols:

@@ -1,4 +1,4 @@
-"""The collapsed ray: runs of the flow beside the closed form."""
+"""The collapsed ray: runs of the flow compared with the closed form."""
 
 import dataclasses
 import math
@@ -69,7 +69,7 @@ def run_ray(config: Config, work: Work, sizes: tuple[int, int, int], rtol: float
 
 
 def _margins_at_start(config: Config) -> Float[Tensor, " B"]:
-    """Margins q₀ from 0.05 to 10, even in their logarithm."""
+    """Margins q₀ from 0.05 to 10, equidistant in their logarithm."""
     return torch.logspace(math.log10(0.05), 1, config.starts, dtype=torch.float64)
 
 
@@ -89,8 +89,8 @@ def ray_claims(config: Config, runs: list[Ray]) -> list[Claim]:
                     greatest(torch.from_numpy(error) for error in late),
                     "<=",
                     max(rtol, 5e-9),
-                    "q attracts: the error of a step, at most rtol, fades before many others are added; at rtol = 1e-9 "
-                    "ten times as many steps are taken in the same time, and 5·rtol allows for their sum",
+                    "q is attracting: the error of a step, at most rtol, fades before many others add to it; at "
+                    "rtol = 1e-9 the same time takes ten times as many steps, and 5·rtol allows for their sum",
                 )
             )
             end = greatest(torch.from_numpy(error[-1]) for error in errors)
@@ -101,8 +101,8 @@ def ray_claims(config: Config, runs: list[Ray]) -> list[Claim]:
                     end,
                     "<=",
                     max(1e-5 * rtol, 1e-13),
-                    "late, q = log t + log log t + …, so that an error of 20·rtol in the clock t·L is one of as much "
-                    "in q itself, and is divided by q = 2·10^6; the end of a run is reached to 1e-13",
+                    "late, q = log t + log log t + …; an error of 20·rtol in the clock t·L is the same error in q, "
+                    "and is divided by q = 2·10^6; the end of a run is reached to 1e-13",
                 )
             )
     if runs:
@@ -131,21 +131,20 @@ def _late_claims(config: Config, runs: list[Ray]) -> list[Claim]:
             excess.append((np.abs(distance[-1]) - 2 * np.abs(term[-1])).max())
     return [
         Claim(
-            "Collapsed ray: what the next term leaves of the relative distances of L·t·log t from v*/2 and of ρ²/log t "
-            f"from 2v*, in units of (log q/q)² with its constants, largest over t from 10^100 to 10^1000, "
+            "Collapsed ray: difference of the relative distances of L·t·log t from v*/2 and of ρ²/log t from 2v* "
+            "from the next term, in units of (log q/q)² with its constants, largest over t from 10^100 to 10^1000, "
             f"{config.starts} starts and all K.",
             greatest(third),
             "<=",
             2.0,
-            "the term after the next is of that order, and its coefficients are below 2",
+            "the term after the next is of that order, with coefficients below 2",
         ),
         Claim(
-            "Collapsed ray: relative distance of L·t·log t from v*/2 and of ρ²/log t from 2v* at "
-            f"log10 t = {config.log10_time:,.0f}, in excess of twice the next term, largest over {config.starts} "
-            "starts and all K.",
+            "Collapsed ray: relative distance of L·t·log t from v*/2 and of ρ²/log t from 2v* at log10 t = "
+            f"{config.log10_time:,.0f}, minus twice the next term, largest over {config.starts} starts and all K.",
             greatest(excess),
             "<=",
             20 * rtol,
-            "the next term, of order log q/q, is what is left of the distance; 20·rtol is the error of log L",
+            "the distance is the next term, of order log q/q, up to the error 20·rtol of log L",
         ),
     ]

@@ -1,4 +1,4 @@
-"""Hadamard starts: runs of the flow beside the equation of their singular values."""
+"""Hadamard starts: runs of the flow compared with the equation of their singular values."""
 
 import dataclasses
 import math
@@ -18,7 +18,7 @@ __all__ = ["Diagonal", "excess_of_mean_margin", "run_diagonal", "singular_values
 
 @dataclasses.dataclass(frozen=True)
 class Diagonal:
-    """A run from Hadamard starts: σ by the flow and by their own equation, and what the vectors have turned."""
+    """A run from Hadamard starts: σ of the flow and of its own equation, and the rotation of the vectors."""
 
     path: ulpm.Trajectory
     sigma: Float[Tensor, "R B s"]
@@ -28,7 +28,7 @@ class Diagonal:
     slopes: Float[Tensor, " B"]
 
     def error(self) -> Float[Tensor, "R B"]:
-        """Largest relative error of a σ_s; beyond the records of ``solved``, where all σ agree, against the ray."""
+        """Largest relative error of a σ_s. After the last record of ``solved``, where all σ agree, against the ray."""
         problem, rest = self.path.problem, self.path.log_time[len(self.solved) :].cpu()
         late = rays.cross_entropy_margin(rest.numpy(), 1.0, problem.num_classes, problem.class_counts[0])
         ray = torch.from_numpy(late)[..., None].expand(*late.shape, self.sigma.shape[-1])
@@ -37,7 +37,7 @@ class Diagonal:
 
 
 def run_diagonal(config: Config, work: Work, sizes: tuple[int, int, int]) -> Diagonal:
-    """The flow from Hadamard starts, and σ by its own equation."""
+    """The flow from Hadamard starts, and σ from its own equation."""
     K, n, d = sizes
     problem, sigma = ulpm.Problem([n] * K, d), singular_values(config, K)
     turn = None
@@ -66,7 +66,7 @@ def run_diagonal(config: Config, work: Work, sizes: tuple[int, int, int]) -> Dia
 
 
 def singular_values(config: Config, K: int) -> Float[Tensor, "B s"]:
-    """log σ normal with standard deviation 0.5; for K = 16 the last start is one from which max σ/min σ grows."""
+    """log σ normal with standard deviation 0.5; for K = 16 max σ/min σ grows from the last start."""
     generator = torch.Generator().manual_seed(config.seed + K)
     sigma = torch.exp(0.5 * torch.randn(config.starts, K - 1, generator=generator, dtype=torch.float64))
     if K == 16:
@@ -80,7 +80,7 @@ def singular_values(config: Config, K: int) -> Float[Tensor, "B s"]:
 
 
 def _slopes(sigma: Float[Tensor, "R B s"], rtol: float) -> Float[Tensor, " B"]:
-    """−K/2·d log Λ/dσ̄ of each start where deviations of σ are below 0.1 and Λ above the square of its error."""
+    """−K/2·d log Λ/dσ̄ of each start where deviations of σ are below 0.1 and Λ is above the square of its error."""
     level, mean = hadamard.lyapunov(sigma), sigma.mean(-1)
     inside = (2 * level * mean.square() < 1e-2) & (level > (100 * rtol) ** 2)
     slopes = []

@@ -1,4 +1,4 @@
-"""The claims about block points: KKT conditions, values, and flows that stay."""
+"""The claims about block points: KKT conditions, values, and flows that stay there."""
 
 import math
 
@@ -15,8 +15,8 @@ __all__ = ["check"]
 
 
 def check(config: Config, data: Data) -> list[Claim]:
-    """Invariants of the flows; the points; their criticality at finite norm; that flows stay."""
-    over = f"over {len(data.paths)} problems and {config.starts} turned copies each"
+    """Invariants of the flows; the points; that they are critical at finite norm; that flows stay there."""
+    over = f"over {len(data.paths)} problems and {config.starts} rotated copies each"
     partitions = f"over {len(data.points)} partitions"
     counts = [torch.tensor(point.problem.class_counts, dtype=torch.float64) for point in data.points]
     above = [
@@ -27,7 +27,7 @@ def check(config: Config, data: Data) -> list[Claim]:
     return [
         *invariant_claims(data.paths),
         Claim(
-            f"KKT residuals (stationarity, feasibility, slackness) with the multipliers in closed form: largest "
+            "KKT residuals (stationarity, feasibility, slackness) with the multipliers in closed form: largest "
             f"{partitions}",
             greatest([point.residual for point in data.points]),
             "<=",
@@ -35,14 +35,14 @@ def check(config: Config, data: Data) -> list[Claim]:
             "an equality, computed in a few thousand roundings of 1e-16",
         ),
         Claim(
-            f"½ρ²/q_min over Σ √n_k, distance from 1: largest {partitions}",
+            f"½ρ²/q_min divided by Σ √n_k, distance from 1: largest {partitions}",
             greatest([abs(p.value / float(n.sqrt().sum()) - 1) for p, n in zip(data.points, counts, strict=True)]),
             "<=",
             1e-12,
             "an equality, computed in a few thousand roundings of 1e-16",
         ),
         Claim(
-            f"(½ρ²/q_min − v*)/√n_min, v* the optimum in closed form: least {partitions}",
+            f"(½ρ²/q_min − v*)/√n_min, with the optimum v* in closed form: least {partitions}",
             -greatest([-x for x in above]),
             ">=",
             1 - 1e-9,
@@ -61,21 +61,19 @@ def check(config: Config, data: Data) -> list[Claim]:
             max(float(moved(path).max()) for path in data.paths),
             "<=",
             1e-5,
-            "the flow itself never moves; an explicit step may let errors in stiff directions, which decay again, "
-            "grow to "
-            "the integrator's tolerance of 1e-6, and ten of these may add up",
+            "the exact flow never moves; an explicit step may let errors in stiff directions grow to its tolerance "
+            "of 1e-6 before they decay again; ten of these may add up",
         ),
         Claim(
             f"Distance of Θ/ρ from its start at log t = {config.log_time:g}: largest {over}",
             max(float(moved(path)[-1].max()) for path in data.paths),
             "<=",
             1e-9,
-            "what lasts are rounding errors of 1e-16 in each of some 1e3 steps along the way down, amplified by "
-            "at most "
-            "(log t)^(b/(2(K − b))) ≤ (log t)^(1/2) ≤ 1e3 (see escape): 1e-10",
+            "rounding errors of 1e-16 in each of some 1e3 steps remain; they are amplified by at most (log "
+            "t)^(b/(2(K − b))) ≤ (log t)^(1/2) ≤ 1e3 (see escape): 1e-10",
         ),
         Claim(
-            f"½ρ²/q_min over K√n, distance from 1, at log t = {config.log_time:g}: largest {over}",
+            f"½ρ²/q_min divided by K√n, distance from 1, at log t = {config.log_time:g}: largest {over}",
             max(
                 float((path.columns()["upper_bound"][-1] / unsplit_value(path.problem) - 1).abs().max())
                 for path in data.paths

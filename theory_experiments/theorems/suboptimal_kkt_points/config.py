@@ -2,14 +2,14 @@
 
 import dataclasses
 
-__all__ = ["FALSIFIED", "FULL", "QUICK", "Config", "Partition"]
+__all__ = ["FULL", "NEGATIVE_CONTROLS", "QUICK", "Config", "Partition"]
 
 Partition = tuple[tuple[int, int], ...]  # the blocks: (classes in the block, samples of each)
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """``partitions`` are checked as KKT points; flows start at those of ``equal`` (K, b, n), turned at random."""
+    """``partitions`` are tested as KKT points. Flows start at the points of ``equal`` (K, b, n), rotated at random."""
 
     seed: int
     starts: int
@@ -39,7 +39,7 @@ FULL = Config(
 QUICK = dataclasses.replace(
     FULL, starts=2, partitions=(((2, 3),) * 2, ((2, 7), (3, 1), (5, 2))), equal=((4, 2, 1),), log_time=1e4
 )
-FALSIFIED = {
-    "a block point perturbed by 1e-3 of its norm": dataclasses.replace(QUICK, perturbation=1e-3),
-    "blocks of unequal size without the factors s_k": dataclasses.replace(QUICK, rescaled=False),
+NEGATIVE_CONTROLS = {
+    "a block point is perturbed by 1e-3 of its norm": dataclasses.replace(QUICK, perturbation=1e-3),
+    "blocks of unequal size lack the factors s_k": dataclasses.replace(QUICK, rescaled=False),
 }

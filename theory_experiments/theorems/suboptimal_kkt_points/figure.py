@@ -42,7 +42,7 @@ def plot(config: Config, data: Data) -> Figure:
     guide = torch.tensor([10.0, config.log_time])
     right.plot(guide, 1e-16 * (guide / 10).sqrt(), **style.THEORY, label=r"rounding, amplified $\propto(\log t)^{1/2}$")
     right.set(xscale="log", yscale="log", xlabel=r"$\log(1+t)$", ylabel="distance of the direction from its start")
-    right.set_title("median and range over turned copies of the start", fontsize=9)
+    right.set_title("median and range over rotated copies of the start", fontsize=9)
     for axes in (left, right):
         style.finish(axes)
         axes.legend(fontsize=8, frameon=False)

@@ -1,4 +1,4 @@
-"""Block points examined, and flows that start at them."""
+"""KKT tests of block points, and flows that start at them."""
 
 import dataclasses
 import math
@@ -17,7 +17,7 @@ __all__ = ["Data", "Point", "moved", "simulate"]
 
 @dataclasses.dataclass(frozen=True)
 class Point:
-    """A partition's point: its value ½ρ²/q_min and the largest KKT residual with the multipliers in closed form."""
+    """The point of a partition: its value ½ρ²/q_min and the largest KKT residual with closed-form multipliers."""
 
     problem: ulpm.Problem
     value: float
@@ -26,7 +26,7 @@ class Point:
 
 @dataclasses.dataclass(frozen=True)
 class Data:
-    """Points of all partitions; certificates at all norms, and flows, for equal blocks."""
+    """The points of all partitions; for equal blocks certificates at all norms, and flows."""
 
     points: tuple[Point, ...]
     certificates: tuple[ulpm.Certificate, ...]
@@ -34,7 +34,7 @@ class Data:
 
 
 def simulate(config: Config, work: Work) -> Data:
-    """Examine the points, then start flows at the equal ones."""
+    """Test the points, then start flows at those with equal blocks."""
     generator = torch.Generator().manual_seed(config.seed)
     points, certificates, paths = [], [], []
     for partition in config.partitions:

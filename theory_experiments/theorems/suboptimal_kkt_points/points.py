@@ -1,4 +1,4 @@
-"""Block points of any partition: the states, their KKT residuals, and copies that are turned or perturbed."""
+"""Block points of any partition: states, KKT residuals, and rotated or perturbed copies."""
 
 import math
 
@@ -12,7 +12,7 @@ __all__ = ["kkt_residual", "partition_state", "perturbed", "turned", "unsplit_va
 
 
 def partition_state(problem: ulpm.Problem, partition: Partition, rescaled: bool = True) -> ulpm.State:
-    """The block point of the docstring; without s_k if not ``rescaled``."""
+    """The block point of the package's docstring; without s_k if not ``rescaled``."""
     frames, factors = [], []
     for b, _ in partition:
         frames.append(ulpm.simplex_etf(b, b - 1) * math.sqrt((b - 1) / b))
@@ -25,7 +25,7 @@ def partition_state(problem: ulpm.Problem, partition: Partition, rescaled: bool 
 
 
 def kkt_residual(problem: ulpm.Problem, partition: Partition, state: ulpm.State) -> float:
-    """The largest of ‖Θ − Σ λ ∇q‖/‖Θ‖, 1 − q_{ij} and λ_{ij}|q_{ij} − 1|/max λ, λ in closed form."""
+    """The largest of ‖Θ − Σ λ ∇q‖/‖Θ‖, 1 − q_{ij} and λ_{ij}|q_{ij} − 1|/max λ, with λ in closed form."""
     y, K = problem.labels, problem.num_classes
     sizes = torch.tensor([b for b, _ in partition for _ in range(b)], dtype=torch.float64)
     block = torch.repeat_interleave(torch.arange(len(partition)), torch.tensor([b for b, _ in partition]))
@@ -48,7 +48,7 @@ def unsplit_value(problem: ulpm.Problem) -> float:
 
 
 def turned(state: ulpm.State, copies: int, generator: torch.Generator) -> ulpm.State:
-    """``copies`` of a state in coordinates turned at random: exact zeros become rounding errors."""
+    """``copies`` of a state in coordinates rotated at random: exact zeros become rounding errors."""
     d = state.W.shape[1]
     Q = torch.linalg.qr(torch.randn(copies, d, d, generator=generator, dtype=torch.float64)).Q
     return ulpm.State(state.W @ Q, Q.mT @ state.H)

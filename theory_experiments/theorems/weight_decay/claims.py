@@ -14,7 +14,7 @@ __all__ = ["check"]
 
 
 def check(config: Config, data: Data) -> list[Claim]:
-    """What decays at a known rate, the ends, the departure, the direction, and rare classes."""
+    """Exponential laws of the invariants, the ends, the departure, the direction, and rare classes."""
     claims = _claims_about_ends(config, data.ends) if data.ends else []
     claims += departure_claims(config, data.ray, data.random) if data.ray else []
     claims += far_claims(config, data.far) if data.far else []

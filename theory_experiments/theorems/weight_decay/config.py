@@ -4,14 +4,14 @@ import dataclasses
 
 from theory_experiments.numerics.decayed_ends import Setting
 
-__all__ = ["FALSIFIED", "FULL", "QUICK", "Config"]
+__all__ = ["FULL", "NEGATIVE_CONTROLS", "QUICK", "Config"]
 
 _SIZES = ((4, 5, 20), (10, 10, 12), (2, 3, 3))
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """``ends`` are settings; ``exponents`` are −log10 λ of departures, ``far`` of limits of the direction."""
+    """``ends`` are settings. ``exponents`` are −log10 λ for departures, ``far`` those for limits of the direction."""
 
     seed: int = 0
     starts: int = 32
@@ -46,9 +46,13 @@ QUICK = Config(
     ratios=(23, 26),
 )
 _NOTHING = dataclasses.replace(QUICK, ends=(), exponents=(), far=(), ratios=())
-FALSIFIED = {
-    "c is √(λ_Wλ_H), without n": dataclasses.replace(_NOTHING, ends=QUICK.ends[:1], sample_factor=0.2),
-    "the flow departs at t ∝ λ^(−1/2)": dataclasses.replace(_NOTHING, exponents=(4, 8), departure_power=0.5),
-    "the direction tends to a simplex for unequal counts": dataclasses.replace(_NOTHING, far=(6, 20), limit="simplex"),
-    "rare classes merge at twice the threshold": dataclasses.replace(_NOTHING, ratios=(30,), threshold_factor=2.0),
+NEGATIVE_CONTROLS = {
+    "c = √(λ_Wλ_H) is claimed, without n": dataclasses.replace(_NOTHING, ends=QUICK.ends[:1], sample_factor=0.2),
+    "departure at t ∝ λ^(−1/2) is claimed": dataclasses.replace(_NOTHING, exponents=(4, 8), departure_power=0.5),
+    "a simplex is claimed as the limit of the direction for unequal counts": dataclasses.replace(
+        _NOTHING, far=(6, 20), limit="simplex"
+    ),
+    "rare classes are claimed to merge at twice the threshold": dataclasses.replace(
+        _NOTHING, ratios=(30,), threshold_factor=2.0
+    ),
 }

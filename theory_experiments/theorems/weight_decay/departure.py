@@ -1,4 +1,4 @@
-"""When a flow with small decay departs from the one without: on the collapsed ray, and from random starts."""
+"""The time when a flow with small decay departs from the one without: on the collapsed ray, and from random starts."""
 
 import dataclasses
 import math
@@ -24,7 +24,7 @@ _DEPARTS = 1.5936242600400400923  # x/(1 − e^(−x)) = 2
 
 @dataclasses.dataclass(frozen=True)
 class Departure:
-    """Margins at the records with t ≥ 10 of the decayed flow, and those of the one without decay at the same times."""
+    """Margins of the decayed flow at the records with t ≥ 10, and of the flow without decay at the same times."""
 
     decay: float
     log_time: Float[Tensor, " R B"]
@@ -45,7 +45,7 @@ class Departure:
 
 
 def depart(config: Config, work: Work, decay: float, *, on_ray: bool) -> Departure:
-    """The flow with this decay, and the one without: from a collapsed start ``on_ray``, else from random starts."""
+    """The flow with this decay, and the flow without: from a collapsed start if ``on_ray``, else from random starts."""
     K, n = 4, 5
     problems = [ulpm.Problem([n] * K, K, weight_decay=(λ, λ), reduction="mean") for λ in (decay, 0.0)]
     start = ulpm.collapsed_state(problems[1], norm=math.sqrt(2 * (K - 1) * math.sqrt(n)))
@@ -92,12 +92,12 @@ def departure_claims(config: Config, ray: list[Departure], random: list[Departur
     slopes = [line(inverse, torch.stack([each.at[b] for each in random]))[0] for b in range(config.followed)]
     return [
         Claim(
-            f"Collapsed start: distance of the lag of the margin from log[x/(1 − e^(−x))], x = 2λ(q − 1)t, in units of "
-            f"(log q/q)², largest over all records with x > 0.001 and {decays}.",
+            "Collapsed start: distance of the lag of the margin from log[x/(1 − e^(−x))], x = 2λ(q − 1)t, in units "
+            f"of (log q/q)², largest over all records with x > 0.001 and {decays}.",
             greatest(lags),
             "<=",
             2.0,
-            "∫q dt = t(q − 1 + O(1/q)), and the e^(−q) that the law leaves out are smaller",
+            "∫q dt = t(q − 1 + O(1/q)), and the terms e^(−q) that the law neglects are smaller",
         ),
         Claim(
             f"Random starts: slope of log t at departure against log(1/λ), distance from {config.departure_power:g}, "
@@ -105,7 +105,7 @@ def departure_claims(config: Config, ray: list[Departure], random: list[Departur
             greatest(abs(slope - config.departure_power) for slope in slopes),
             "<=",
             2 / float(inverse.mean()),
-            "t λ(q − 1) is constant and q grows like log(1/λ), which takes 1/log(1/λ) off the slope; as much again for "
-            "what the starts leave frozen",
+            "t λ(q − 1) is constant and q grows like log(1/λ), which lowers the slope by 1/log(1/λ); the frozen "
+            "parts of the starts are allowed as much again",
         ),
     ]

@@ -28,7 +28,7 @@ class Data:
 
 
 def simulate(config: Config, work: Work) -> Data:
-    """All flows to rest, or to the time of departure and beyond."""
+    """All flows, until they converge, or until well after the departure."""
     ends, ray, random = [], [], []
     for setting in config.ends:
         work.tell(f"the end of {setting}")

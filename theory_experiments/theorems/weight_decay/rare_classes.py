@@ -18,7 +18,7 @@ __all__ = ["rare_class_claims", "rare_cosines"]
 
 
 def rare_cosines(config: Config, work: Work, R: int) -> tuple[float, Float[Tensor, " B"]]:
-    """The cosine of two rare classes at the optimum, and where flows end, for two frequent classes of R samples."""
+    """The cosine of two rare classes at the optimum and at ends of flows, for two frequent classes of R samples."""
     work.tell(f"rare classes at R = {R}")
     decays = (config.minority_decay, config.minority_decay)
     problem = ulpm.Problem([R, R, 1, 1], 4, weight_decay=decays, reduction="mean")
@@ -32,7 +32,7 @@ def rare_cosines(config: Config, work: Work, R: int) -> tuple[float, Float[Tenso
 
 
 def rare_class_claims(config: Config, found: dict[int, tuple[float, Float[Tensor, " B"]]]) -> list[Claim]:
-    """Classifiers merge on the right side of R₀, and flows end where the optimum is; ``found`` are cosines by R."""
+    """Classifiers merge on the right side of R₀, and flows end at the optimum. ``found`` are cosines by R."""
     # √n_B = 1, K_A = K_B = 2.
     threshold = config.threshold_factor * (1 / config.minority_decay - 2) / 2
     flows = torch.stack([cosines for _, cosines in found.values()])
@@ -41,8 +41,9 @@ def rare_class_claims(config: Config, found: dict[int, tuple[float, Float[Tensor
     wrong = ((flows > 1 - 1e-6) != beyond).sum() + ((best > 1 - 1e-6) != beyond).sum()
     return [
         Claim(
-            f"Ends of flows and optima, over R = {', '.join(map(str, found))} and {config.starts} starts, with "
-            f"classifiers of two rare classes merged below R₀ = {threshold:g} or apart beyond.",
+            f"Number of ends of flows and optima on the wrong side of R₀ = {threshold:g}, over R = "
+            f"{', '.join(map(str, found))} and {config.starts} starts: classifiers of two rare classes merged below "
+            "it or apart beyond it.",
             float(wrong),
             "<=",
             0,
@@ -53,6 +54,6 @@ def rare_class_claims(config: Config, found: dict[int, tuple[float, Float[Tensor
             greatest((flows - best).abs()),
             "<=",
             config.rtol,
-            "at rest what is left of the way is below the tolerance of the run",
+            "a flow has converged when its remaining distance is below the tolerance of the run",
         ),
     ]

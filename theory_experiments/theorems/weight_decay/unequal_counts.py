@@ -1,4 +1,4 @@
-"""Unequal counts: the direction of the end as the decay goes to zero."""
+"""Unequal counts: the direction of the end as the decay tends to zero."""
 
 import dataclasses
 import math
@@ -20,10 +20,10 @@ __all__ = ["Far", "far_claims", "far_end", "limit_constant"]
 
 @dataclasses.dataclass(frozen=True)
 class Far:
-    """Unequal counts: distances of the directions of logits and of W Wᵀ from their limits, and of the flow's end.
+    """Unequal counts: distances of the directions of logits and of W Wᵀ from their limits, and the ends of flows.
 
-    ``optimum`` and ``classifier`` are of ulpm.optimum, ``flows`` of the logits where flows end; ``apart`` is how far
-    these are from those of the optimum, relative to the largest.
+    ``optimum`` and ``classifier`` are of ulpm.optimum, ``flows`` of the logits at the ends of flows. ``apart`` is the
+    distance of these from the optimum's, relative to the largest.
     """
 
     decay: float
@@ -55,7 +55,7 @@ def far_end(config: Config, work: Work, decay: float) -> Far:
 
 
 def limit_constant(config: Config) -> tuple[float, float]:
-    """The limit of the logits' distance times log(1/(Nλ)), and what the logits along the limit add to that."""
+    """The limit of the logits' distance times log(1/(Nλ)), and the logits' shift of log(1/(Nλ)) along the limit."""
     problem = ulpm.Problem(config.counts, 8)
     separation = ulpm.minimum_norm_separation(problem)
     K, multipliers = problem.num_classes, seli.class_means(problem, separation.multipliers)
@@ -93,11 +93,11 @@ def far_claims(config: Config, far: list[Far]) -> list[Claim]:
             greatest(each.apart for each in far),
             "<=",
             config.rtol,
-            "at rest what is left of the way is below the tolerance of the run",
+            "a flow has converged when its remaining distance is below the tolerance of the run",
         ),
         Claim(
-            f"Counts {config.counts}: distance of the logits' direction from that of SELI times log(1/(Nλ)), over its "
-            f"predicted limit, distance from 1 at λ = {least.decay:g}.",
+            f"Counts {config.counts}: distance of the logits' direction from that of SELI times log(1/(Nλ)), "
+            f"divided by its predicted limit, distance from 1 at λ = {least.decay:g}.",
             abs(least.optimum * logarithm(least) / constant - 1),
             "<=",
             2 * abs(along) / logarithm(least),
@@ -110,7 +110,7 @@ def far_claims(config: Config, far: list[Far]) -> list[Claim]:
                 abs(slope + 1),
                 "<=",
                 2 * abs(along) / logarithm(late[0]),
-                "the exponent between two decays is off by the next term at most; twice that of the largest decay",
+                "the exponent between two decays is wrong by the next term at most; twice that of the largest decay",
             )
             for what, slope in slopes.items()
         ),
