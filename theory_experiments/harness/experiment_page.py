@@ -1,6 +1,6 @@
 """The page of one experiment: the theorem, what was learnt, the figure, claims, negative controls and settings.
 
-Pages must be readable at the width of a phone. So no table has more than three columns, and long lists are folded.
+Pages must be readable at the width of a phone. So the table of claims has two columns, and long lists are folded.
 """
 
 import re
@@ -9,7 +9,7 @@ from typing import Any
 
 from theory_experiments.harness.claim import Claim
 from theory_experiments.harness.experiments import EXPERIMENTS, Experiment, name_of
-from theory_experiments.harness.markdown import folded, number, sentence, table
+from theory_experiments.harness.markdown import folded, number, plain, sentence, table, with_symbols
 from theory_experiments.harness.results import Outcome
 
 __all__ = ["docstring_parts", "page_of", "render", "verdict"]
@@ -61,13 +61,13 @@ def render(experiment: Experiment, outcome: Outcome, overview: str) -> str:
     return "\n\n".join(
         [
             f"# {experiment.TITLE}",
-            f"**Learnt.** {experiment.LEARNT}",
+            f"**Learnt.** {plain(experiment.LEARNT)}",
             f"**Verdict: {judgement.strip('*')}**{with_sizes}. {held} claims hold. {detected} negative controls fail, "
             f"as they must. [All experiments]({overview})",
             f"## Theorem\n\n**{parts['Claim']}**",
             f"*Hypotheses.* {sentence(parts['Hypotheses'])}",
             f"*Source.* {sentence(parts['Source'])}",
-            f"## Figure\n\n![{experiment.TITLE}]({outcome.name}.png)\n\n{experiment.EXPLANATION.strip()}",
+            f"## Figure\n\n![{experiment.TITLE}]({outcome.name}.png)\n\n{with_symbols(experiment.EXPLANATION.strip())}",
             f"## Claims\n\n{_claims(outcome.claims)}",
             f"## Why these bounds\n\n{_reasons(outcome.claims)}",
             f"## Negative controls\n\n{sentence(parts['Negative controls'])}\n\n{_controls(outcome)}",
@@ -78,18 +78,22 @@ def render(experiment: Experiment, outcome: Outcome, overview: str) -> str:
 
 
 def _linked(text: str) -> str:
-    """``text`` in which "see NAME" links to the page of the experiment NAME."""
-    names = "|".join(map(name_of, EXPERIMENTS))
-    return re.sub(rf"\bsee ({names})\b", lambda found: f"see [{found[1]}]({page_of(found[1])})", text)
+    """``text`` as Markdown, in which "see NAME" links to the page of the experiment NAME."""
+    names = {plain(name): name for name in map(name_of, EXPERIMENTS)}
+    pattern = rf"\bsee ({'|'.join(map(re.escape, names))})\b"
+    return re.sub(pattern, lambda found: f"see [{found[1]}]({page_of(names[found[1]])})", plain(text))
 
 
 def _claims(claims: Sequence[Claim]) -> str:
     """One row a claim, with its number, by which reasons and negative controls refer to it."""
     rows = [
-        (f"{i}. {claim.statement}", number(claim.measured) if claim.holds else _failing(claim), _bound(claim))
+        (
+            f"{i}. {plain(claim.statement)}",
+            f"{number(claim.measured)}<br>{_bound(claim)}" if claim.holds else _failing(claim),
+        )
         for i, claim in enumerate(claims, start=1)
     ]
-    return table(("claim", "measured", "bound"), rows)
+    return table(("claim", "measured, bound"), rows)
 
 
 def _reasons(claims: Sequence[Claim]) -> str:
@@ -117,11 +121,10 @@ def _controls(outcome: Outcome) -> str:
     blocks = []
     for name, claims in outcome.negative_controls.items():
         failing = [claim for claim in claims if not claim.holds]
-        lines = "\n".join(f"- {claim.statement} Measured {_failing(claim)}." for claim in failing)
+        lines = "\n".join(f"- {plain(sentence(claim.statement))} Measured {_failing(claim)}." for claim in failing)
         count = f"{len(failing)} of {len(claims)} claims fail"
-        blocks.append(
-            f"**{sentence(name)}**\n\n{folded(count, lines) if failing else '**Not detected: all claims hold.**'}"
-        )
+        found = folded(count, lines) if failing else "**Not detected: all claims hold.**"
+        blocks.append(f"**{plain(sentence(name))}**\n\n{found}")
     return "\n\n".join(blocks)
 
 
@@ -145,7 +148,7 @@ def _knobs(config: Mapping[str, Any]) -> str:
 
 
 def _bound(claim: Claim) -> str:
-    return f"{'≤' if claim.comparator == '<=' else '≥'} {number(claim.bound)}"
+    return f"{'≤' if claim.comparator == '<=' else '≥'}\N{NO-BREAK SPACE}{number(claim.bound)}"
 
 
 def _failing(claim: Claim) -> str:

@@ -1,8 +1,9 @@
 """The pieces of Markdown that the generated pages share."""
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
 
-__all__ = ["folded", "number", "sentence", "table"]
+__all__ = ["folded", "number", "plain", "sentence", "table", "with_symbols"]
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
@@ -17,14 +18,33 @@ def folded(summary: str, text: str) -> str:
 
 
 def number(value: float) -> str:
-    """Four significant digits."""
-    return f"{value:.4g}"
+    """Four significant digits, with a minus sign at which lines do not break."""
+    return f"{value:.4g}".replace("-", "−")
+
+
+def plain(text: str) -> str:
+    """Plain text as Markdown: its stars and underscores are no emphasis. Code between backticks stays as it is."""
+    return _outside_code(lambda part: re.sub(r"([*_])", r"\\\1", part), text)
+
+
+def with_symbols(text: str) -> str:
+    """Markdown in which the stars of symbols such as v* and ‖Z‖_* are no emphasis. Indented formulas stay."""
+
+    def escaped(part: str) -> str:
+        return re.sub(r"(?<=[vwZλγM])\*(?=[\s_/·²).,;:ᵀq])|(?<=‖_)\*|(?<=‖)_", r"\\\g<0>", part)
+
+    lines = (line if line.startswith("    ") else _outside_code(escaped, line) for line in text.splitlines())
+    return "\n".join(lines)
 
 
 def sentence(text: str) -> str:
     """``text`` with a capital letter and a full stop."""
     stop = "" if text[-1:] in ".!?:" else "."
     return f"{text[:1].upper()}{text[1:]}{stop}"
+
+
+def _outside_code(change: Callable[[str], str], text: str) -> str:
+    return "`".join(part if i % 2 else change(part) for i, part in enumerate(text.split("`")))
 
 
 def _cell(value: object) -> str:

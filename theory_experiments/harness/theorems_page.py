@@ -7,7 +7,7 @@ from pathlib import Path
 from theory_experiments.harness import results
 from theory_experiments.harness.experiment_page import docstring_parts, page_of, verdict
 from theory_experiments.harness.experiments import EXPERIMENTS, Experiment, file_of, name_of
-from theory_experiments.harness.markdown import table
+from theory_experiments.harness.markdown import plain, table
 from theory_experiments.harness.paper_items import ITEMS, Item
 from theory_experiments.harness.report import REPORT, write_report
 from theory_experiments.harness.results import CLAIMS, Outcome
@@ -31,7 +31,7 @@ than the item.
 """
 
 _NOT_KNOWN = """
-## What we do not know of the paper
+## Files, and what we do not know of the paper
 
 We have read its running text, but not the bodies of its theorems, its tables or its appendix. So we do not know the
 exact hypotheses of the theorems, for example d > K or L < log 2. We do not know the numbers of Example 3.1, the
@@ -39,7 +39,7 @@ settings of the simulation, or the number of epochs, the schedule and the augmen
 is about the claim of our experiment, under the hypotheses that the experiment names, not about the exact wording of
 the paper.
 
-For single items:
+These are the files of each item, and what we do not know of it or do differently:
 """
 
 
@@ -59,35 +59,32 @@ def render(page: Path, out: Path, outcomes: Mapping[str, Outcome]) -> str:
     """The page, with links from its place to the pages of results in ``out`` and to the files of the experiments."""
     here = os.path.relpath(out, page.parent)
     head = _HEAD.format(out=out, page=page, claims=f"{here}/{CLAIMS}", report=f"{here}/{REPORT}")
-    of_paper = table(
-        ("in the paper", "content", "verified in", "verdict"),
-        [_paper_row(item, outcomes, page, here) for item in ITEMS],
-    )
-    open_questions = "\n".join(f"- {item.number}: {item.open}" for item in ITEMS if item.open)
-    rows = [_row(experiment, outcomes, page, here) for experiment in EXPERIMENTS]
-    experiments = table(("theorem", "file", "verdict"), rows)
-    return f"{head}\n{of_paper}\n{_NOT_KNOWN}\n{open_questions}\n\n## All experiments\n\n{experiments}\n"
+    of_paper = table(("in the paper", "content", "verdict"), [_paper_row(item, outcomes, page, here) for item in ITEMS])
+    items = "\n".join(f"- {item.number}: {_files(item, page)}. {item.open}".strip() for item in ITEMS)
+    experiments = table(("theorem", "verdict"), [_row(each, outcomes, page, here) for each in EXPERIMENTS])
+    return f"{head}\n{of_paper}\n{_NOT_KNOWN}\n{items}\n\n## All experiments\n\n{experiments}\n"
 
 
 def _paper_row(item: Item, outcomes: Mapping[str, Outcome], page: Path, here: str) -> tuple[str, ...]:
-    files_of_item = ", ".join(_link(_ROOT / file, page) for file in item.files)
     if not item.experiment:
-        results_page = _link(_ROOT / item.results, page, "results of the networks")
-        return item.number, item.content, f"{results_page}; {files_of_item}", "stated on that page"
+        return item.number, item.content, f"see the {_link(_ROOT / item.results, page, 'results of the networks')}"
     if item.experiment not in outcomes:
-        return item.number, item.content, files_of_item, "not run yet"
-    outcome = outcomes[item.experiment]
+        return item.number, item.content, "not run yet"
     titles = {name_of(experiment): experiment.TITLE for experiment in EXPERIMENTS}
-    where = f"{_page_link(item.experiment, titles.get(item.experiment, item.experiment), here)}; {files_of_item}"
-    return item.number, item.content, where, _in_words(outcome)
+    where = _page_link(item.experiment, titles.get(item.experiment, item.experiment), here)
+    return item.number, item.content, f"{where}: {_in_words(outcomes[item.experiment])}"
+
+
+def _files(item: Item, page: Path) -> str:
+    return ", ".join(_link(_ROOT / file, page) for file in item.files)
 
 
 def _row(experiment: Experiment, outcomes: Mapping[str, Outcome], page: Path, here: str) -> tuple[str, ...]:
-    name, claim = name_of(experiment), docstring_parts(experiment)["Claim"]
-    file = _link(file_of(name), page, "file")
+    name, claim = name_of(experiment), plain(docstring_parts(experiment)["Claim"])
+    file = _link(file_of(name), page, "File")
     if name not in outcomes:
-        return f"**{experiment.TITLE}.** {claim}", file, "not run yet"
-    return f"**{_page_link(name, experiment.TITLE, here)}.** {claim}", file, _in_words(outcomes[name])
+        return f"**{experiment.TITLE}.** {claim} {file}.", "not run yet"
+    return f"**{_page_link(name, experiment.TITLE, here)}.** {claim} {file}.", _in_words(outcomes[name])
 
 
 def _in_words(outcome: Outcome) -> str:
