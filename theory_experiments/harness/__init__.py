@@ -1,1 +1,1 @@
-"""What runs, judges and reports the experiments. ``claim`` and ``work`` are what an experiment is written with."""
+"""Runs, judges and reports the experiments. An experiment imports only ``claim`` and ``work``."""

@@ -16,12 +16,12 @@ __all__ = ["circumstances"]
 
 
 def circumstances(config: Any, shard: Shard) -> dict[str, Any]:
-    """The configuration, what computed, and the versions of what was computed with."""
+    """The configuration, the hardware, and the versions of the libraries."""
     return {"config": dataclasses.asdict(config), "hardware": _hardware(config.device, shard), "versions": versions()}
 
 
 def _hardware(device: str, shard: Shard) -> str:
-    """What computed, in words."""
+    """The hardware in words."""
     if device.startswith("cuda"):
         return f"{'one' if shard.count == 1 else shard.count} {torch.cuda.get_device_name(device)}"
     processes = "" if shard.count == 1 else f" in each of {shard.count} processes"
@@ -29,7 +29,7 @@ def _hardware(device: str, shard: Shard) -> str:
 
 
 def _processor() -> str:
-    """The name of the processor as Linux tells it, else the architecture."""
+    """The name of the processor from Linux, else the architecture."""
     information = Path("/proc/cpuinfo")
     lines: Iterable[str] = information.read_text(encoding="utf-8").splitlines() if information.exists() else ()
     names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))

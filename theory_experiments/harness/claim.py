@@ -1,4 +1,4 @@
-"""A claim: a measured number held against a bound that was chosen for a stated reason."""
+"""A claim: a measured number, a bound, and the reason for the bound."""
 
 import dataclasses
 import math
@@ -14,10 +14,10 @@ Comparator = Literal["<=", ">="]
 class Claim:
     """measured ≤ bound, or measured ≥ bound.
 
-    ``statement`` is a sentence that names the quantity, its units, and over what the worst case was taken; ``reason``
-    says where the bound comes from: a tolerance, a theorem, the size of a correction, never the measured value.
+    ``statement`` names the quantity, its units, and the range of the worst case. ``reason`` says where the bound comes
+    from: a tolerance, a theorem or the size of a correction, never the measured value.
 
-    Raises: ValueError for another comparator, a bound that is no number, or a missing statement or reason.
+    Raises: ValueError for another comparator, a bound that is not finite, or a missing statement or reason.
     """
 
     statement: str
@@ -36,7 +36,7 @@ class Claim:
 
     @property
     def holds(self) -> bool:
-        """Whether the measured value keeps to the bound; nan never does."""
+        """Whether the measured value satisfies the bound; nan never does."""
         # Comparisons with nan are false.
         return self.measured <= self.bound if self.comparator == "<=" else self.measured >= self.bound
 
@@ -47,6 +47,6 @@ class Claim:
 
     @classmethod
     def from_json(cls, entry: Mapping[str, Any]) -> "Claim":
-        """The claim that ``to_json`` wrote; other entries are left aside. Whether it holds is judged anew."""
+        """The claim that ``to_json`` wrote. Other entries are ignored, and ``holds`` is computed again."""
         values = {field.name: entry[field.name] for field in dataclasses.fields(cls)}
         return cls(**{**values, "measured": float(values["measured"])})

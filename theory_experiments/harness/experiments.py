@@ -1,4 +1,4 @@
-"""The experiments in the order of the report, and what the package of each offers."""
+"""The experiments in the order of the report, and the names in the package of each."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -53,7 +53,7 @@ class Experiment(Protocol):
     EXPLANATION: str
 
     def simulate(self, config: Any, work: Work) -> Any:
-        """Run what the claims are about."""
+        """Compute the data for the claims and the figure."""
 
     def check(self, config: Any, data: Any) -> list[Claim]:
         """The claims about what ``simulate`` returned, invariants first."""

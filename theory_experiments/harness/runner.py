@@ -65,7 +65,7 @@ def run(
         done.append(outcome)
         if not shard.leads:
             continue
-        # Again, as another run may have added to it meanwhile.
+        # Read it again: another run may have added to it meanwhile.
         kept = {**results.read(out / CLAIMS), name: outcome}
         in_order = [kept[name_of(each)] for each in EXPERIMENTS if name_of(each) in kept]
         results.write(out / CLAIMS, in_order)

@@ -1,4 +1,4 @@
-"""What a simulation is given to work with: a voice, and the processes that torchrun started, if it did."""
+"""The means of a simulation: a callback for progress, and the processes of torchrun, if there are any."""
 
 import dataclasses
 from collections.abc import Callable
@@ -15,28 +15,28 @@ __all__ = ["Work"]
 
 @dataclasses.dataclass(frozen=True)
 class Work:
-    """``tell`` says what is being done.
+    """``tell`` reports progress.
 
-    All processes of the ``shard`` do the same, but replicas, of which each takes a share before all put together what
-    they found: so nothing that is found depends on how many they are.
+    All processes of the ``shard`` do the same work, except for replicas. Each process computes a share of the replicas,
+    and then all processes combine their results. So the results do not depend on the number of processes.
     """
 
     tell: Callable[[str], None]
     shard: Shard = ALONE
 
     def flow(self, problem: ulpm.Problem, start: ulpm.State, **settings: Any) -> ulpm.Trajectory:
-        """``ulpm.gradient_flow``, each process following its share of the replicas."""
+        """``ulpm.gradient_flow``, where each process computes its share of the replicas."""
         return ulpm.gradient_flow(problem, start, **settings, shard=self._for(start.batch_shape.numel()))
 
     def replicas(
         self, of: Callable[..., tuple[Tensor, ...]], *starts: Shaped[Tensor, "B ..."]
     ) -> tuple[Shaped[Tensor, "B ..."], ...]:
-        """What ``of`` makes of each replica, along the first axis, each process of its share."""
+        """The results of ``of`` for all replicas, along the first axis; each process computes its share."""
         total = len(starts[0])
         shard = self._for(total)
         made = of(*(start[shard.part(total)] for start in starts))
         return tuple(shard.join(part.to(shard.device), total, axis=0).to(part.device) for part in made)
 
     def _for(self, replicas: int) -> Shard:
-        """The processes, if there are enough replicas for them; what is small each does on its own."""
+        """The processes, if there are enough replicas for them; else each process computes all of them."""
         return self.shard if replicas >= self.shard.count else ALONE

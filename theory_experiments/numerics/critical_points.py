@@ -55,7 +55,7 @@ def landscape(problem: ulpm.Problem, points: Tensor) -> Landscape:
     W, H = points[:, : K * d].view(-1, K, d), points[:, K * d :].reshape(-1, d, N)
     log_loss, P, R = _softmax(problem, W @ H)
     force = torch.cat([(R @ H.mT).flatten(1), (W.mT @ R).flatten(1)], 1)
-    # −p_j p_k off the diagonal and rows of sum 0, as 1 − p would lose what is left of it.
+    # −p_j p_k off the diagonal, and rows of sum 0: 1 − p would lose digits.
     products = P.mT[..., :, None] * P.mT[..., None, :] * (1 - torch.eye(K, dtype=W.dtype))
     C = (torch.diag_embed(products.sum(-1)) - products) / log_loss.exp()[:, None, None, None]  # [B, N, K, K]
     # dZ of sample i is linear in the D coordinates: its matrix [B, N, K, D] gives the first term.
@@ -70,7 +70,7 @@ def landscape(problem: ulpm.Problem, points: Tensor) -> Landscape:
     m = (force * points).sum(1) / square
     normal = points / square.sqrt()[:, None]
     r = force - m[:, None] * points
-    # On tangents F is r: ∇²L/L, the Hessian of L, has no term F Fᵀ, that of log L has, and at r = 0 they agree.
+    # On tangents F is r. The Hessian of log L has a term F Fᵀ, ∇²L/L has none; at r = 0 they agree.
     identity = torch.eye(points.shape[1], dtype=W.dtype)
     curvature = hessian + m[:, None, None] * identity - force[:, :, None] * force[:, None, :]
     projection = identity - normal[:, :, None] * normal[:, None, :]
@@ -97,7 +97,7 @@ def critical_points(problem: ulpm.Problem, starts: Tensor, iterations: int) -> T
     damping = torch.ones(len(starts), dtype=starts.dtype)
     for _ in range(iterations):
         components = (here.vectors.mT @ here.force[:, :, None])[:, :, 0]
-        # In the eigenbasis A is −values, and Aδ + r = 0 is solved where λ is small.
+        # In the eigenbasis A is −values. For small λ this solves Aδ + r = 0.
         size = damping * here.force.square().sum(1)
         step = here.values * components / (here.values.square() + size[:, None])
         trial = y + (here.vectors @ step[:, :, None])[:, :, 0]

@@ -31,7 +31,7 @@ def separating_directions(
     generator = torch.Generator().manual_seed(seed)
     size = _MEMBERS * starts
     start = problem.random_state(seed=seed, replicas=starts, device=device)
-    # Any point of any path is as good a challenge: a rough tolerance is enough.
+    # Any point of any path is a valid comparison, so a rough tolerance is enough.
     path = work.flow(problem, start, log_time=1e3, rtol=1e-4, records=_RECORDS, snapshots=_RECORDS)
     families = {
         "flows stopped early": kept(path).flatten(0, 1),
@@ -56,7 +56,7 @@ def _fitted_features(problem: ulpm.Problem, size: int, generator: torch.Generato
     """Gaussian classifiers, with the smallest features whose margins are all equal, and noise within classes."""
     K, d, N = problem.num_classes, problem.feature_dim, problem.num_samples
     W = torch.randn(size, K, d, generator=generator, dtype=torch.float64)
-    # Gaps do not see Σ w_k: W and its centred part C W ask for the same features.
+    # Gaps do not depend on Σ w_k: W and its centred part C W need the same features.
     features = torch.linalg.pinv(W - W.mean(1, keepdim=True)) @ _centring(K)
     return _with_noise(problem, W, features, N, generator)
 

@@ -41,7 +41,7 @@ def distances(path: ulpm.Trajectory, target: Float[Tensor, "K K"]) -> Float[Tens
     """
     if path.snapshots is None:
         raise ValueError("the trajectory has no snapshots: ask gradient_flow for as many as records.")
-    # Records that no replica reached are left out, but snapshots are not.
+    # The trajectory drops records that no replica reached, but not their snapshots.
     count = len(path.log_time)
     return _distance(path.problem, path.snapshots.W[:count] @ path.snapshots.H[:count], target)
 

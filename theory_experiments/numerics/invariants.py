@@ -21,7 +21,7 @@ def invariant_claims(paths: Iterable[ulpm.Trajectory], rtol: float = 1e-6, which
     for path in paths:
         decayed = decayed or path.problem.decayed
         for name, drift in path.invariant_drift.items():
-            # A replica that came to rest has no records after.
+            # A replica that converged has no later records.
             worst[name] = max(worst.get(name, 0.0), float(drift[~drift.isnan()].max()))
     steps = (
         "a run takes about a hundred steps; each has a local error in WᵀW − HHᵀ of at most 2·rtol·ρ²; independent "

@@ -25,13 +25,13 @@ from theory_experiments.numerics.margins import RANK, Margins, row_space
 
 __all__ = ["Ending", "Kind", "classify"]
 
-_CARRIES = 1e-6  # p_a over the largest, from which on a constraint carries a multiplier
+_CARRIES = 1e-6  # p_a over the largest; above this a constraint has a multiplier
 _RESIDUAL = 1e-9  # of the KKT conditions of a point of size 1
 _ACTIVE = 1e-7
 # Where Newton's method converges slowly, as to points with dependent ∇q_a, an error of 1e-9 in the conditions is
 # one of 1e-4 in the point: those ∇q_a then look independent by as much. Truly independent ones had 0.8 or more.
 _INDEPENDENT = 1e-2
-_CURVATURE = 1e-6  # on the scale of ‖δ‖², whose own is 1
+_CURVATURE = 1e-6  # relative to ‖δ‖², whose curvature is 1
 
 Kind = Literal["minimum", "saddle", "undecided", "unresolved"]
 

@@ -23,7 +23,7 @@ def constrained_objective(problem: Problem, classifier_energy: float, feature_en
 
     def objective(W: Tensor, H: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         W = W * (math.sqrt(K * classifier_energy) / W.norm())
-        # In units of √n_k the sphere is round, and rare and frequent classes move alike.
+        # In units of √n_k the constraint is a sphere, and rare and frequent classes move at equal rates.
         H = H * roots.to(H) * (math.sqrt(K * feature_energy) / H.norm())
         return _mean_loss(problem, W, H), W, H
 

@@ -73,7 +73,7 @@ def cross_entropy_log_time(q: _Numbers, q0: _Numbers | float, K: int, n: int) ->
     """log t at the margin q > q₀ of the ray of cross-entropy, from the closed form."""
     early = np.minimum(q, _EXPLICIT)
     small = np.log(expi(early) - expi(q0) + (K - 1) * np.log(q / q0))
-    # q e^(−q) Ei(q) = Σ k!/q^k; what is taken off Ei(q) is below e^(−q) of it then.
+    # q e^(−q) Ei(q) = Σ k!/q^k; the terms subtracted from Ei(q) are below e^(−q) of it.
     late = np.maximum(q, _EXPLICIT)
     terms = np.cumprod(np.arange(1, _TERMS + 1) / late[..., None], -1)
     large = late - np.log(late) + np.log1p(terms.sum(-1))
@@ -94,7 +94,7 @@ def cross_entropy_margin(log_t: _Numbers, q0: _Numbers | float, K: int, n: int) 
         found = cross_entropy_log_time(q, q0, K, n)
         slope = (np.exp(q - found - constant) + (K - 1) * np.exp(-found - constant)) / q
         newton: _Numbers = np.maximum(q - (found - log_t) / slope, (q + q0) / 2)
-        # Rounding of log t, about ε log t, is what is left in q.
+        # q keeps the rounding error of log t, about ε log t.
         if bool(np.all(np.abs(newton - q) <= 8 * np.finfo(float).eps * q)):
             return newton
         q = newton

@@ -8,7 +8,7 @@ from theory_experiments.numerics.vectors import unflat
 
 __all__ = ["descend_on_sphere", "distance_to"]
 
-_MEMORY = 10  # how many values a step may look back at
+_MEMORY = 10  # a step is compared with the last ten values
 _SMALLEST_LOG = -30.0  # below it log(1 + e^x) is e^x to rounding
 
 
@@ -21,7 +21,7 @@ def distance_to(problem: ulpm.Problem, reference: Tensor, points: Tensor) -> Ten
     fixed, moving = unflat(problem, reference), unflat(problem, points)
     U, _, Vh = torch.linalg.svd(fixed.W.mT @ moving.W + fixed.H @ moving.H.mT)
     turned = ulpm.State(fixed.W @ U @ Vh, (U @ Vh).mT @ fixed.H)
-    # Subtracted and not from singular values, so that small distances are right.
+    # From the difference, not from singular values: small distances stay accurate.
     distance: Tensor = (points - turned.vector()).norm(dim=1)
     return distance
 
@@ -43,7 +43,7 @@ def descend_on_sphere(problem: ulpm.Problem, starts: Tensor, iterations: int) ->
         trial = here - step * slope
         trial = trial * rho / trial.norm(dim=1, keepdim=True)
         trial_value, trial_slope = _log_loss_and_slope(problem, trial)
-        # A few roundings more than none, as at the end no step is lower.
+        # We allow a few roundings: near the end no step is lower.
         taken = trial_value <= recent.amax(0) + 1e-13 * (1 + value.abs())
         moved, turned = trial - here, trial_slope - slope
         product = (moved * turned).sum(1, keepdim=True)

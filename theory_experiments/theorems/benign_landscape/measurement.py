@@ -56,7 +56,7 @@ def simulate(config: Config, work: Work) -> tuple[Found, ...]:
             for norm in config.norms:
                 work.tell(f"{config.starts} searches, K = {K}, n = {n}, d = {d}, norm {norm:g}")
                 start = problem.random_state(seed=config.seed, replicas=config.starts)
-                # Every second start follows the flow for a while: points of high and of low loss are found alike.
+                # Every second start follows the flow for a while, so that we find points of high and of low loss.
                 later = work.flow(problem, start, log_time=3.0, records=2).final_state
                 mixed = torch.where(torch.arange(config.starts)[:, None] % 2 == 0, start.vector(), later.vector())
                 search = functools.partial(_search, config, problem)

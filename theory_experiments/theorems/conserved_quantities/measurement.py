@@ -14,7 +14,7 @@ from theory_experiments.theorems.conserved_quantities.config import Config
 __all__ = ["CONTRAST", "NAMES", "Data", "decay_laws", "largest_drifts", "simulate"]
 
 NAMES = ("balancedness", "classifier_sum")
-CONTRAST = 1e-2  # the weight decay that the figure shows beside none
+CONTRAST = 1e-2  # the weight decay in the figure
 
 
 @dataclasses.dataclass(frozen=True)

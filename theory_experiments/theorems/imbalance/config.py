@@ -20,9 +20,9 @@ class Config:
     log_time: float = 1e6
     rtol: float = 1e-6
     records: int = 80
-    geometry: str = "SELI"  # what is claimed of the classifier's Gram matrix and of nc3_difference; or "ETF"
-    constant: str = "SELI"  # whose value v* is claimed; or "balanced"
-    exponent: float = -2.0  # what is claimed of nc1_pinv
+    geometry: str = "SELI"  # claimed for the classifier's Gram matrix and nc3_difference; or "ETF"
+    constant: str = "SELI"  # whose v* is claimed; or "balanced"
+    exponent: float = -2.0  # claimed for nc1_pinv
 
 
 FULL = Config()

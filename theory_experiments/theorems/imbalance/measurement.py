@@ -47,7 +47,7 @@ def simulate(config: Config, work: Work) -> Data:
 
 def _observed(config: Config, ratio: int, path: ulpm.Trajectory) -> Imbalance:
     problem, final = path.problem, path.final_state
-    # Where d is too small the geometry is predicted as if it were not: that is what is to fail.
+    # If d is too small, the prediction ignores this: the claim must fail.
     roomy = ulpm.Problem(problem.class_counts, max(problem.feature_dim, problem.num_classes - 1))
     separation = ulpm.minimum_norm_separation(roomy)
     assert path.snapshots is not None

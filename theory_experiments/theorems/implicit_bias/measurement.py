@@ -30,7 +30,7 @@ def simulate(config: Config, work: Work) -> Data:
         work.tell(f"{problem} to t = 10^{config.log10_time:g}")
         start = problem.random_state(config.seed, replicas=config.starts, device=config.device)
         with warnings.catch_warnings():
-            # One of the negative controls is what the warning is about.
+            # One of the negative controls triggers this warning.
             warnings.filterwarnings("ignore", message="In one dimension")
             paths.append(
                 work.flow(problem, start, log10_time=config.log10_time, rtol=config.rtol, records=config.records)

@@ -64,7 +64,7 @@ def simulate(config: Config, work: Work) -> Data:
                 problem = ulpm.Problem([n] * K, d, loss=loss, weight_decay=(decay, decay), reduction="mean")
                 norm = math.sqrt(2 * (K - 1) * math.sqrt(n))
                 start = ulpm.collapsed_state(problem, norm=norm).to(config.device)
-                # It takes some 10 over the rate to come near, and as much for the fit.
+                # A run needs a time of some 10/rate to come near the end, and as much for the fit.
                 end = math.log(40 / margin_rate(problem))
                 pair.append(work.flow(problem, start, log_time=end, rtol=1e-9, records=400))
             rays.append((pair[0], pair[1]))
@@ -96,7 +96,7 @@ def _approaches(config: Config, work: Work, smoothing: float) -> list[Approach]:
         if end is simplex:
             rate = config.rate_factor * math.sqrt(n) * q * smoothing / K
         start = end + 1e-3 * float(end.squared_norm.sqrt()) * mode
-        # Ten times the way that the fit needs.
+        # Ten times as far as the fit needs.
         path = work.flow(
             problem, start.to(config.device), log_time=math.log(15 / rate), rtol=1e-10, records=300, snapshots=300
         )

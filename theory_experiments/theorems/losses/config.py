@@ -24,7 +24,7 @@ class Config:
     small: float = 0.03
     kappa_is_one: bool = False
     value: str = "(K-1)√n"
-    end_factor: float = 1.0  # K in the margin of smoothed labels is multiplied by it
+    end_factor: float = 1.0  # multiplies K in the margin of smoothed labels
     end_frame: str = "orthogonal"
     power_law: bool = False
 

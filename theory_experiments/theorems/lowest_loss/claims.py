@@ -64,7 +64,7 @@ def _claims_about_families(config: Config, data: tuple[Tried, ...]) -> list[Clai
     number = sum(len(each.share) for each in compared)
     directions = f"over {number} directions of {len(data)} problems"
     between = config.margins[-1] - config.margins[-2]
-    # Against ρ² and over γ*, which is against q, as γ*ρ² = q.
+    # The slope against ρ² over γ* is the slope against q, as γ*ρ² = q.
     slopes = [(each.excess[-1] - each.excess[-2]) / between for each in compared]
     return [
         Claim(

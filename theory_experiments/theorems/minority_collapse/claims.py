@@ -9,7 +9,7 @@ from theory_experiments.theorems.minority_collapse.measurement import Data, Sear
 
 __all__ = ["check"]
 
-_MERGED = 1 - 1e-6  # a cosine above this is that of one direction
+_MERGED = 1 - 1e-6  # a cosine above this counts as one direction
 
 
 def check(config: Config, data: Data) -> list[Claim]:

@@ -25,9 +25,9 @@ class Config:
         *(200, 203, 210, 230, 300, 500, 1000),
     )
     searched: tuple[int, ...] = (1, 10, 100, 1000)
-    threshold_factor: float = 1.0  # what the thresholds are multiplied by; 1 is the theory
+    threshold_factor: float = 1.0  # multiplies the thresholds; 1 in the theory
     cosine_at_one: str = "K"  # the cosine claimed at R = 1 is −1/(this − 1)
-    constrained: bool = True  # else the margin problem takes the place of model (a)
+    constrained: bool = True  # else the margin problem replaces model (a)
 
 
 FULL = Config()

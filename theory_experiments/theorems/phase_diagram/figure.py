@@ -42,7 +42,7 @@ def _panel(
     y = np.geomspace(min(heights) / 1.3, max(heights) * 1.3, 200)
     K, n = (np.broadcast_to(size, y.shape)[:, None] for size in sizes(y))
     c = np.sqrt(n * x)
-    # Past the line no margin is drawn.
+    # Beyond the line there is no margin to draw.
     q = np.ma.masked_where(K * c >= 1, np.log(np.maximum(1 - (K - 1) * c, c) / c))
     top = max(float(point.margins.max()) for point in points)
     scale: dict[str, Any] = {"cmap": "viridis_r", "vmin": 0, "vmax": top}

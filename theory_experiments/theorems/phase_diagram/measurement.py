@@ -14,7 +14,7 @@ from theory_experiments.theorems.phase_diagram.config import Config
 
 __all__ = ["ZERO", "Data", "Point", "simulate"]
 
-ZERO = 1e-9  # a margin below is that of no classifier; the least of the settings before the line is 0.05
+ZERO = 1e-9  # a smaller margin counts as zero; the smallest margin of the settings is 0.05
 
 
 @dataclasses.dataclass(frozen=True)

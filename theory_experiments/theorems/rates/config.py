@@ -4,7 +4,7 @@ import dataclasses
 
 __all__ = ["FULL", "NEGATIVE_CONTROLS", "QUICK", "SHARP", "SHARP_RANGE", "Config"]
 
-# The quantities whose exponents are claimed to 0.01: those of the paper, and what their raw rows are beside them.
+# The quantities whose exponents are claimed to 0.01: those of the paper, and the same with raw rows.
 SHARP = (
     "nc1_distance",
     "nc2_norm_classifier",

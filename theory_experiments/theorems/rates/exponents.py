@@ -11,7 +11,7 @@ from ulpm.support import law_exponents
 
 __all__ = ["claimed_exponents", "generic", "measured_exponents", "sharp_exponents"]
 
-_SLIGHTLY_WIDER = (0.999 * SHARP_RANGE[0], 1.001 * SHARP_RANGE[1])  # the last record is at its end but for rounding
+_SLIGHTLY_WIDER = (0.999 * SHARP_RANGE[0], 1.001 * SHARP_RANGE[1])  # the last record is at its end up to rounding
 
 
 def claimed_exponents(config: Config, kind: str, path: ulpm.Trajectory) -> dict[str, float]:
@@ -19,7 +19,7 @@ def claimed_exponents(config: Config, kind: str, path: ulpm.Trajectory) -> dict[
     problem = path.problem
     roomy = ulpm.Problem(problem.class_counts, max(problem.feature_dim, problem.num_classes))
     laws = law_exponents(roomy, centred=kind == "centred")
-    # The gap of the bounds is a difference of gaps of the logits, and soon comes down to their error in the flow.
+    # The gap of the bounds is a difference of gaps of the logits, and soon falls to their error in the flow.
     laws.pop("gap", None)
     return laws
 
@@ -34,7 +34,7 @@ def measured_exponents(config: Config, data: Data) -> dict[str, dict[str, Interv
             for name in claimed_exponents(config, kind, path)
         }
         if "complementarity" not in found[kind]:
-            # It comes down to the error of the gaps before the others do: the decade before is fitted.
+            # It falls to the error of the gaps before the others do, so we fit the decade before.
             early = fitted_exponents(path.log_time, values["complementarity"], config.fit_from / 10, config.fit_from)
             found[kind]["complementarity"] = confidence(early)
     return found

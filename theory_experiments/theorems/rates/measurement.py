@@ -33,6 +33,6 @@ def simulate(config: Config, work: Work) -> Data:
         problem = ulpm.Problem(counts, dim)
         work.tell(f"{problem} to log t = {SHARP_RANGE[1]:g}")
         start = problem.random_state(config.seed, replicas=config.sharp_starts, device=config.device)
-        # Small metrics late in the flow ask for the tight tolerance, at any size of the experiment.
+        # Small metrics late in the flow need a tight tolerance, at any size of the experiment.
         sharp.append(work.flow(problem, start, log_time=SHARP_RANGE[1], rtol=1e-7, records=150, snapshots=2))
     return Data(paths, sharp)

@@ -10,7 +10,7 @@ from ulpm.support import law_exponents
 
 __all__ = ["PANELS", "Data", "claimed_exponents", "measured_exponents", "simulate"]
 
-# Panel by panel as in the paper: what is shown, and the metrics.
+# The panels of the paper: title and metrics.
 PANELS = {
     "(a) variation of norms": ("nc2_norm_means", "nc2_norm_classifier_centered"),
     "(b) within-class variation": ("nc1_distance",),

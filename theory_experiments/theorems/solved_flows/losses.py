@@ -42,7 +42,7 @@ def constants(config: Config, tail: rays.Tail) -> Constants:
     q = np.geomspace(100, 1e6, 60) / tail.kappa
     q = np.maximum(q, 100)
     log_t = rays.log_time(tail, q, K, n)
-    # log(L·t) from the logarithms: each is up to 10^6 and is rounded to 1e-10.
+    # log(L·t) from the logarithms: each is at most 10^6 and has a rounding error of 1e-10.
     loss = np.exp(math.log(n * K) + tail.log_loss(q, K) + log_t) * log_t / (v / (2 * kappa)) - 1
     norm = 2 * v * q / log_t / (2 * v / kappa) - 1
     shift = tail.shift(q, K, n)

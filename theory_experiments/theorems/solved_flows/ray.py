@@ -62,7 +62,7 @@ def run_ray(config: Config, work: Work, sizes: tuple[int, int, int], rtol: float
     log_time = path.log_time.numpy(force=True)
     exact = np.broadcast_to(q0.numpy(), log_time.shape).copy()
     moved = np.isfinite(log_time)
-    # A wrong factor of t is a shift of log t.
+    # A wrong factor of t shifts log t.
     shifted = log_time[moved] + math.log(config.time_factor / 2)
     exact[moved] = rays.cross_entropy_margin(shifted, exact[moved], K, n)
     return Ray(path, rtol, exact)

@@ -46,7 +46,7 @@ def run_diagonal(config: Config, work: Work, sizes: tuple[int, int, int]) -> Dia
         turn = torch.linalg.qr(torch.randn(K - 1, K - 1, generator=generator, dtype=torch.float64)).Q
     start = hadamard.start(problem, sigma, turn, config.excess)
     start = ulpm.State(start.W.to(config.device), start.H.to(config.device))
-    # Deviations of σ fall like e^(−q/K) once they are small: until then σ is solved for, and then on the ray.
+    # Once deviations of σ are small, they fall like e^(−q/K). Until then we solve for σ, and then use the ray.
     met = 150.0 * K
     path = work.flow(
         problem,
@@ -70,7 +70,7 @@ def singular_values(config: Config, K: int) -> Float[Tensor, "B s"]:
     generator = torch.Generator().manual_seed(config.seed + K)
     sigma = torch.exp(0.5 * torch.randn(config.starts, K - 1, generator=generator, dtype=torch.float64))
     if K == 16:
-        # One pair of classes is close: the σ that separate it are small, but one, and the flow raises those.
+        # One pair of classes is close. All but one of the σ that separate it are small, and the flow raises them.
         separating = hadamard.characters(K)[1, 1:] == -1
         sigma[-1] = torch.where(separating, 1.0, 4.0)
         sigma[-1, int(separating.nonzero()[0])] = 4.0

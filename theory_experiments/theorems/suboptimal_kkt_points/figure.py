@@ -27,7 +27,7 @@ def plot(config: Config, data: Data) -> Figure:
             label=f"block points, {'equal' if balanced else 'unequal'} counts",
         )
     line = [0.7 * min(v), 1.4 * max(v)]
-    left.plot(line, line, **style.THEORY, label="the optimum itself")
+    left.plot(line, line, **style.THEORY, label="value = optimum")
     left.set(xlabel="optimum $v^*$ of the margin problem", ylabel="value ½$\\rho^2/q_{min}$ of the block point")
     left.set(xscale="log", yscale="log")
     late = slice(1, None)

@@ -58,7 +58,7 @@ def depart(config: Config, work: Work, decay: float, *, on_ray: bool) -> Departu
     late = log_time[:, 0] > math.log(10)
     log_time, margin = log_time[late], margin[late]
     if on_ray:
-        # The closed form is of the summed loss, whose flow is N times faster.
+        # The closed form is for the summed loss, whose flow is N times faster.
         exact = rays.cross_entropy_margin(log_time.numpy() - math.log(K * n), 1.0, K, n)
         return Departure(decay, log_time, margin, torch.from_numpy(exact))
     plain = work.flow(problems[1], start, **settings)
