@@ -7,11 +7,15 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
-sys.path[:0] = [str(HERE / "_extensions"), str(ROOT)]
+sys.path[:0] = [str(HERE / "_extensions"), str(HERE / "teaching"), str(ROOT)]
 # Code on the pages runs this checkout, by the commands of this environment, on one thread as small problems want it.
-os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    [str(ROOT), str(HERE / "teaching"), *filter(None, [os.environ.get("PYTHONPATH")])]
+)
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Figures with sliders come with the script that draws them.
+os.environ["PLOTLY_RENDERER"] = "notebook"
 os.environ["IPYTHONDIR"] = str(HERE / "_extensions" / "ipython")
 os.environ["BASH_ENV"] = str(HERE / "_extensions" / "shell.sh")
 
@@ -26,6 +30,7 @@ extensions = [
     "sphinx.ext.viewcode",
     "sphinx_copybutton",
     "executed_blocks",
+    "lesson_kit",
     "mathml",
     "docstring_mathematics",
     "references",
@@ -33,8 +38,8 @@ extensions = [
 ]
 # The source folder is the whole checkout, so that links between pages and committed results are what they are in it.
 root_doc = "docs/index"
-include_patterns = ["docs/*.md", "*_experiments/results/**.md"]
-exclude_patterns = [".*", "runs", "ulpm", "tests", "build", "dist", "docs/_*"]
+include_patterns = ["docs/*.md", "docs/teaching/*.md", "*_experiments/results/**.md"]
+exclude_patterns = [".*", "runs", "ulpm", "tests", "build", "dist", "docs/_*", "docs/teaching/slides.md"]
 nitpicky = True
 # The documentation of other libraries is elsewhere, and this site is built without the network.
 # Types of the core that are not public are named in signatures, but have no place on the site.

@@ -1,6 +1,6 @@
 """Lesson plans as data: the steps of a plan, and whether a page shows what a step says.
 
-A step is a block of a plan's Markdown. Its options are for the site, which draws them, and for the test, which does them:
+A step is a block of a plan. The site draws it, and the test does what its options say:
 
     :::{step} 3–8
     :scenario: four
