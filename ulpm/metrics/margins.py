@@ -1,0 +1,65 @@
+"""By how much the logit of the right class exceeds all others, sample by sample and class by class."""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from ulpm import _checks
+from ulpm.metrics.moments import require_every_class
+from ulpm.metrics.tiles import tiles
+
+__all__ = ["class_margins"]
+
+
+def class_margins(
+    W: Float[Tensor, "K d"],
+    H: Float[Tensor, "d N"],
+    labels: Int[Tensor, " N"],
+    bias: Float[Tensor, " K"] | None = None,
+) -> dict[str, Float[Tensor, ""] | Float[Tensor, " K"] | Float[Tensor, " N"]]:
+    """The margins q_i = z_{y_i} − max over j ≠ y_i of z_j, with the logits z = W h_i + bias.
+
+        margin              min over i of q_i
+        margin_per_class    min over the samples of each class
+        margin_mean         mean over i of q_i
+        margins             q_i
+
+    A margin is negative where the prediction is wrong, and grows with the norms of W and H, without a bias in
+    proportion to both: compare margins over ‖W‖ ‖H‖. Logits are computed in parts of bounded size.
+
+    Shapes: W [K, d], H [d, N], labels [N] in any order, bias [K]; float32 or float64 in, float64 out.
+
+    Errors: TypeError or ValueError for anything else, fewer than two classes, or a class without samples.
+
+    >>> margins = ulpm.class_margins(torch.eye(2), torch.tensor([[3.0, 1.0], [1.0, 2.0]]), torch.tensor([0, 1]))
+    >>> float(margins["margin"]), margins["margin_per_class"].tolist(), margins["margins"].tolist()
+    (1.0, [2.0, 1.0], [2.0, 1.0])
+    """
+    _checks.shape("W", _checks.floating("W", W), None, None)
+    _checks.shape("H", _checks.floating("H", H), W.shape[-1], None)
+    if W.ndim != 2 or H.ndim != 2 or len(W) < 2:
+        raise ValueError(
+            f"W and H must have shapes [K ≥ 2, d] and [d, N], but theirs are {list(W.shape)} and {list(H.shape)}."
+        )
+    _checks.computes_in_float64(H.device)
+    labels = _checks.labels("labels", labels, H.shape[1], len(W)).to(H.device)
+    require_every_class(labels.bincount(minlength=len(W)).double())
+    W, H = W.detach().to(H.device).double(), H.detach().double()
+    offset = torch.zeros_like(W[:, 0])
+    if bias is not None:
+        offset = _checks.shape("bias", _checks.floating("bias", bias), len(W)).detach().to(W)
+    margins = torch.cat([_margins(W, H[:, part], labels[part], offset) for part in tiles(H.shape[1], len(W))])
+    per_class = torch.full_like(offset, torch.inf).scatter_reduce(0, labels, margins, "amin")
+    return {
+        "margin": margins.min(),
+        "margin_per_class": per_class,
+        "margin_mean": margins.mean(),
+        "margins": margins,
+    }
+
+
+def _margins(W: Tensor, H: Tensor, labels: Tensor, offset: Tensor) -> Tensor:
+    logits = W @ H + offset[:, None]
+    own = logits.gather(0, labels[None])
+    margins: Tensor = (own - logits.scatter(0, labels[None], -torch.inf).amax(0))[0]
+    return margins
