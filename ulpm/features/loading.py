@@ -51,7 +51,15 @@ def load_features(
     into memory, so that they may be larger than it. In .parquet files features are one column of vectors, or all
     columns of floating-point numbers that have no other use; they need the package pyarrow (``ulpm[parquet]``).
 
-    Raises: OSError if a file is missing or damaged; ValueError if an array is missing, or arrays do not fit together.
+    Raises: OSError if a file is missing or damaged; ValueError if an array is missing, or arrays do not fit together;
+    ImportError for a .parquet file without pyarrow.
+
+    >>> import os, tempfile, numpy
+    >>> file = os.path.join(tempfile.mkdtemp(), "features.npz")
+    >>> numpy.savez(file, X=torch.eye(4), y=["dog", "cat", "dog", "cat"])
+    >>> features = ulpm.load_features(file)
+    >>> features.num_samples, features.class_names
+    (4, ('cat', 'dog'))
     """
     path = Path(file)
     columns = open_columns(path)

@@ -38,6 +38,13 @@ class CollapseReport:
 
     duality is there if the classifier is known, mismatch and error if it or the predictions are. ``cosines`` [K, K] are
     those between the class means.
+
+    >>> features = ulpm.Features.of(torch.tensor([[0.0], [2.0], [8.0], [9.0]]), ["near", "near", "far", "far"])
+    >>> report = features.measure()
+    >>> report.class_names, report.per_class["samples"], report.per_class["nearest"]
+    (('far', 'near'), [2, 2], [1, 0])
+    >>> [round(spread, 4) for spread in report.per_class["spread"]]
+    [0.0178, 0.0711]
     """
 
     class_names: tuple[str, ...]

@@ -36,7 +36,7 @@ def verdict(report: CollapseReport) -> list[str]:
     if "nc2_norm_classifier_centered" in report.metrics:
         sentences.append(_nc2(report, "classifier_centered", "classifier's rows", ", about their mean"))
     if "nc3_duality" in report.metrics:
-        value = report.metrics["nc3_duality"]
+        value = _above_floor(report, "nc3_duality")
         sentences.append(
             _judged(
                 "NC3 (self-duality)", value, f"unit class means and unit rows of the classifier are {value:.2g} apart"
@@ -45,7 +45,9 @@ def verdict(report: CollapseReport) -> list[str]:
     if "nc4_mismatch" in report.metrics:
         value = report.metrics["nc4_mismatch"]
         sentences.append(
-            _judged("NC4 (nearest class mean)", value, f"it is not the prediction for {_percent(value)} of the samples")
+            _judged(
+                "NC4 (nearest class mean)", value, f"it and the prediction differ for {_percent(value)} of the samples"
+            )
         )
     return [*sentences, *_farthest(report), *_open(report)]
 
@@ -78,11 +80,16 @@ def _judged(name: str, value: float, because: str) -> str:
     return f"{name} {degree(value)}: {because}." if math.isfinite(value) else f"{name} cannot be judged: 0/0."
 
 
+def _above_floor(report: CollapseReport, key: str) -> float:
+    """A metric, 0 where rounding alone may give as much."""
+    return 0.0 if report.metrics[key] < report.floors[key] else report.metrics[key]
+
+
 def _nc1(report: CollapseReport) -> str:
     value = report.metrics["nc1_distance"]
     if not math.isfinite(value) or not math.isfinite(report.metrics["nc1_pinv"]):
         return "NC1 (variability collapse) cannot be judged: all class means are equal but for rounding."
-    value = 0.0 if value < report.floors["nc1_distance"] else value
+    value = _above_floor(report, "nc1_distance")
     because = f"a sample is {value:.2g} as far from its class mean as from the mean of all samples"
     return _judged("NC1 (variability collapse)", value, because)
 
@@ -119,7 +126,7 @@ def _open(report: CollapseReport) -> list[str]:
         said.append(f"Nothing can be said of {lacking} without the classifier W.")
     if report.error:
         said.append(
-            f"{_percent(report.error)} of the samples are misclassified: collapse belongs to the phase after that."
+            f"{_percent(report.error)} of the samples are misclassified, but collapse belongs to zero training error."
         )
     if d < K - 1:
         said.append(f"{K} classes cannot form a simplex in {d} dimensions: NC2 would need {K - 1} or more.")

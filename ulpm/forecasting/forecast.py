@@ -44,6 +44,14 @@ class Forecast:
 
     ``first`` and ``second`` are the metrics at the two snapshots, of ``epochs``, ``at`` the later epochs. ``gained`` is
     another reading of the mobility, Δ‖H‖²/Δ‖W‖² from the first snapshot to the second; None where ‖W‖² did not grow.
+
+    >>> problem = ulpm.Problem([5] * 3, feature_dim=4)
+    >>> path = ulpm.gradient_flow(problem, problem.random_state(seed=0, scale=2.0), log_time=1.0, snapshots=3)
+    >>> W, H = path.snapshots.W, path.snapshots.H
+    >>> first, second = (ulpm.Features.of(H[i].T, problem.labels, W[i]) for i in (0, 1))
+    >>> result = ulpm.forecast(first, second, epochs=(10, 20), at=[40])
+    >>> list(result.flows), result.at, sorted(result.check())
+    (['plain', 'mobile'], (40.0,), ['constant', 'mobile', 'plain'])
     """
 
     epochs: tuple[float, float]
@@ -100,6 +108,14 @@ def forecast(
 
     Raises: ValueError if a snapshot has no classifier, both are not of the same problem, the loss has not fallen, or
     epochs are not in order.
+
+    >>> problem = ulpm.Problem([5] * 3, feature_dim=4)
+    >>> path = ulpm.gradient_flow(problem, problem.random_state(seed=0, scale=2.0), log_time=1.0, snapshots=3)
+    >>> W, H = path.snapshots.W, path.snapshots.H
+    >>> first, second = (ulpm.Features.of(H[i].T, problem.labels, W[i]) for i in (0, 1))
+    >>> result = ulpm.forecast(first, second, epochs=(10, 20), at=[40])
+    >>> round(result.check()["plain"], 3)  # the model forecasts itself
+    1.0
     """
     start, end = (_checks.real("epochs", epoch, minimum=0) for epoch in epochs)
     later = tuple(_checks.real("at", epoch, above=end) for epoch in at)

@@ -57,7 +57,7 @@ def _measures(axes: Axes, report: CollapseReport) -> None:
     axes.plot(drawn, rows, "o", color=COLORS[0], markersize=8)
     for row, value in zip(rows, values, strict=True):
         if math.isfinite(value):
-            words = f"{value:.2g}" if value >= _LOWEST else f"{value:.0e}"
+            words = f"{value:.2g}" if value >= _LOWEST or value == 0 else f"{value:.0e}"
             axes.annotate(words, (max(min(value, 2.5), _LOWEST), row), (0, 8), textcoords="offset points", ha="center")
         else:
             axes.annotate("0/0", (edges[0] * 2, row))

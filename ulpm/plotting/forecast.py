@@ -1,11 +1,13 @@
 """A network's metrics at two snapshots, and what the model forecasts of them."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import NullLocator
 
 from ulpm.forecasting import PAPER, Forecast
 from ulpm.plotting import style
@@ -55,8 +57,21 @@ def _panel(axes: Axes, forecast: Forecast, name: str) -> None:
     axes.set_title(name, fontsize=10, family="monospace")
     axes.set_ylabel(FORMULAS[name], fontsize=9)
     axes.set_xlabel("epoch")
-    if start > 0:
-        axes.set_xscale("log")
+    axes.set_xscale("log" if start > 0 else "linear")
+    axes.set_xticks(_apart([start, end, *forecast.at], start > 0))
+    axes.xaxis.set_major_formatter(lambda epoch, _: f"{epoch:g}")
+    axes.xaxis.set_minor_locator(NullLocator())
     drawn = [line for line in axes.lines if np.isfinite(np.asarray(line.get_ydata(), dtype=float)).any()]
     style.finish(axes)
     style.value_axis(axes, drawn)
+
+
+def _apart(epochs: Sequence[float], logarithmic: bool) -> list[float]:
+    """Those epochs, from the last one back, whose labels have room."""
+    places = np.log(epochs) if logarithmic else np.array(epochs)
+    room = 0.09 * (places[-1] - places[0])
+    kept = [len(epochs) - 1]
+    for i in range(len(epochs) - 2, -1, -1):
+        if places[kept[-1]] - places[i] > room:
+            kept.append(i)
+    return [epochs[i] for i in reversed(kept)]
