@@ -196,18 +196,12 @@ def neural_collapse_from_moments(
     return with_classes(_of(frame), of_frame(frame), present) if per_class else _of(frame)
 
 
-def classes_of_samples(
-    moments: ClassMoments, W: Float[Tensor, "K d"], center: Center, batches: Iterable[tuple[Tensor, Tensor, Tensor]]
-) -> dict[str, Tensor]:
-    """Values of each class of (features [B, d], labels, predictions), which the moments have seen."""
-    frame, _ = _frame(moments.statistics(), W.to(moments.device).double(), center)
-
-    def parts() -> Iterator[Samples]:
-        for h, y, predicted in batches:
-            H, y = h.to(moments.device, torch.float64), y.to(moments.device)
-            yield Samples(H.mT, moments.centered(H, y).mT, y, predicted.to(moments.device))
-
-    return of_frame(frame) | of_samples(frame, parts())
+def classes_of_statistics(
+    statistics: ClassStatistics, W: Float[Tensor, "K d"], center: Center, parts: Iterable[Samples]
+) -> dict[str, Float[Tensor, " K"]]:
+    """Values of each class, from the samples in parts and what the statistics say of them."""
+    frame, _ = _frame(statistics, W, center)
+    return of_frame(frame) | of_samples(frame, parts)
 
 
 def _classes_at(W: Tensor, H: Tensor, labels: Tensor, bias: Tensor | None, center: Center) -> dict[str, Tensor]:
@@ -231,7 +225,7 @@ def metrics_of_statistics(
     statistics: ClassStatistics, W: Float[Tensor, "K d"], center: Center = "classes"
 ) -> dict[str, Float[Tensor, ""]]:
     """``neural_collapse_from_moments`` of any statistics and a float64 W that fits them."""
-    return _metrics(statistics, W, center)[0]
+    return _of(_frame(statistics, W, center)[0])
 
 
 def where_defined(metrics: dict[str, Tensor], of_samples: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -13,8 +13,10 @@ from torch import Tensor
 
 from ulpm import _checks
 from ulpm.distributed import ALONE, Shard
+from ulpm.metrics.absent import renumbered, require_two
 from ulpm.metrics.collapse import (
     Center,
+    classes_of_statistics,
     grand_mean,
     in_order,
     metrics_of_statistics,
@@ -22,9 +24,10 @@ from ulpm.metrics.collapse import (
 )
 from ulpm.metrics.moments import ClassMoments, ClassStatistics, require_every_class
 from ulpm.metrics.nearest import nearest_class
+from ulpm.metrics.per_class import Samples, with_classes
 from ulpm.metrics.precision import epsilon_of, format_bits
 from ulpm.metrics.records import METRICS
-from ulpm.metrics.tiles import LARGEST, Membership, column_squares, column_tiles, side_by_side
+from ulpm.metrics.tiles import LARGEST, Membership, column_squares, column_tiles, side_by_side, tiles
 
 __all__ = ["CENTRE_ACCURACY", "OF_FEATURES", "KeptSamples"]
 
@@ -46,8 +49,13 @@ class _Block:
 
 @dataclasses.dataclass(frozen=True)
 class _Found:
-    """Statistics of all samples, nc1_distance, and the shares of wrong nearest class means."""
+    """Statistics of all samples, nc1_distance, and the shares of wrong nearest class means.
 
+    Class means are ``references`` r_k plus ``shifts`` [d, K].
+    """
+
+    references: Float[Tensor, "d K"]
+    shifts: Float[Tensor, "d K"]
     statistics: ClassStatistics
     distance: Float[Tensor, ""]
     mismatch: Float[Tensor, ""]
@@ -98,33 +106,33 @@ class KeptSamples:
         require_finite("h", features, self.name)
 
     def close(
-        self, num_classes: int, only_present: bool = False, among: Bool[Tensor, " K"] | None = None
-    ) -> Int[Tensor, " classes"]:
+        self,
+        num_classes: int,
+        only_present: bool = False,
+        among: Bool[Tensor, " K"] | None = None,
+        head: tuple[Float[Tensor, "K d"], Float[Tensor, " K"] | None] | None = None,
+    ) -> Bool[Tensor, " K"]:
         """Number the classes 0 … K−1, or with ``only_present`` those that have samples; to be called after ``check``.
 
-        Samples of classes that are not ``among`` these are then left out.
+        Samples of classes that are not ``among`` these are then left out. Where a class is left out, predictions are
+        those of W h + b of the ``head`` (W, b) among the classes that stay.
 
-        Returns: which classes these are. Raises: ValueError for a class without samples.
+        Returns: which classes are numbered. Raises: ValueError for a class without samples.
         """
         (features,), (labels,) = self._features, self._labels
         predicted = self._predicted[0] if self._predicted else None
         counts = self._shard.sum(torch.bincount(labels, minlength=num_classes).double().to(self._device)).cpu()
-        present = torch.arange(num_classes, device="cpu")
+        present = torch.ones(num_classes, dtype=torch.bool, device="cpu")
         if only_present:
-            present = present[(counts > 0) if among is None else (counts > 0) & among]
-            if len(present) < 2:
-                raise ValueError(
-                    f"neural collapse needs at least two classes that have samples, but there are {len(present)}: "
-                    "add samples, or labels that are not -100."
-                )
-            number = torch.full((num_classes,), -1, dtype=torch.int64, device="cpu")
-            number[present] = torch.arange(len(present), device="cpu")
-            there = number[labels] >= 0
-            features, labels = features[there], number[labels[there]]
-            predicted = None if predicted is None else number[predicted[there]]
+            present = (counts > 0) if among is None else (counts > 0) & among
+            require_two(present)
         else:
             require_every_class(counts)
-        self._classes, self._numbered, self._whole = len(present), (features, labels, predicted), None
+        if not bool(present.all()):
+            there = present[labels]
+            features, labels = features[there], renumbered(labels[there], present)
+            predicted = None if head is None else _predicted_among(features, *head, present)
+        self._classes, self._numbered, self._whole = int(present.sum()), (features, labels, predicted), None
         return present
 
     def metrics(
@@ -132,10 +140,12 @@ class KeptSamples:
         W: Float[Tensor, "K d"] | None,
         center: Center = "classes",
         means: Float[Tensor, "K d"] | None = None,
-    ) -> dict[str, Float[Tensor, ""]]:
+        present: Bool[Tensor, " all"] | None = None,
+    ) -> dict[str, Float[Tensor, ""] | Float[Tensor, " all"]]:
         """All metrics, about ``means`` in place of the class means if they are given; without W those of features.
 
-        ``ncc_accuracy`` is the last key. To be called after ``close``.
+        ``ncc_accuracy`` is their last key. With ``present``, which of all classes are numbered, the values of single
+        classes are added, of the samples of this process. To be called after ``close``.
         """
         found = self._found(means)
         W = found.statistics.means.mT if W is None else W.to(self._device).double()
@@ -144,7 +154,12 @@ class KeptSamples:
         metrics = in_order(metrics | where_defined(metrics, of_samples))
         if not self._predicted:
             metrics = {key: metrics[key] for key in OF_FEATURES}
-        return metrics | {CENTRE_ACCURACY: torch.where(metrics["nc1_pinv"].isnan(), torch.nan, found.accuracy)}
+        accuracy = torch.where(metrics["nc1_pinv"].isnan(), torch.nan, found.accuracy)
+        if present is not None:
+            of_classes = classes_of_statistics(found.statistics, W, center, self._samples(found))
+            of_classes = {key: of_classes[key] for key in of_classes if key in metrics}
+            metrics = with_classes(metrics, of_classes, present.to(self._device))
+        return metrics | {CENTRE_ACCURACY: accuracy}
 
     def class_means(self) -> Float[Tensor, "K d"]:
         """μ_k, one a row. To be called after ``close``."""
@@ -186,7 +201,13 @@ class KeptSamples:
         total = self._shard.sum(torch.cat([traces, sums]))
         within, about, mismatched, right = total[len(counts) :]
         statistics = dataclasses.replace(statistics, within_traces=total[: len(counts)] / counts)
-        return _Found(statistics, within / about, mismatched / num_samples, right / num_samples)
+        return _Found(references, shifts, statistics, within / about, mismatched / num_samples, right / num_samples)
+
+    def _samples(self, found: _Found) -> Iterator[Samples]:
+        """The samples with their deviations; what a layer that is no classifier would predict is its nearest mean."""
+        for block in self._blocks():
+            nearest = nearest_class(found.statistics, block.H) if block.predicted is None else block.predicted
+            yield Samples(block.H, _deviations(block, found.references, found.shifts), block.labels, nearest)
 
     def _means(self, means: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """References r_k [d, K], the class means less these, and counts n_k, of the samples of all processes."""
@@ -247,6 +268,17 @@ def require_finite(name: str, values: Tensor, layer: str) -> None:
             f"{name} must be finite, but {name} of layer {layer!r} contains NaN or infinity: "
             "the training has diverged, or the inputs are not finite."
         )
+
+
+def _predicted_among(
+    features: Float[Tensor, "n d"], W: Float[Tensor, "K d"], bias: Float[Tensor, " K"] | None, present: Bool[Tensor, " K"]
+) -> Int[Tensor, " n"]:
+    """argmax of W h + b over the classes that are present, counted among these."""
+    rows = W.cpu()[present]
+    offset = None if bias is None else bias.cpu().to(rows.dtype)[present]
+    parts = tiles(len(features), len(rows))
+    found = [torch.nn.functional.linear(features[part].to(rows.dtype), rows, offset).argmax(1) for part in parts]
+    return torch.cat(found) if found else torch.zeros(0, dtype=torch.int64, device="cpu")
 
 
 def _deviations(block: _Block, references: Tensor, shifts: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ulpm import _checks
+from ulpm.metrics.absent import Absent, leaves_out
 from ulpm.metrics.batches import Unpack
 from ulpm.metrics.collapse import Center
 from ulpm.metrics.few_samples import few_sample_nc1, warn_of_single_samples
@@ -16,6 +17,8 @@ from ulpm.metrics.layers import Layers
 from ulpm.metrics.reading import read
 
 __all__ = ["measure"]
+
+Measured = Float[Tensor, ""] | Float[Tensor, " K"]
 
 
 @overload
@@ -28,8 +31,10 @@ def measure(
     means: Float[Tensor, "K d"] | None = None,
     layers: None = None,
     corrected: bool = False,
+    per_class: bool = False,
+    absent: Absent = "refuse",
     unpack: Unpack | None = None,
-) -> dict[str, Float[Tensor, ""]]: ...
+) -> dict[str, Measured]: ...
 
 
 @overload
@@ -42,8 +47,10 @@ def measure(
     means: None = None,
     layers: Layers,
     corrected: bool = False,
+    per_class: bool = False,
+    absent: Absent = "refuse",
     unpack: Unpack | None = None,
-) -> dict[str, dict[str, Float[Tensor, ""]]]: ...
+) -> dict[str, dict[str, Measured]]: ...
 
 
 def measure(
@@ -55,8 +62,10 @@ def measure(
     means: Float[Tensor, "K d"] | None = None,
     layers: Layers | None = None,
     corrected: bool = False,
+    per_class: bool = False,
+    absent: Absent = "refuse",
     unpack: Unpack | None = None,
-) -> dict[str, Float[Tensor, ""]] | dict[str, dict[str, Float[Tensor, ""]]]:
+) -> dict[str, Measured] | dict[str, dict[str, Measured]]:
     """All metrics of :func:`ulpm.neural_collapse` for a network, in one pass over (inputs, labels) batches.
 
     The model runs on its own device in evaluation mode (batch norm uses its running statistics) and without gradients;
@@ -82,7 +91,10 @@ def measure(
 
     With ``corrected`` the three keys of :func:`ulpm.metrics.few_sample_nc1` are added, for few samples a class.
 
-    Shapes: inputs whatever the model takes, means [K, d]; the results are float64 scalars. A warning names a class
+    With ``per_class`` the values of the single classes are added as ``KEY_per_class``, and the class-balanced nc1. With
+    ``absent="leave out"`` classes without samples are left out. Both are those of :func:`ulpm.neural_collapse`.
+
+    Shapes: inputs whatever the model takes, means [K, d]; the results are float64 scalars, and vectors [K] of classes. A warning names a class
     with one sample: its deviation from its own mean is 0 whatever the network does.
 
     Errors: those of :func:`probe`; ValueError for no batches, a label outside 0 … K−1, a class without samples, entries
@@ -101,16 +113,19 @@ def measure(
         raise ValueError("means and corrected are for the classifier alone: leave them out with layers=...")
     if means is not None:
         _checks.floating("means", means)
+    leave_out = leaves_out(absent)
     reading = read(model, batches, layer, layers, unpack)
     if layers is not None:
-        return {name: reading.metrics(name, center) for name in reading.samples}
+        return {
+            name: reading.metrics(name, center, per_class=per_class, leave_out=leave_out) for name in reading.samples
+        }
     kept = reading.samples[reading.classifier]
     if means is not None and means.shape != reading.W.shape:
         raise ValueError(
             f"means must have shape {list(reading.W.shape)}, one class mean a row, "
             f"but its shape is {list(means.shape)}."
         )
-    metrics = reading.metrics(reading.classifier, center, means)
+    metrics = reading.metrics(reading.classifier, center, means, per_class=per_class, leave_out=leave_out)
     del metrics[CENTRE_ACCURACY]
     if means is None and not reading.by_position:
         warn_of_single_samples(torch.bincount(kept.labels, minlength=len(reading.W)))

@@ -25,7 +25,7 @@ __all__ = ["Reading", "read"]
 
 @dataclasses.dataclass(frozen=True)
 class Reading:
-    """The samples of each layer, the name of the classifier, and its weight W [K, d].
+    """The samples of each layer, the name of the classifier, its weight W [K, d] and its bias, if it has one.
 
     ``by_position`` says that each position was a sample, as for a language model. Then classes without samples, most
     of a vocabulary, are left out, with their rows of W.
@@ -34,18 +34,30 @@ class Reading:
     samples: dict[str, KeptSamples]
     classifier: str
     W: Float[Tensor, "K d"]
+    bias: Float[Tensor, " K"] | None
     by_position: bool
 
     def metrics(
-        self, layer: str, center: Center = "classes", means: Float[Tensor, "K d"] | None = None
-    ) -> dict[str, Float[Tensor, ""]]:
-        """All metrics of a layer, about ``means`` if they are given; see :meth:`KeptSamples.metrics`."""
+        self,
+        layer: str,
+        center: Center = "classes",
+        means: Float[Tensor, "K d"] | None = None,
+        *,
+        per_class: bool = False,
+        leave_out: bool = False,
+    ) -> dict[str, Float[Tensor, ""] | Float[Tensor, " K"]]:
+        """All metrics of a layer, about ``means`` if they are given; see :meth:`KeptSamples.metrics`.
+
+        With ``leave_out`` classes without samples are left out, whatever a sample is.
+        """
         kept, K = self.samples[layer], len(self.W)
+        head = (self.W, self.bias) if layer == self.classifier else None
         among = None if means is None or not self.by_position else means.isfinite().all(1).cpu()
         with plain_arithmetic(self.W.device):
-            present = kept.close(K, self.by_position, among)
+            present = kept.close(K, self.by_position or leave_out, among, head)
             W = None if layer != self.classifier else self.W[present.to(self.W.device)]
-            return kept.metrics(W, center, None if means is None else means[present.to(means.device)])
+            about = None if means is None else means[present.to(means.device)]
+            return kept.metrics(W, center, about, present if per_class else None)
 
     def class_means(self, layer: str) -> Float[Tensor, "K d"]:
         """μ_k, one a row, NaN for a class that is left out."""
@@ -99,7 +111,7 @@ def read(
                 samples[each.name].add(each.features, each.labels, each.predicted)
         if not samples:
             raise ValueError("batches must hold at least one (inputs, labels) pair, but it is empty.")
-        W, name = seen.classifier, seen.name
+        W, bias, name = seen.classifier, seen.bias, seen.name
     require_finite("W", W, name)
     _check_outputs(samples[name].labels, len(W), layer is None)
     W = W.float() if W.dtype in (torch.float16, torch.bfloat16) else W
@@ -107,7 +119,7 @@ def read(
         kept.check(len(W))
     if layers is not None:
         samples = {each: samples[each] for each in names.values()}
-    return Reading(samples, name, W if _checks.has_float64(W.device) else W.cpu(), by_position)
+    return Reading(samples, name, W if _checks.has_float64(W.device) else W.cpu(), bias, by_position)
 
 
 @dataclasses.dataclass(frozen=True)
