@@ -1,4 +1,4 @@
-"""Tables of what a command offers by name."""
+"""Tables of the choices of a command, by name."""
 
 from collections.abc import Iterable, Mapping
 from typing import Protocol, TypeVar, runtime_checkable

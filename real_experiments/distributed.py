@@ -50,7 +50,7 @@ class Workers:
         return torch.cat([rows[:size] for rows, size in zip(parts, sizes, strict=True)])
 
     def wait(self) -> None:
-        """Until every process is here."""
+        """Wait until every process has arrived."""
         if self.count > 1:
             dist.barrier()
 
@@ -64,11 +64,11 @@ class Workers:
         return self._shard.any(flag)[0]
 
     def texts(self, text: str) -> list[str]:
-        """What each process says."""
+        """The text of each process."""
         return self._shard.texts(text)
 
     def together(self, work: Callable[[], Result]) -> Result:
-        """What ``work`` gives here, if it succeeds on every process, see ``Shard.together``."""
+        """The result of ``work`` here, if it succeeds on every process (see ``Shard.together``)."""
         return self._shard.together(work)
 
 
@@ -106,7 +106,7 @@ _OF_CONNECTIONS = ("gloo", "Gloo", "NCCL", "Connection", "Broken pipe")
 
 
 def _end() -> ConnectionError:
-    """What to say when the others are gone; torchrun's SIGTERM, which may come any moment, must not come before it."""
+    """The message when other processes have ended. It must come before torchrun's SIGTERM, which may follow soon."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     return ConnectionError(

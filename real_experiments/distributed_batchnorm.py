@@ -1,6 +1,6 @@
-"""Batch normalisation whose statistics are those of the whole batch when each process holds a part of it.
+"""Batch normalisation with the statistics of the whole batch, of which each process has a share.
 
-torch.nn.SyncBatchNorm does the same, but on GPUs only; this one is made of sums over processes and works on any device.
+torch.nn.SyncBatchNorm does the same on GPUs only. This one uses sums over processes and works on any device.
 """
 
 from typing import Any
@@ -38,7 +38,7 @@ class DistributedBatchNorm2d(nn.BatchNorm2d):
 
     @classmethod
     def like(cls, other: nn.BatchNorm2d) -> "DistributedBatchNorm2d":
-        """One with the very parameters and buffers of ``other``."""
+        """A layer that shares the parameters and buffers of ``other``."""
         new = cls(other.num_features, other.eps, other.momentum, other.affine, other.track_running_stats)
         new.weight, new.bias = other.weight, other.bias
         new.running_mean, new.running_var = other.running_mean, other.running_var
@@ -83,7 +83,7 @@ def sum_over_processes(value: Tensor) -> Tensor:
 
 
 class _SumOverProcesses(torch.autograd.Function):
-    """Every process's loss depends on the sum, so that gradients are summed as well."""
+    """Every process's loss depends on the sum, so gradients are summed as well."""
 
     @staticmethod
     def forward(ctx: Any, value: Tensor) -> Tensor:

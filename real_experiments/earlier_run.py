@@ -1,7 +1,8 @@
 """The run that ``train --overwrite`` replaces: moved aside, and deleted only when the new run is complete.
 
-It waits in the folder .earlier of the run's own folder, so that each move is a rename. Moving takes several renames; as
-long as one is missing the folder is called .earlier-moving, and ``settle`` undoes what a killed process left so.
+The earlier run waits in the folder .earlier of the run's own folder, so each move is a rename. Moving takes several
+renames. Until all are done, the folder is called .earlier-moving. ``settle`` undoes the unfinished move of a killed
+process.
 """
 
 import contextlib
@@ -27,7 +28,7 @@ def is_set_aside(directory: TrainingDirectory) -> bool:
 
 
 def settle(directory: TrainingDirectory) -> None:
-    """Finish a move that was cut short: the earlier run is then back in its place. Raises: OSError."""
+    """Undo an unfinished move: the earlier run is then back in its place. Raises: OSError."""
     moving = _moving(directory)
     if moving.is_dir():
         for file in [file for file in moving.rglob("*") if file.is_file()]:
@@ -36,7 +37,7 @@ def settle(directory: TrainingDirectory) -> None:
 
 
 def set_aside(directory: TrainingDirectory) -> None:
-    """Move a run aside. If one waits already, it is kept, and what was to replace it is deleted. Raises: OSError."""
+    """Move a run aside. If one waits already, keep it, and delete the run that should replace it. Raises: OSError."""
     settle(directory)
     if _is_complete(directory):
         discard(directory)
@@ -52,7 +53,7 @@ def set_aside(directory: TrainingDirectory) -> None:
 def returns_on_failure(directory: TrainingDirectory) -> Iterator[None]:
     """Put an earlier run that was set aside back if the new one diverges, or fails before its first checkpoint.
 
-    After that the new run can go on with --resume, and both are kept.
+    After its first checkpoint the new run can continue with --resume, and both runs are kept.
     """
     try:
         yield

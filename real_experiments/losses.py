@@ -13,7 +13,7 @@ ModelLoss = ulpm.CrossEntropy | ulpm.Focal | ulpm.SquaredError
 
 
 def summed_loss(loss: ModelLoss, logits: Float[Tensor, "B K"], labels: Int[Tensor, " B"]) -> Float[Tensor, ""]:
-    """Σ_i ℓ(z_i, y_i) with the ℓ of ``loss``: what ``ulpm.Problem`` sums over its samples."""
+    """Σ_i ℓ(z_i, y_i) with the ℓ of ``loss``, as in ``ulpm.Problem``."""
     if isinstance(loss, ulpm.CrossEntropy):
         return F.cross_entropy(logits, labels, reduction="sum", label_smoothing=loss.label_smoothing)
     if isinstance(loss, ulpm.SquaredError):

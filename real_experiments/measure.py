@@ -46,7 +46,7 @@ class Measurement:
     All is computed in float64 from the features h_i and the classifier W (and bias b, if there is one):
 
         train_loss            L/N, L = Σ_i ℓ(z_i, y_i), by default logsumexp(Z_{:,i}) − Z_{y_i,i}, Z = W H + b1ᵀ;
-                              evaluation mode, without what weight decay adds
+                              evaluation mode, without the penalty of weight decay
         train_error           share of samples with argmax_k Z_{k,i} ≠ y_i
         log_loss              log L, of the sum: finite when L is too small for a number
         squared_norm          ρ² = ‖W‖² + ‖H‖²

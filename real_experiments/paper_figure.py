@@ -31,7 +31,7 @@ def plot_paper_figure(results: Sequence[PairResult]) -> Figure:
 
     The dashed vertical line is the first measured epoch at zero training error, the earliest over the seeds, where the
     terminal phase begins. Source: Ji, Lu, Zhang, Deng, Su, "An Unconstrained Layer-Peeled Perspective on Neural
-    Collapse", 2022, Figure 1 and Appendix D, whose epochs and schedule are not stated: those here are ours.
+    Collapse", 2022, Figure 1 and Appendix D. We do not know its epochs and schedule, and chose our own.
     """
     rows: dict[str, list[PairResult]] = {}
     for each in results:

@@ -1,4 +1,4 @@
-"""What decides the numbers of a training run: data, network, optimiser, precision, and when it is measured."""
+"""All choices that determine a training run: data, network, optimiser, precision, and epochs of measurement."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -33,8 +33,8 @@ _LATER_FIELDS = ("loss", "label_smoothing", "gamma")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """By default that of Ji et al. (2022): stochastic gradient descent on the mean cross-entropy with learning rate
-    0.01, momentum 0.3 and batches of 128, a constant rate, no weight decay and no augmentation.
+    """The default is the recipe of Ji et al. (2022): stochastic gradient descent on the mean cross-entropy with a
+    constant learning rate of 0.01, momentum 0.3, batches of 128, no weight decay and no augmentation.
 
     Raises: ValueError or TypeError with one sentence for a number that makes no sense.
     """
@@ -54,13 +54,13 @@ class Recipe:
     split: Split = "train"
     """Train on this split of the published images. Choose test if only that split is available."""
     subset: int | None = None
-    """Train on that many images, the same number of each class."""
+    """Train on this number of images, the same number of each class."""
     class_counts: str | None = None
-    """Train on so many images of each class: 200x10, or explicit counts such as 500,500,50."""
+    """Train on these numbers of images of each class: 200x10, or explicit counts such as 500,500,50."""
     subset_seed: int = 0
     """Seed of the choice of images."""
     test_images: int = 0
-    """Measure also on that many images that are not trained on, the same number of each class (columns test_...)."""
+    """Measure also on this number of unseen images, the same number of each class (columns test_...)."""
     epochs: int = 200
     """Passes over the training set."""
     seed: int = 0
@@ -68,11 +68,11 @@ class Recipe:
     loss: Literal["cross-entropy", "focal", "squared-error"] = "cross-entropy"
     """Loss, whose mean over the batch is minimised; squared-error is half the squared distance to the one-hot label."""
     label_smoothing: float = 0.0
-    """With cross-entropy: move labels by this share towards all classes alike."""
+    """With cross-entropy: label smoothing, the share of each label that is spread evenly over all classes."""
     gamma: float = 2.0
     """With focal: weigh −log p of a sample by (1 − p)^gamma."""
     optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
-    """Optimiser; Adam and AdamW (Adam with decoupled decay) do not keep Σ_k w_k."""
+    """Optimiser; Adam and AdamW (Adam with decoupled decay) do not conserve Σ_k w_k."""
     learning_rate: float = 0.01
     """Learning rate, constant."""
     momentum: float = 0.3
@@ -83,7 +83,7 @@ class Recipe:
     decoupled_decay: bool = False
     """Shrink the parameters of sgd by the factor 1 − ηλ in each step, outside the momentum."""
     batch_size: int = 128
-    """Samples in a batch, over all processes; an epoch's last batch is kept, a lone sample joins the one before."""
+    """Samples in a batch, over all processes. The last batch may be smaller; a single sample joins the one before."""
     dtype: Literal["float32", "float64"] = "float32"
     """Number format of parameters."""
     bf16: bool = False
@@ -121,7 +121,7 @@ class Recipe:
             raise ValueError("--subset and --class-counts both say how many images to take: give one of them.")
 
     def _check_optimizer(self) -> None:
-        """Raise ValueError for an option of another optimiser, which would otherwise be ignored without a word."""
+        """Raise ValueError for an option of another optimiser, which would otherwise be ignored silently."""
         if self.optimizer not in ("sgd", "adam", "adamw"):
             raise ValueError(f"--optimizer must be sgd, adam or adamw, but it is {self.optimizer!r}.")
         if self.optimizer != "sgd":
@@ -146,14 +146,14 @@ class Recipe:
 
     @property
     def model_loss(self) -> ModelLoss:
-        """The loss as the model has it."""
+        """The loss as an object of ``ulpm``."""
         if self.loss == "focal":
             return ulpm.Focal(self.gamma)
         return ulpm.SquaredError() if self.loss == "squared-error" else ulpm.CrossEntropy(self.label_smoothing)
 
     @classmethod
     def of(cls, other: "Recipe") -> "Recipe":
-        """The recipe alone of something that is more."""
+        """The fields of a recipe from an object that has more."""
         return cls(**{name: getattr(other, name) for name in _names()})
 
     @classmethod
@@ -192,7 +192,7 @@ class Recipe:
         return ", ".join(words)
 
     def differences(self, other: "Recipe") -> str:
-        """In words, where ``other`` would give other numbers up to the epoch that both reach; empty if nowhere."""
+        """The options in which ``other`` would change numbers up to the epoch that both reach; empty if none."""
         mine, others = ({name: getattr(each, name) for name in _names()} for each in (self, other))
         free = {"epochs", "data", "download"}
         names = [name for name in mine if mine[name] != others[name] and name not in free]

@@ -1,4 +1,4 @@
-"""When something happens in a training run: which samples form a batch, and at which epochs it is measured."""
+"""The schedule of a training run: the samples of each batch, and the epochs of measurements."""
 
 import numpy as np
 import torch
@@ -16,10 +16,10 @@ def steps_per_epoch(num_samples: int, batch_size: int) -> int:
 
 
 def epoch_batches(num_samples: int, batch_size: int, seed: int, epoch: int) -> tuple[Int[Tensor, " B"], ...]:
-    """The sample indices of each batch of an epoch: every sample once, in an order that (seed, epoch) alone decides.
+    """The sample indices of each batch of an epoch: every sample once, in an order that only (seed, epoch) determines.
 
-    The last batch is kept however small it is, with one exception: a single sample left over joins the batch before
-    it, since the batch statistics of one sample are no statistics (its variance is 0 where a map is one pixel wide).
+    The last batch may be smaller, with one exception: a single remaining sample joins the batch before it, since one
+    sample has no batch statistics (its variance is 0 where a map is one pixel wide).
     With ``batch_size=1`` every batch is a single sample, as asked.
     """
     order = torch.from_numpy(np.random.default_rng([seed, epoch]).permutation(num_samples))

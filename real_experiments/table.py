@@ -43,7 +43,7 @@ def rows_from_csv(text: str, path: Path) -> list[Row]:
 
 
 def same_rows(some: Sequence[Row], others: Sequence[Row]) -> bool:
-    """Whether both say the same, bit for bit; a column that is missing counts as nan."""
+    """Whether both are equal, bit for bit; a missing column counts as nan."""
     columns = {name for row in [*some, *others] for name in row}
     return len(some) == len(others) and all(
         _equal(a.get(name, math.nan), b.get(name, math.nan))

@@ -1,4 +1,4 @@
-"""Train a network as Ji et al. (2022) did, and leave behind its metrics, snapshots and whole state."""
+"""Train a network by the recipe of Ji et al. (2022), and write its metrics, snapshots and state."""
 
 import contextlib
 import dataclasses
@@ -201,7 +201,7 @@ class TrainingRun:
         )
 
     def _end_epoch(self) -> None:
-        """Measure and write what is due at the end of this epoch."""
+        """Measure and write at the end of this epoch, if the schedule says so."""
         epoch, recipe = self.trainer.epoch, self.recipe
         snapshot_due = epoch in snapshot_epochs(recipe.epochs, recipe.snapshots_per_doubling)
         if not snapshot_due and epoch not in measured_epochs(recipe.epochs, recipe.measurements_per_doubling):
@@ -237,7 +237,7 @@ def _require_one_command(command: Train, workers: Workers) -> None:
 
 
 def _data(recipe: Recipe, device: torch.device) -> tuple[Dataset, Dataset | None]:
-    """The images to train on, and those to measure beside them."""
+    """The images to train on, and the unseen images to measure."""
     dataset = recipe.load_data(device)
     unseen = recipe.load_unseen(dataset, device)
     counts = [int(count) for count in dataset.class_counts]
@@ -266,7 +266,7 @@ def _may_write(command: Train, recipe: Recipe, directory: TrainingDirectory) -> 
 
 
 def _name(device: torch.device) -> str:
-    """What computes, for config.json."""
+    """The devices and threads, for config.json."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{platform.machine()}, {torch.get_num_threads()} threads"

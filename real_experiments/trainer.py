@@ -1,4 +1,4 @@
-"""Stochastic gradient descent on one network, a batch at a time; it knows no files."""
+"""Stochastic gradient descent on one network, one batch at a time, without files."""
 
 import contextlib
 import math
@@ -43,7 +43,7 @@ class FullPrecisionLinear(nn.Linear):
 
     @classmethod
     def like(cls, other: nn.Linear) -> "FullPrecisionLinear":
-        """One with the very parameters of ``other``."""
+        """A layer that shares the parameters of ``other``."""
         new = cls(other.in_features, other.out_features, other.bias is not None, device="meta")
         new.weight, new.bias = other.weight, other.bias
         return new
@@ -101,7 +101,7 @@ class Trainer:
 
     @property
     def flow_time(self) -> float:
-        """Time of the summed-loss gradient flow that the steps come to, η·steps/((1−β)N); nan for Adam."""
+        """Time of the summed-loss gradient flow after these steps, η·steps/((1−β)N); nan for Adam."""
         return self.flow_time_per_step * self.steps
 
     @property
@@ -205,5 +205,5 @@ def repeatable_convolutions(tf32: bool) -> Iterator[None]:
 
 
 def _measured_twice(name: str) -> bool:
-    """What says nothing new with other statistics, such as the drift of the classifier, is measured once."""
+    """Quantities that do not depend on batch-norm statistics, such as the classifier's drift, are measured once."""
     return name in _TWICE or name in METRICS

@@ -1,4 +1,4 @@
-"""The whole state of a training run in one file: parameters, buffers, momentum, table, and what they belong to."""
+"""The state of a training run in one file: parameters, buffers, momentum, table, recipe and training set."""
 
 import dataclasses
 import zlib
@@ -37,7 +37,7 @@ _OF_OPTIMIZER = {
 
 
 def identify(dataset: Dataset) -> dict[str, Any]:
-    """What tells one training set from another: its name, class counts and a checksum of images and labels."""
+    """The identity of a training set: its name, class counts and a checksum of images and labels."""
     images = zlib.crc32(dataset.images.float().cpu().contiguous().numpy())  # type: ignore[arg-type]  # a buffer
     return {
         "name": dataset.name,
@@ -47,7 +47,7 @@ def identify(dataset: Dataset) -> dict[str, Any]:
 
 
 def training_state(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Every tensor that the next step depends on. Nothing is random but the order, which (seed, epoch) decides."""
+    """Every tensor that the next step depends on. Only the order is random, and (seed, epoch) determines it."""
     state: dict[str, Tensor] = {f"parameter.{name}": value for name, value in model.named_parameters()}
     state |= {f"buffer.{name}": value for name, value in model.named_buffers()}
     for name, parameter in model.named_parameters():
@@ -77,7 +77,7 @@ def write_checkpoint(
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """What a checkpoint holds: tensors, the recipe and training set that they belong to, and the number of steps taken.
+    """A checkpoint: tensors, the recipe and training set that they belong to, and the number of steps taken.
 
     ``rows`` are those of metrics.csv at that time.
     """
@@ -147,7 +147,7 @@ def restore_network(path: Path, model: nn.Module, tensors: Mapping[str, Tensor])
 def restore_training(
     path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]
 ) -> None:
-    """``restore_network``, and what the optimiser keeps. Raises: OSError as ``restore_network``."""
+    """Restore the network and the state of the optimiser. Raises: OSError as ``restore_network``."""
     restore_network(path, model, tensors)
     for key, prefix in _OF_OPTIMIZER.items():
         moving = {name: value for name, value in model.named_parameters() if f"{prefix}{name}" in tensors}

@@ -53,7 +53,7 @@ class TrainingDirectory:
         files.write_text(self.config, json.dumps(config, indent=2, allow_nan=False) + "\n")
 
     def read_config(self) -> dict[str, Any]:
-        """What ``write_config`` wrote. Raises: OSError with one sentence if it is missing or damaged."""
+        """The values that ``write_config`` wrote. Raises: OSError with one sentence if it is missing or damaged."""
         text = files.read_text(self.config)
         try:
             config = json.loads(text)
@@ -122,9 +122,9 @@ class TrainingDirectory:
         return {epoch: epochs[epoch] for epoch in sorted(epochs)}
 
     def rewind(self, epoch: int, rows: Sequence[Row] | None = None) -> list[Row]:
-        """Drop what is later than ``epoch``, which a resumed run makes again. Returns: the rows that are left.
+        """Remove everything after ``epoch``, which a resumed run makes again. Returns: the remaining rows.
 
-        ``rows`` are those of the checkpoint, from which metrics.csv is made again if it says anything else.
+        ``rows`` are those of the checkpoint, from which metrics.csv is written again if it differs.
         """
         kept = [row for row in (self.read_rows() if rows is None else rows) if row["epoch"] <= epoch]
         there = self.metrics.read_bytes() if self.metrics.exists() else b""

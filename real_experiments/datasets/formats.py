@@ -1,4 +1,4 @@
-"""The file formats of small images: IDX (MNIST and its kin), and records of a label and its pixels (CIFAR-10)."""
+"""The file formats of small images: IDX (MNIST and similar sets), and records of a label and its pixels (CIFAR-10)."""
 
 import gzip
 import math
@@ -22,7 +22,7 @@ _UNSIGNED_BYTE = 8
 
 
 class Contents(NamedTuple):
-    """What a file holds once it is decompressed, and where it was found, for messages."""
+    """The decompressed contents of a file, and its place for messages."""
 
     place: str
     data: bytes

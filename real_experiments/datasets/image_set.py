@@ -1,4 +1,4 @@
-"""What a data set of the experiments is: labelled images as bytes, and their names, classes and shape."""
+"""A data set of the experiments: labelled images as bytes, and their names, classes and shape."""
 
 import abc
 import dataclasses

@@ -28,8 +28,8 @@ class Files:
     against them, because Debian compresses the files again. None: no checksum of the contents was published.
     ``downloads``: files as they are served and their MD5; none if no address serves them.
 
-    MD5 is what the publishers give. It finds every accidental change; no way is known to make another file with the MD5
-    of a given one.
+    MD5 is what the publishers give. It finds every accidental change. No method is known to make another file
+    with the MD5 of a given one.
     """
 
     contents: Mapping[str, str | None]
@@ -42,7 +42,7 @@ class Files:
 
     @property
     def wanted(self) -> str:
-        """In words, what a folder must hold."""
+        """The required files of a folder, in words."""
         files = ", ".join(self.contents)
         return f"{self.archive}, or {files}" if self.archive else f"{files} (each with or without .gz)"
 
@@ -142,7 +142,7 @@ class PublishedImages(ImageSet):
     def _download(self, files: Files, folder: Path) -> str:
         """Fetch what is missing in ``folder`` from the first address that gives it, and return that address.
 
-        pooch writes beside, compares the checksum and only then moves the file into place.
+        pooch writes a temporary file, compares the checksum and only then moves the file into place.
         """
         try:
             folder.mkdir(parents=True, exist_ok=True)
