@@ -28,7 +28,7 @@ def batch_norm_section(results: Sequence[PairResult]) -> list[str]:
     name, worst = max(rows, key=lambda row: row[1])
     return [
         "Running statistics are averages over the last steps. Re-estimated statistics belong to the final parameters. "
-        "At the end they change the six metrics of the paper by a factor (geometric mean) of "
+        "At the end of the training, the six metrics of the paper differ between both by a factor (geometric mean) of "
         f"{spread(values)} over {count(len(values), 'network')}, at most ×{worst:.3g} ({name})."
     ]
 
