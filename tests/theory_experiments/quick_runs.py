@@ -1,4 +1,4 @@
-"""A QUICK run of one experiment by the command line, as the tests of each experiment check it."""
+"""A QUICK run of one experiment from the command line, for the tests of each experiment."""
 
 import json
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from theory_experiments.__main__ import main
 def check_quick_run(name: str, out: Path, failing: Mapping[str, str]) -> None:
     """The QUICK claims hold, and each negative control fails in a claim whose statement has the given words.
 
-    ``failing`` maps each variant, as NEGATIVE_CONTROLS names it, to these words.
+    ``failing`` maps the name of each negative control to these words.
     """
     status = main([name, "--quick", "--out", str(out), "--json", str(out / "run.json")])
     document = json.loads((out / "run.json").read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""The experiments see the core through its public names only, and nothing here unpickles."""
+"""The experiments import only public names of the core, and nothing here unpickles."""
 
 from pathlib import Path
 

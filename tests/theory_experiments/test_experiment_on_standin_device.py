@@ -1,4 +1,4 @@
-"""An experiment simulates, checks and draws on a device as on the CPU, to the last bit."""
+"""An experiment gives the same bits on a device as on the CPU."""
 
 import dataclasses
 

@@ -24,7 +24,7 @@ def number(value: float) -> str:
 
 def plain(text: str) -> str:
     """Plain text as Markdown: its stars and underscores are no emphasis. Code between backticks stays as it is."""
-    return _outside_code(lambda part: re.sub(r"([*_])", r"\\\1", part), text)
+    return _outside_code(lambda part: re.sub(r"\*|(?<!\w)_|_(?!\w)", r"\\\g<0>", part), text)
 
 
 def with_symbols(text: str) -> str:
@@ -38,9 +38,11 @@ def with_symbols(text: str) -> str:
 
 
 def sentence(text: str) -> str:
-    """``text`` with a capital letter and a full stop."""
-    stop = "" if text[-1:] in ".!?:" else "."
-    return f"{text[:1].upper()}{text[1:]}{stop}"
+    """``text`` with a full stop, and a capital letter unless it begins with a symbol, such as q or log t."""
+    first = re.match(r"[a-z]+(?![\w*])", text)
+    if first and first[0] != "log" and (len(first[0]) > 1 or first[0] == "a"):
+        text = text[:1].upper() + text[1:]
+    return text if text[-1:] in ".!?:" else f"{text}."
 
 
 def _outside_code(change: Callable[[str], str], text: str) -> str:

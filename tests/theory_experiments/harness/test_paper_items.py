@@ -1,4 +1,4 @@
-"""Every numbered item of the paper has a file, and a verdict that is read from the results and never typed."""
+"""Every numbered item of the paper has a file, and a verdict read from the results."""
 
 import dataclasses
 import re

@@ -1,4 +1,4 @@
-"""The runner keeps each experiment's results as it ends, and says what fails."""
+"""The runner saves the results of each experiment as soon as it ends, and names what fails."""
 
 import dataclasses
 import json

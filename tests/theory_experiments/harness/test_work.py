@@ -1,4 +1,4 @@
-"""However many processes share an experiment, it finds the same."""
+"""The results of an experiment do not depend on the number of processes."""
 
 import json
 import math
@@ -16,7 +16,7 @@ import ulpm
 from theory_experiments.harness.work import Work
 
 ROOT = Path(__file__).parents[3]
-# It leaves a saddle along one of several directions that are as good, and rounding chooses.
+# It leaves a saddle along one of several equivalent directions, and rounding decides which.
 AMPLIFIES_ROUNDING = {"narrow_features"}
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 

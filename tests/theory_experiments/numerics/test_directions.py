@@ -1,4 +1,4 @@
-"""Directions separate the samples, have norm 1, and are as near each other as asked."""
+"""Directions separate the samples, have norm 1, and lie at the requested distance."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Ends are measured as scipy and closed forms say, and a fit is told from another."""
+"""Measured ends agree with scipy and closed forms, and exponentials differ from powers."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""σ moves as the oracle says, Λ falls as its formula says, and the ratio max σ/min σ does not do so for K = 16."""
+"""σ agrees with the oracle, Λ falls as its formula says, and the ratio max σ/min σ may grow for K = 16."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""KKT points whose nature is known are found and called what they are."""
+"""KKT points of known kind are found and get the right name."""
 
 import math
 

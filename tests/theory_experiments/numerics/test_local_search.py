@@ -1,4 +1,4 @@
-"""Descent finds known optima, within the norms that it is given."""
+"""Descent finds known optima, within the given norms."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""What is predicted of the late flow with unequal counts, against states that are built to be late."""
+"""Predictions for the late flow with unequal counts agree with states constructed to be late."""
 
 import math
 

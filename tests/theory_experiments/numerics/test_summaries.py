@@ -1,4 +1,4 @@
-"""Worst cases do not hide what is undefined; lines are numpy's."""
+"""Worst cases do not hide a nan; lines agree with numpy."""
 
 import math
 

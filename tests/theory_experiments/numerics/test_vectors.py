@@ -1,4 +1,4 @@
-"""States and their vectors are the same numbers in one order."""
+"""States and their vectors contain the same numbers in the same order."""
 
 import pytest
 import torch

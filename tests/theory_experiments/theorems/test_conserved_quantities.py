@@ -1,4 +1,4 @@
-"""What the flow conserves, it conserves at QUICK size, and what breaks the law fails."""
+"""The flow conserves both quantities at QUICK size, and the negative controls fail, as they must."""
 
 from pathlib import Path
 

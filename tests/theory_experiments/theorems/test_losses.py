@@ -1,4 +1,4 @@
-"""The losses behave as their tails say at QUICK size, and wrong constants, ends and laws are detected."""
+"""The losses follow their tails at QUICK size, and wrong constants, ends and laws fail, as they must."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The simulated flow collapses at QUICK size, and where it cannot that fails."""
+"""The simulated flow collapses at QUICK size, and the negative controls fail, as they must."""
 
 from pathlib import Path
 
