@@ -4,8 +4,8 @@ from ulpm.metrics.collapse import neural_collapse, neural_collapse_from_moments
 from ulpm.metrics.few_samples import few_sample_nc1
 from ulpm.metrics.floors import precision_floors
 from ulpm.metrics.generalised import GeneralisedCollapse, generalised_collapse
-from ulpm.metrics.measure import measure
 from ulpm.metrics.margins import class_margins
+from ulpm.metrics.measure import measure
 from ulpm.metrics.metric import Metric
 from ulpm.metrics.moments import ClassMoments, ClassStatistics
 from ulpm.metrics.outside import out_of_distribution

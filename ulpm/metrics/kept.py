@@ -271,7 +271,10 @@ def require_finite(name: str, values: Tensor, layer: str) -> None:
 
 
 def _predicted_among(
-    features: Float[Tensor, "n d"], W: Float[Tensor, "K d"], bias: Float[Tensor, " K"] | None, present: Bool[Tensor, " K"]
+    features: Float[Tensor, "n d"],
+    W: Float[Tensor, "K d"],
+    bias: Float[Tensor, " K"] | None,
+    present: Bool[Tensor, " K"],
 ) -> Int[Tensor, " n"]:
     """argmax of W h + b over the classes that are present, counted among these."""
     rows = W.cpu()[present]

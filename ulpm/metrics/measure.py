@@ -94,8 +94,8 @@ def measure(
     With ``per_class`` the values of the single classes are added as ``KEY_per_class``, and the class-balanced nc1. With
     ``absent="leave out"`` classes without samples are left out. Both are those of :func:`ulpm.neural_collapse`.
 
-    Shapes: inputs whatever the model takes, means [K, d]; the results are float64 scalars, and vectors [K] of classes. A warning names a class
-    with one sample: its deviation from its own mean is 0 whatever the network does.
+    Shapes: inputs whatever the model takes, means [K, d]; the results are float64 scalars, and vectors [K].
+    A warning names a class with one sample: its deviation from its own mean is 0 whatever the network does.
 
     Errors: those of :func:`probe`; ValueError for no batches, a label outside 0 … K−1, a class without samples, entries
     that are not finite, a layer that is not there, soft labels; TypeError for other batches, and labels that are not

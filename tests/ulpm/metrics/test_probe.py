@@ -205,7 +205,7 @@ def test_wrong_models_layers_and_batches_are_refused_in_one_sentence():
     sequence = nn.Linear(4, 3)
     with pytest.raises(ValueError, match=r"logits must have shape \[B, K\]"):
         measure(nn.Sequential(sequence, nn.Flatten()), [(torch.zeros(2, 5, 4), torch.zeros(2, dtype=torch.int64))])
-    with pytest.raises(ValueError, match=r"at least two classes that have samples, but there are 1"):
+    with pytest.raises(ValueError, match=r"samples of at least two classes, but 1 of 3 classes has any"):
         measure(sequence, [(torch.zeros(2, 5, 4), torch.zeros(2, 5, dtype=torch.int64))])
 
     with pytest.raises(ValueError, match=r"only 2 outputs: name the classifier with layer="):
