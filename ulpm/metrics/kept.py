@@ -77,6 +77,8 @@ class KeptSamples:
         self._predicted: list[Tensor] = []
         self._whole: list[_Block] | None = None
         self._classes = 0
+        self._about_references: Tensor | None = None
+        self._centred: Tensor | None = None
         self._numbered: tuple[Tensor, Tensor, Tensor | None]
 
     def add(self, h: Float[Tensor, "n d"], y: Int[Tensor, " n"], predicted: Int[Tensor, " n"] | None = None) -> None:
@@ -105,7 +107,7 @@ class KeptSamples:
             self._predicted = [torch.cat(self._predicted)]
         require_finite("h", features, self.name)
 
-    def close(
+    def number_classes(
         self,
         num_classes: int,
         only_present: bool = False,
@@ -145,7 +147,7 @@ class KeptSamples:
         """All metrics, about ``means`` in place of the class means if they are given; without W those of features.
 
         ``ncc_accuracy`` is their last key. With ``present``, which of all classes are numbered, the values of single
-        classes are added, of the samples of this process. To be called after ``close``.
+        classes are added, of the samples of this process. To be called after ``number_classes``.
         """
         found = self._found(means)
         W = found.statistics.means.mT if W is None else W.to(self._device).double()
@@ -162,7 +164,7 @@ class KeptSamples:
         return metrics | {CENTRE_ACCURACY: accuracy}
 
     def class_means(self) -> Float[Tensor, "K d"]:
-        """μ_k, one a row. To be called after ``close``."""
+        """μ_k, one a row. To be called after ``number_classes``."""
         references, shifts, _ = self._means(None)
         return (references + shifts).mT
 
@@ -187,8 +189,7 @@ class KeptSamples:
         )
         centres = relative - grand_mean(statistics)
         traces, sums = self._zeros(len(counts)), self._zeros(4)
-        for block in self._blocks():
-            deviations = _deviations(block, references, shifts)
+        for block, deviations in self._deviations(references, shifts):
             squares = column_squares(deviations)
             about_mean = side_by_side(
                 [column_squares(deviations[:, p] + block.members.columns(centres, p)) for p in column_tiles(block.H)]
@@ -205,9 +206,9 @@ class KeptSamples:
 
     def _samples(self, found: _Found) -> Iterator[Samples]:
         """The samples with their deviations; what a layer that is no classifier would predict is its nearest mean."""
-        for block in self._blocks():
-            nearest = nearest_class(found.statistics, block.H) if block.predicted is None else block.predicted
-            yield Samples(block.H, _deviations(block, found.references, found.shifts), block.labels, nearest)
+        for block, deviations in self._deviations(found.references, found.shifts):
+            predicted = nearest_class(found.statistics, block.H) if block.predicted is None else block.predicted
+            yield Samples(block.H, deviations, block.labels, predicted)
 
     def _means(self, means: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """References r_k [d, K], the class means less these, and counts n_k, of the samples of all processes."""
@@ -218,20 +219,38 @@ class KeptSamples:
             references = torch.where(new, block.H[:, block.members.first], references)
             local = local + block.members.counts
         counts = self._shard.sum(local)
+        self._about_references, self._centred = None, None
         if means is not None:
             given = means.to(self._device).double().mT
             return given, torch.zeros_like(given), counts
         references = self._shard.first(references, local)
         sums = torch.zeros_like(references)
         for block in self._blocks():
-            sums += block.members.sums(block.members.minus(block.H, references))
+            shifted = block.members.minus(block.H, references)
+            sums += block.members.sums(shifted)
+            self._about_references = shifted if self._whole else None
         return references, self._shard.sum(sums) / counts, counts
 
     def _variance_along(self, U: Tensor, references: Tensor, shifts: Tensor) -> Tensor:
         total = self._zeros(U.shape[-1])
-        for block in self._blocks():
-            total += (U.mT @ _deviations(block, references, shifts)).square().sum(-1)
+        for _, deviations in self._deviations(references, shifts):
+            total += (U.mT @ deviations).square().sum(-1)
         return self._shard.sum(total)
+
+    def _deviations(self, references: Tensor, shifts: Tensor) -> Iterator[tuple[_Block, Tensor]]:
+        """Each block with h_i − μ_{y_i}, about a sample of the class, then its mean: free of rounding where features
+        are collapsed. If one block holds all samples, these are computed once.
+        """
+        for block in self._blocks():
+            if self._centred is None:
+                shifted, self._about_references = self._about_references, None
+                deviations = block.members.minus(block.H, references) if shifted is None else shifted
+                block.members.subtract_(deviations, shifts)
+                if not self._whole:
+                    yield block, deviations
+                    continue
+                self._centred = deviations
+            yield block, self._centred
 
     def _epsilon(self) -> float:
         bits = max(format_bits(block.H) for block in self._blocks())
@@ -282,10 +301,3 @@ def _predicted_among(
     parts = tiles(len(features), len(rows))
     found = [torch.nn.functional.linear(features[part].to(rows.dtype), rows, offset).argmax(1) for part in parts]
     return torch.cat(found) if found else torch.zeros(0, dtype=torch.int64, device="cpu")
-
-
-def _deviations(block: _Block, references: Tensor, shifts: Tensor) -> Tensor:
-    """h_i − μ_{y_i}: about a sample of the class, then its mean, free of rounding where features are collapsed."""
-    deviations = block.members.minus(block.H, references)
-    block.members.subtract_(deviations, shifts)
-    return deviations

@@ -90,7 +90,7 @@ class Probe:
             return
         self._require_affine()
         # Whoever names a layer may mean an inner one, if it is clear which of its outputs are meant.
-        layer, _, z = self._latest
+        layer, z = self._latest[0], self._latest[2]
         pooled = is_pointwise(layer) and z.shape[2:].numel() > 1
         if not self._chosen or self._runs[layer] > 1 or pooled:
             self._require_output(returned)

@@ -54,7 +54,7 @@ class Reading:
         head = (self.W, self.bias) if layer == self.classifier else None
         among = None if means is None or not self.by_position else means.isfinite().all(1).cpu()
         with plain_arithmetic(self.W.device):
-            present = kept.close(K, self.by_position or leave_out, among, head)
+            present = kept.number_classes(K, self.by_position or leave_out, among, head)
             W = None if layer != self.classifier else self.W[present.to(self.W.device)]
             about = None if means is None else means[present.to(means.device)]
             return kept.metrics(W, center, about, present if per_class else None)
@@ -63,7 +63,7 @@ class Reading:
         """μ_k, one a row, NaN for a class that is left out."""
         kept, K = self.samples[layer], len(self.W)
         with plain_arithmetic(self.W.device):
-            present = kept.close(K, self.by_position)
+            present = kept.number_classes(K, self.by_position)
             of_present = kept.class_means()
         means = of_present.new_full((K, of_present.shape[1]), torch.nan)
         means[present.to(means.device)] = of_present

@@ -21,7 +21,7 @@ __all__ = ["NeuralCollapse"]
 _PARTS = ("counts", "references", "sums", "squares", "scatter")
 
 
-class NeuralCollapse(Metric):
+class NeuralCollapse(Metric):  # type: ignore[misc, unused-ignore]  # untyped where it is missing
     """The metrics of :func:`ulpm.neural_collapse_from_moments` as one metric of torchmetrics.
 
         metric = NeuralCollapse(num_classes=10, feature_dim=512, classifier=model.fc)

@@ -17,7 +17,7 @@ def transformers_callback(monitor: "Monitor") -> Any:
             "transformers_callback needs the package transformers: pip install 'ulpm[transformers]'."
         ) from error
 
-    class MonitorCallback(TrainerCallback):
+    class MonitorCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]  # untyped where it is missing
         """Steps a monitor."""
 
         def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:

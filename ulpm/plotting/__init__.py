@@ -14,6 +14,7 @@ from ulpm.plotting.files import save_figure, save_figures
 from ulpm.plotting.forecast import plot_forecast
 from ulpm.plotting.legends import legend_below
 from ulpm.plotting.metrics import FORMULAS, plot_metrics
+from ulpm.plotting.monitored import plot_depth, plot_monitor
 
 __all__ = [
     "FORMULAS",
@@ -21,12 +22,14 @@ __all__ = [
     "legend_below",
     "plot_certificate",
     "plot_collapse",
+    "plot_depth",
     "plot_features",
     "plot_forecast",
     "plot_invariants",
     "plot_loss",
     "plot_margin",
     "plot_metrics",
+    "plot_monitor",
     "save_figure",
     "save_figures",
     "style",

@@ -33,7 +33,7 @@ TIME_LABEL = "$\\log_{10}\\, t$"
 
 # No dashes among these: a dashed line is always the theory.
 LineStyle = Literal["-", "-."] | tuple[float, tuple[float, ...]]
-_LINE_STYLES: tuple[LineStyle, ...] = ("-", (0, (1.2, 1.2)), "-.", (0, (6, 1.5, 1, 1.5, 1, 1.5)))
+LINE_STYLES: tuple[LineStyle, ...] = ("-", (0, (1.2, 1.2)), "-.", (0, (6, 1.5, 1, 1.5, 1, 1.5)))
 _LN10 = math.log(10)
 # The left edge of a time axis: on its scale t = 0.001 cannot be told from t = 0.
 _EARLIEST = -3.0
@@ -82,16 +82,16 @@ def runs(paths: Sequence[Trajectory], labels: Sequence[str] | None = None) -> li
         ]
     if len(labels) != len(paths):
         raise ValueError(f"there must be a label for each of the {len(paths)} runs, but {len(labels)} were given.")
-    labels = [_as_text(label) for label in labels]
+    labels = [as_text(label) for label in labels]
     if len({path.problem for path in paths}) > 1:
         labels = [f"{label}: {sizes(path.problem)}" for label, path in zip(labels, paths, strict=True)]
     return [
-        Run(path, label, COLORS[i % len(COLORS)], _LINE_STYLES[i % len(_LINE_STYLES)])
+        Run(path, label, COLORS[i % len(COLORS)], LINE_STYLES[i % len(LINE_STYLES)])
         for i, (path, label) in enumerate(zip(paths, labels, strict=True))
     ]
 
 
-def _as_text(label: str) -> str:
+def as_text(label: str) -> str:
     """A label, which may be the name of any file, that matplotlib shows as it is: no formula, and not hidden."""
     plain = "".join(letter if letter.isprintable() else " " for letter in label.encode("utf-8", "replace").decode())
     # It leaves labels with an underscore in front out of legends.
