@@ -24,7 +24,8 @@ def floating(name: str, value: object) -> Tensor:
         raise TypeError(
             f"{name} must have dtype float32 or float64, but it has {_dtype_name(value)}: convert it to float64 first."
         )
-    if not bool(torch.isfinite(value).all()):
+    # The extremes of a tensor with NaN are NaN, and take one pass without a copy.
+    if value.numel() and not bool(torch.isfinite(torch.stack(torch.aminmax(value.detach()))).all()):
         raise ValueError(
             f"{name} must be finite, but it contains NaN or infinity: look for what made them, such as a training that "
             "diverged or a division by zero."

@@ -326,7 +326,8 @@ def _classifier(W: Tensor) -> tuple[Tensor, int, int]:
 
 def _moderate(matrix: Tensor) -> Tensor:
     """The same, or of size one where squares would over- or underflow: no metric but those of a bias sees the scale."""
-    low, high = torch.aminmax(matrix.abs().amax((-2, -1)))
+    # Without a copy of absolute values, which would take as long as the metrics of few classes.
+    low, high = torch.aminmax(torch.maximum(matrix.amax((-2, -1)), -matrix.amin((-2, -1))))
     return matrix if float(low) > 1e-60 and float(high) < 1e60 else of_size_one(matrix)
 
 

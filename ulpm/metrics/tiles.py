@@ -11,8 +11,8 @@ SMALL = 2**17
 
 
 def many(classes: int) -> bool:
-    """Whether a table of all classes by all classes is too large to be made at once."""
-    return classes * classes > LARGEST
+    """Whether a table of all classes by all classes leaves the cache, so that parts of one half of it are faster."""
+    return 8 * classes * classes > LARGEST
 
 
 def tiles(rows: int, entries: int) -> list[slice]:
