@@ -56,6 +56,7 @@ OTHERS = {
     "plot": ("--out", "--formats", "--json"),
     "table": ("--out", "--json"),
     "certify": ("--json", "--unheard"),
+    "measure": ("--features", "--labels", "--classifier", "--bias", "--predictions", "--out", "--json"),
     "demo": ("--class-counts", "--feature-dim", "--log10-time", "--seed", "--json"),
 }
 

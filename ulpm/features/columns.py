@@ -24,6 +24,7 @@ __all__ = ["ENDINGS", "Column", "open_columns"]
 # The end of a zip archive: 22 bytes and a comment.
 _LONGEST_END = 22 + 2**16
 _LOCAL_HEADER = 30
+_OBJECTS = "it holds Python objects, which are never loaded: save numbers or text"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -93,6 +94,8 @@ def _npy(path: Path) -> dict[str, Column]:
     with path.open("rb") as file:
         header = _Header.read(file)
         start = file.tell()
+    if header.dtype.hasobject:
+        raise ValueError(_OBJECTS)
     if start + header.bytes != path.stat().st_size:
         raise ValueError("its size is not the one that its header states")
     return {"": _mapped(path, "", header, start)}
@@ -108,10 +111,16 @@ def _npz(path: Path) -> dict[str, Column]:
             raise ValueError("its directory lacks what was written")
         found = {}
         for member in archive.infolist():
+            if not member.filename.endswith(".npy"):
+                continue
             name = member.filename.removesuffix(".npy")
             with archive.open(member) as file:
                 header = _Header.read(file)
                 before = file.tell()
+            if header.dtype.hasobject:
+                # Nobody may ask for it.
+                found[name] = Column(path, name, header.shape, "object", functools.partial(_refused, path, name))
+                continue
             if before + header.bytes != member.file_size:
                 raise ValueError(f"the size of {name} is not the one that its header states")
             if member.compress_type == zipfile.ZIP_STORED:
@@ -131,12 +140,10 @@ class _Header:
 
     @classmethod
     def read(cls, file: Any) -> "_Header":
-        """Raises: ValueError if it is none, or that of Python objects."""
+        """Raises: ValueError if it is none."""
         version = np.lib.format.read_magic(file)
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, fortran, dtype = read(file)
-        if dtype.hasobject:
-            raise ValueError("it holds Python objects, which are never loaded: save numbers or text")
         if min(shape, default=0) < 0 or dtype.itemsize == 0:
             raise ValueError("its header states no size")
         return cls(tuple(shape), fortran, dtype)
@@ -169,6 +176,12 @@ def _in_memory(path: Path, name: str, header: _Header, read: Callable[[], np.nda
         yield from (whole[first : first + rows] for first in range(0, len(whole), rows)) if whole.ndim else [whole]
 
     return Column(path, name, header.shape, header.dtype.name, parts)
+
+
+def _refused(path: Path, name: str, rows: int) -> Iterator[np.ndarray]:
+    with _files.reading(path, f"{name} cannot be used"):
+        raise ValueError(_OBJECTS)
+    yield np.empty(0)
 
 
 def _unpacked(path: Path, member: zipfile.ZipInfo) -> np.ndarray:

@@ -44,8 +44,9 @@ def load_features(
         classes       classes or class_names              [K], the classes in the order of rows, optional
 
     These are the names that are looked for. An argument gives another name, or another file, which holds one array or
-    one of such a name. Rows of the classifier are in the order of ``classes``; without them, integer labels in 0 … K−1
-    are indices of rows, and other labels belong to the rows in sorted order.
+    one of such a name. A square array of features has samples as rows. Rows of the classifier are in the order of
+    ``classes``; without them, integer labels in 0 … K−1 are indices of rows, and other labels belong to the rows in
+    sorted order.
 
     Features are read when they are used, at most 32 MB at a time: .npy files and uncompressed .npz files are mapped
     into memory, so that they may be larger than it. In .parquet files features are one column of vectors, or all
@@ -81,8 +82,8 @@ def load_features(
             column,
             _vector(label_column),
             label_column.words,
-            _tensor(found["classifier"], "classifier"),
-            _tensor(found["bias"], "bias"),
+            _tensor(found["classifier"]),
+            _tensor(found["bias"]),
             None if found["classes"] is None else _vector(found["classes"]),
             found["predictions"],
         )
@@ -150,7 +151,7 @@ def _floating(column: Column) -> Column:
     return column
 
 
-def _tensor(column: Column | None, role: str) -> Tensor | None:
+def _tensor(column: Column | None) -> Tensor | None:
     if column is None:
         return None
     tensor = numbers(_floating(column).all())

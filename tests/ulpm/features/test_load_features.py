@@ -1,5 +1,6 @@
 """Files of every kind give the arrays that were saved, and wrong ones one sentence with their name."""
 
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -181,6 +182,16 @@ def test_a_wrong_file_gets_one_sentence_with_its_name(
         ulpm.load_features(file)
     assert str(file) in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+def test_objects_and_other_files_in_an_archive_are_left_alone(tmp_path: Path, arrays: dict[str, np.ndarray]) -> None:
+    file = save_npz(tmp_path / "x", {**arrays, "about": np.array([{"any": "thing"}], dtype=object)})
+    with zipfile.ZipFile(file, "a") as archive:
+        archive.writestr("readme.txt", "a note")
+    np.testing.assert_array_equal(whole(ulpm.load_features(file)).numpy(), arrays["features"])
+    np.save(tmp_path / "objects.npy", np.array([{}], dtype=object))
+    with pytest.raises(OSError, match=r"objects.npy could not be read: .*holds Python objects, which are never loaded"):
+        ulpm.load_features(tmp_path / "objects.npy")
 
 
 @pytest.mark.usefixtures("unchecked")
