@@ -49,7 +49,7 @@ class Forecast:
     >>> path = ulpm.gradient_flow(problem, problem.random_state(seed=0, scale=2.0), log_time=1.0, snapshots=3)
     >>> W, H = path.snapshots.W, path.snapshots.H
     >>> first, second = (ulpm.Features.of(H[i].T, problem.labels, W[i]) for i in (0, 1))
-    >>> result = ulpm.forecast(first, second, epochs=(10, 20), at=[40])
+    >>> result = ulpm.forecast(first, second, epochs=(10, 20), at=[40], rtol=1e-4)
     >>> list(result.flows), result.at, sorted(result.check())
     (['plain', 'mobile'], (40.0,), ['constant', 'mobile', 'plain'])
     """
@@ -113,7 +113,7 @@ def forecast(
     >>> path = ulpm.gradient_flow(problem, problem.random_state(seed=0, scale=2.0), log_time=1.0, snapshots=3)
     >>> W, H = path.snapshots.W, path.snapshots.H
     >>> first, second = (ulpm.Features.of(H[i].T, problem.labels, W[i]) for i in (0, 1))
-    >>> result = ulpm.forecast(first, second, epochs=(10, 20), at=[40])
+    >>> result = ulpm.forecast(first, second, epochs=(10, 20), at=[40], rtol=1e-4)
     >>> round(result.check()["plain"], 3)  # the model forecasts itself
     1.0
     """
