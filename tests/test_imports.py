@@ -42,6 +42,7 @@ PROBLEM_PARTS = {
     "recorder",
     "flow.system",
     "flow.loop",
+    "flow.landing",
 }
 OUTSIDE = {
     "matplotlib": {"plotting"},

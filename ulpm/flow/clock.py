@@ -12,7 +12,7 @@ A loss that reaches 0 at finite logits is followed in ds = dt instead, and then 
 """
 
 import dataclasses
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing
@@ -134,6 +134,7 @@ def elapsed(log_t: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
     return torch.log1p(softplus(log_t))
 
 
+@runtime_checkable
 class Clock(Protocol):
     """What is carried as time, and how a flow in s tells it."""
 

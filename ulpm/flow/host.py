@@ -1,0 +1,61 @@
+"""The few numbers of a step that the host decides by."""
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+__all__ = ["counted", "on_host", "plus", "quotient", "resolved", "steps_left", "to_host"]
+
+
+def steps_left(way: Float[Tensor, " A"], progress: Float[Tensor, " A"]) -> Float[Tensor, " A"]:
+    """How many more steps of this ``progress`` the rest of the ``way`` takes."""
+    done = progress.numpy()
+    with np.errstate(all="ignore"):
+        return torch.from_numpy(np.where(done > 0, way.numpy() / done, np.inf))
+
+
+def quotient(above: Float[Tensor, " A"], below: Float[Tensor, " A"]) -> Float[Tensor, " A"]:
+    """(above/below)², and 0 where nothing is above."""
+    numerator = above.numpy()
+    with np.errstate(all="ignore"):
+        return torch.from_numpy(np.where(numerator > 0, np.square(numerator / below.numpy()), 0.0))
+
+
+def plus(counts: Mapping[str, int], **more: int) -> dict[str, int]:
+    """``counts`` with some raised."""
+    return {name: count + more.get(name, 0) for name, count in counts.items()}
+
+
+def counted(
+    counts: Mapping[str, int], accepted: Bool[Tensor, " A"], evaluations: int, products: Float[Tensor, " A"] | None
+) -> dict[str, int]:
+    """``counts`` with those of an attempted step."""
+    good, attempts = int(accepted.sum()), len(accepted)
+    return plus(
+        counts,
+        steps=good,
+        rejected_steps=attempts - good,
+        field_evaluations=attempts * evaluations,
+        jacobian_products=0 if products is None else int(products.sum()),
+        loss_evaluations=attempts if products is None else 2 * attempts,
+    )
+
+
+def resolved(size: Float[Tensor, " B"], dtype: torch.dtype) -> Bool[Tensor, " B"]:
+    """Whether rounding of margins, at most ερ²/2, is small enough for the residual: 10⁻⁴ in float64, ¼ in float32."""
+    epsilon = torch.finfo(dtype).eps
+    return (size.square() * epsilon).lt(min(0.25, 6700 * math.sqrt(epsilon)))
+
+
+def on_host(*vectors: Float[Tensor, " B"]) -> Float[Tensor, "n B"]:
+    """Vectors as float64 on the host, by one transfer."""
+    return torch.stack(vectors).double().cpu()
+
+
+def to_host(*vectors: Float[Tensor, " B"]) -> tuple[Float[Tensor, " B"], ...]:
+    """Each of them."""
+    return on_host(*vectors).unbind()
