@@ -17,6 +17,9 @@ from ulpm.metrics.tiles import tiles
 
 __all__ = ["CollapseReport", "report_of"]
 
+MOST_SHOWN = 1000
+"""Classes of which a table of all by all is kept, for the figure."""
+
 Tiles = Callable[[], Iterator[tuple[slice, Tensor]]]
 
 
@@ -37,7 +40,7 @@ class CollapseReport:
         error         share of samples that are predicted to be of another class
 
     duality is there if the classifier is known, mismatch and error if it or the predictions are. ``cosines`` [K, K] are
-    those between the class means.
+    those between the class means, None for more than 1,000 classes.
 
     >>> features = ulpm.Features.of(torch.tensor([[0.0], [2.0], [8.0], [9.0]]), ["near", "near", "far", "far"])
     >>> report = features.measure()
@@ -52,7 +55,7 @@ class CollapseReport:
     metrics: dict[str, float]
     floors: dict[str, float]
     per_class: dict[str, list[Any]]
-    cosines: Float[Tensor, "K K"]
+    cosines: Float[Tensor, "K K"] | None
 
     @property
     def num_samples(self) -> int:
@@ -162,26 +165,33 @@ def _predicted(
 
 def _class_by_class(
     statistics: ClassStatistics, W: Float[Tensor, "K d"] | None
-) -> tuple[dict[str, list[Any]], Float[Tensor, "K K"]]:
+) -> tuple[dict[str, list[Any]], Float[Tensor, "K K"] | None]:
     means, K = statistics.means, len(statistics.counts)
     M = means - means.mean(1, keepdim=True)
     lengths = torch.linalg.vector_norm(M, dim=0)
     units = M / lengths
-    cosines = units.mT @ units
-    others = ~torch.eye(K, dtype=torch.bool, device="cpu")
-    off = torch.where(others, (cosines + 1 / (K - 1)).abs(), 0.0)
+    angles, shown = [], []
+    # A table of all classes by all classes a part at a time, as there may be many.
+    for part in tiles(K, K):
+        cosines = units[:, part].mT @ units
+        off = (cosines + 1 / (K - 1)).abs()
+        own = torch.arange(part.stop - part.start, device="cpu")
+        off[own, own + part.start] = 0.0
+        angles.append(off.sum(1) / (K - 1))
+        if K <= MOST_SHOWN:
+            shown.append(cosines)
     values: dict[str, list[Any]] = {
         "samples": [int(n) for n in statistics.counts.tolist()],
         "spread": (statistics.within_traces / (M.square().sum() / K)).tolist(),
         "length": (lengths / lengths.mean()).tolist(),
-        "angle": (off.sum(1) / (K - 1)).tolist(),
+        "angle": torch.cat(angles).tolist(),
         "nearest": _nearest_mean(means.mT).tolist(),
     }
     if W is not None:
         rows = W.double() - W.double().mean(0)
         rows = rows / torch.linalg.vector_norm(rows, dim=1, keepdim=True)
         values["duality"] = torch.linalg.vector_norm(units.mT - rows, dim=1).tolist()
-    return values, cosines
+    return values, torch.cat(shown) if shown else None
 
 
 def _nearest_mean(means: Float[Tensor, "K d"]) -> Int[Tensor, " K"]:

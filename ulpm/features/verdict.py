@@ -30,7 +30,7 @@ def verdict(report: CollapseReport) -> list[str]:
     >>> problem = ulpm.Problem([5] * 3, feature_dim=4)
     >>> report = ulpm.Features.of(ulpm.collapsed_state(problem).H.T, problem.labels).measure()
     >>> print(ulpm.verdict(report)[0])
-    NC1 (variability collapse) holds closely: a sample is 0 as far from its class mean as from the mean of all samples.
+    NC1 (variability collapse) holds closely: samples are 0 times as far from their class mean as from the overall mean.
     """
     sentences = [_nc1(report), _nc2(report, "means", "class means", "")]
     if "nc2_norm_classifier_centered" in report.metrics:
@@ -90,7 +90,7 @@ def _nc1(report: CollapseReport) -> str:
     if not math.isfinite(value) or not math.isfinite(report.metrics["nc1_pinv"]):
         return "NC1 (variability collapse) cannot be judged: all class means are equal but for rounding."
     value = _above_floor(report, "nc1_distance")
-    because = f"a sample is {value:.2g} as far from its class mean as from the mean of all samples"
+    because = f"samples are {value:.2g} times as far from their class mean as from the overall mean"
     return _judged("NC1 (variability collapse)", value, because)
 
 

@@ -96,6 +96,11 @@ def _spreads(axes: Axes, report: CollapseReport) -> None:
 
 def _angles(axes: Axes, report: CollapseReport, figure: Figure) -> None:
     K = len(report.class_names)
+    axes.set_title(f"cosines of class means, less −1/{K - 1}", fontsize=11)
+    if report.cosines is None:
+        axes.axis("off")
+        axes.text(0.5, 0.5, f"{K} classes are too many to draw", ha="center", transform=axes.transAxes)
+        return
     deviation = report.cosines.numpy() + 1 / (K - 1)
     deviation = np.where(np.eye(K, dtype=bool), np.nan, deviation)
     largest = float(np.nanmax(np.abs(deviation))) if np.isfinite(deviation).any() else 1.0
@@ -108,7 +113,6 @@ def _angles(axes: Axes, report: CollapseReport, figure: Figure) -> None:
         axes.set_yticks(range(K), names)
         axes.tick_params(labelsize=9)
     axes.set_facecolor("0.7")
-    axes.set_title(f"cosines of class means, less −1/{K - 1}", fontsize=11)
 
 
 def _short(name: str) -> str:

@@ -9,6 +9,8 @@ import pytest
 import torch
 
 import ulpm
+import ulpm.plotting
+from ulpm.features import report as report_module
 from ulpm.features.columns import Column
 from ulpm.metrics import tiles
 
@@ -98,6 +100,20 @@ def test_a_collapsed_network_is_said_to_be_collapsed() -> None:
     assert any("3 classes cannot form a simplex in 1 dimensions" in sentence for sentence in ulpm.verdict(flat))
     equal = ulpm.Features.of(torch.ones(4, 2), ["a", "b"] * 2).measure()
     assert "cannot be judged" in ulpm.verdict(equal)[0]
+
+
+def test_many_classes_are_measured_and_drawn_without_a_table_of_all_by_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = drawn()
+    features = ulpm.Features.of(*(data[key] for key in KEYS))
+    few = features.measure()
+    assert few.cosines is not None
+    torch.testing.assert_close(few.cosines.diagonal(), torch.ones(4, dtype=torch.float64))
+    monkeypatch.setattr(report_module, "MOST_SHOWN", 3)
+    many = features.measure()
+    assert many.cosines is None
+    assert many.per_class == few.per_class
+    (*_, panel) = ulpm.plotting.plot_features(many).axes
+    assert [text.get_text() for text in panel.texts] == ["4 classes are too many to draw"]
 
 
 def test_no_more_rows_than_fit_a_tile_are_ever_asked_for() -> None:
