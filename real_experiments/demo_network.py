@@ -31,6 +31,7 @@ __all__ = ["DemoNetwork", "main"]
 _FEATURES_OF_A_CLASS = 10
 _COLUMNS = (
     "train_loss",
+    "train_error",
     "nc1_pinv",
     "nc2_angle_means",
     "certificate_lower_bound",

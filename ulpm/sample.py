@@ -4,10 +4,10 @@ import importlib.resources
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-__all__ = ["fashion_mnist_sample"]
+__all__ = ["fashion_mnist_sample", "first_images"]
 
 
 def fashion_mnist_sample() -> tuple[Float[Tensor, "1000 784"], Int[Tensor, " 1000"]]:
@@ -29,3 +29,10 @@ def fashion_mnist_sample() -> tuple[Float[Tensor, "1000 784"], Int[Tensor, " 100
     with resource.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
         images, labels = arrays["images"], arrays["labels"]
     return torch.from_numpy(images / 255.0), torch.from_numpy(labels.astype(np.int64))
+
+
+def first_images() -> UInt8[Tensor, "10 28 28"]:
+    """The first image of each class of the sample, gray values in 0 … 255."""
+    pixels, labels = fashion_mnist_sample()
+    first = torch.searchsorted(labels, torch.arange(10, device="cpu"))
+    return (255 * pixels[first]).round().to(torch.uint8).view(10, 28, 28)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ulpm.demo.clock import power_of_ten, scientific, spread_out
 
-__all__ = ["Curve", "Panel", "bounds_panel", "loss_panel", "metrics_panel"]
+__all__ = ["Curve", "Panel", "bounds_panel", "distance_panel", "loss_panel", "metrics_panel"]
 
 # Below, a metric is drawn at the edge of its panel.
 _LEAST_METRIC = -14.0
@@ -68,8 +68,21 @@ def metrics_panel(metrics: Mapping[str, Float[Tensor, " F"]]) -> Panel:
     return Panel("Distance from neural collapse", curves, (bottom - 0.3, top), ticks)
 
 
-def loss_panel(log10_loss: Float[Tensor, " F"], title: str) -> Panel:
-    """log10 L on an axis that is even near 1 and logarithmic in log10 L far from it, as the time axis is."""
+def distance_panel(distance: Float[Tensor, " F"], title: str, name: str) -> Panel:
+    """A distance on a logarithmic axis that ends at 2."""
+    values = distance.log10().tolist()
+    bottom = math.floor(min(values))
+    ticks = [(float(y), "1" if y == 0 else power_of_ten(y)) for y in range(0, bottom - 1, -1)]
+    return Panel(title, [Curve(name, values, [scientific(y) for y in values])], (bottom - 0.1, math.log10(2)), ticks)
+
+
+def loss_panel(
+    log10_loss: Float[Tensor, " F"], title: str, name: str = "loss L", error: Float[Tensor, " F"] | None = None
+) -> Panel:
+    """log10 L on an axis that is even near 1 and logarithmic in log10 L far from it, as the time axis is.
+
+    With an ``error``, the share of samples that are classified wrongly, as a second curve, which ends where it is 0.
+    """
 
     def warped(y: float) -> float:
         return math.copysign(math.log10(1 + abs(y)), y)
@@ -80,8 +93,11 @@ def loss_panel(log10_loss: Float[Tensor, " F"], title: str) -> Panel:
     names = {0.0: "1", 1.0: "10"}
     ticks = [(warped(y), names.get(y) or power_of_ten(y)) for y in marks if low <= warped(y) <= high + 0.1]
     ticks = spread_out(ticks, 0.17 * (high - low))
-    curve = Curve("loss L", [warped(y) for y in values], [scientific(y) for y in values])
-    return Panel(title, [curve], (low - 0.1, high + 0.15), ticks)
+    curves = [Curve(name, [warped(y) for y in values], [scientific(y) for y in values])]
+    if error is not None:
+        heights = [max(low, warped(math.log10(x))) if x > 0 else None for x in error.tolist()]
+        curves.append(Curve("training error", heights, [f"{100 * x:.3g}%" for x in error.tolist()]))
+    return Panel(title, curves, (low - 0.1, high + 0.15), ticks)
 
 
 def bounds_panel(

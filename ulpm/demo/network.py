@@ -11,6 +11,7 @@ from ulpm.demo.clock import epochs
 from ulpm.demo.curves import bounds_panel, loss_panel, metrics_panel
 from ulpm.demo.scenario import Scenario
 from ulpm.demo.view import Scene
+from ulpm.sample import first_images
 
 __all__ = ["network_scenario"]
 
@@ -48,7 +49,12 @@ def network_scenario() -> Scenario:
         clock=epochs(arrays["epochs"].tolist()),
         panels=(
             metrics_panel({name: array for name, array in arrays.items() if name.startswith("nc")}),
-            loss_panel(arrays["train_loss"].log10(), "Training loss (mean over samples)"),
+            loss_panel(
+                arrays["train_loss"].log10(),
+                "Training loss, mean over images; share of wrong ones",
+                name="mean loss",
+                error=arrays["train_error"],
+            ),
             bounds_panel(
                 arrays["certificate_lower_bound"],
                 arrays["certificate_nuclear_upper_bound"],
@@ -56,4 +62,5 @@ def network_scenario() -> Scenario:
                 logarithmic=True,
             ),
         ),
+        pictures=first_images(),
     )

@@ -32,7 +32,15 @@ LABORATORY = (
     "picture",
     "lab",
 )
-_SCRIPTS = ("scene.js", "curves.js", *(f"lab/{name}.js" for name in LABORATORY), "tools.js", "story.js", "player.js")
+_SCRIPTS = (
+    "scene.js",
+    "curves.js",
+    *(f"lab/{name}.js" for name in LABORATORY),
+    "tools.js",
+    "chapters.js",
+    "story.js",
+    "player.js",
+)
 
 
 def write_page(file: Path, scenarios: Sequence[Scenario], command: str) -> None:
@@ -87,6 +95,10 @@ def _plain(scenario: Scenario) -> dict[str, Any]:
             "ticks": clock.ticks,
         },
         "panels": [plain(panel) for panel in scenario.panels],
+        "pictures": None
+        if scenario.pictures is None
+        else base64.b64encode(scenario.pictures.numpy().tobytes()).decode(),
+        "pictured": scenario.pictured,
     }
 
 

@@ -2,6 +2,9 @@
 
 import dataclasses
 
+from jaxtyping import UInt8
+from torch import Tensor
+
 from ulpm.demo.clock import Clock
 from ulpm.demo.curves import Panel
 from ulpm.demo.view import Scene
@@ -13,7 +16,8 @@ __all__ = ["Scenario"]
 class Scenario:
     """A scene with its curves on one clock. ``caption`` says what to see and why, ``facts`` what run it is.
 
-    ``target_name`` is what the dashed shape is.
+    ``target_name`` is what the dashed shape is. ``pictures`` has an image of each class, gray values in 0 … 255;
+    ``pictured`` says whether the first feature of each class that is drawn is that image.
     """
 
     key: str
@@ -25,3 +29,5 @@ class Scenario:
     target_name: str
     clock: Clock
     panels: tuple[Panel, ...]
+    pictures: UInt8[Tensor, "K 28 28"] | None = None
+    pictured: bool = False

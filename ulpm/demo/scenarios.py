@@ -4,13 +4,15 @@ import math
 from collections.abc import Iterator, Sequence
 
 from ulpm.demo.clock import flow_time, scientific
-from ulpm.demo.curves import Panel, bounds_panel, loss_panel, metrics_panel
+from ulpm.demo.curves import Panel, bounds_panel, distance_panel, loss_panel, metrics_panel
 from ulpm.demo.network import network_scenario
 from ulpm.demo.scenario import Scenario
 from ulpm.demo.starts import LECTURE, Start, own_start
 from ulpm.demo.view import has_target, scene_of
 from ulpm.flow import gradient_flow
 from ulpm.problem import Problem
+from ulpm.sample import first_images
+from ulpm.state import State
 from ulpm.trajectory import Trajectory
 
 __all__ = ["LOG10_TIME", "flow_scenario", "lecture", "own_setting"]
@@ -52,7 +54,9 @@ def flow_scenario(start: Start, log10_time: float = LOG10_TIME, frames: int = FR
         scene=scene_of(problem, path.snapshots.W.cpu(), path.snapshots.H.cpu()),
         target_name=_target_name(problem),
         clock=flow_time(path.log_time),
-        panels=_panels(path),
+        panels=_panels(path) if start.saddle is None else _panels_near(path, start.saddle),
+        pictures=first_images() if start.pictured else None,
+        pictured=start.pictured,
     )
 
 
@@ -83,6 +87,18 @@ def _panels(path: Trajectory) -> tuple[Panel, ...]:
         loss_panel(path.log_loss / math.log(10), "Training loss L (sum over samples)"),
         bounds_panel(certificate.lower_bound, certificate.nuclear_upper_bound, _optimum(path.problem)),
     )
+
+
+def _panels_near(path: Trajectory, saddle: State) -> tuple[Panel, ...]:
+    """With the distance of (W, H)/ρ from that of the saddle in place of the loss, which tells little there."""
+    metrics, _, bounds = _panels(path)
+    if path.snapshots is None:
+        raise ValueError("the run has no snapshots.")
+    directions = State(path.snapshots.W, path.snapshots.H).vector()
+    directions = directions / directions.norm(dim=-1, keepdim=True)
+    at = saddle.vector() / saddle.vector().norm()
+    title = "Distance from the saddle, relative to the norm ρ"
+    return metrics, distance_panel((directions - at).norm(dim=-1), title, "distance"), bounds
 
 
 def _optimum(problem: Problem) -> tuple[float, str] | None:

@@ -24,7 +24,8 @@ _SOLVED_VALUES = (12.0, 3.0, 0.5)
 class Start:
     """A state to flow from. ``origin`` says how it was made, ``class_names`` are 0, 1, … if not given.
 
-    ``rtol`` is the tolerance of its run.
+    ``rtol`` is the tolerance of its run, ``saddle`` a state near which it starts, and ``pictured`` says whether the
+    features are images at the start.
     """
 
     key: str
@@ -35,6 +36,8 @@ class Start:
     origin: str = "random start, seed 0"
     class_names: Sequence[str] | None = None
     rtol: float = 1e-6
+    saddle: State | None = None
+    pictured: bool = False
 
 
 def tetrahedron() -> Start:
@@ -86,11 +89,11 @@ def saddle() -> Start:
     push = _SADDLE_DISTANCE * _SADDLE_NORM
     state = State(at.W + push * down.W, at.H + push * down.H)
     caption = (
-        "A flat square also satisfies the optimality conditions, with a smaller margin, but is a saddle: the start is "
-        "5 % beside it, and the flow leaves it for the tetrahedron, though very late."
+        "A flat square meets the optimality conditions, too, but is a saddle. The start is 5% beside it. While the "
+        "scene seems still, the distance from the square grows (second panel) until the flow leaves."
     )
     origin = f"start {_SADDLE_DISTANCE:g} ρ from a block state (ρ = {_SADDLE_NORM:g}) along its direction of descent"
-    return Start("saddle", "Saddle", caption, problem, state, origin)
+    return Start("saddle", "Saddle", caption, problem, state, origin, saddle=at)
 
 
 def narrow() -> Start:
@@ -138,7 +141,7 @@ def images() -> Start:
         "left free, they collapse just as random ones do."
     )
     origin = "784 pixels of real images in a basis of the span that the flow never leaves, random classifier, seed 0"
-    return Start("images", "Images", caption, problem, state, origin, _CLOTHES)
+    return Start("images", "Images", caption, problem, state, origin, _CLOTHES, pictured=True)
 
 
 LECTURE = (tetrahedron, triangle, ten_classes, imbalanced, saddle, narrow, solved, images)

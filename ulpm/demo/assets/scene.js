@@ -18,6 +18,21 @@ function decodeMarks(text, scale, frames, axes) {
   });
 }
 
+const PIXELS = 28;
+
+// Gray pictures, one a class, dark on light, as canvases to draw from.
+function decodePictures(text) {
+  const bytes = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+  return Array.from({ length: bytes.length / PIXELS ** 2 }, (_, k) => {
+    const canvas = document.createElement("canvas");
+    canvas.width = canvas.height = PIXELS;
+    const image = new ImageData(PIXELS, PIXELS);
+    for (let i = 0; i < PIXELS ** 2; i++) image.data.set([...Array(3).fill(255 - bytes[k * PIXELS ** 2 + i]), 255], 4 * i);
+    canvas.getContext("2d").putImageData(image, 0, 0);
+    return canvas;
+  });
+}
+
 class Scene {
   constructor(canvas) {
     this.canvas = canvas;
@@ -38,6 +53,7 @@ class Scene {
       this[name] = packed ? decodeMarks(scenario[name], scenario.scale, scenario.clock.positions.length, scenario.axes) : scenario[name];
     }
     const frames = this.rows.length;
+    this.images = scenario.pictures ? decodePictures(scenario.pictures) : null;
     const length = (points) => Math.max(...points.map((p) => Math.hypot(...p)));
     const end = Math.max(length(this.rows[frames - 1]), length(this.means[frames - 1]));
     const all = Math.max(...this.rows.map(length), ...this.features.map(length));
@@ -151,7 +167,9 @@ class Scene {
     between(this.features, frame).forEach((point, i) => {
       const [x, y, depth] = this.project(point);
       const k = this.scenario.featureClasses[i];
-      drawn.push([depth, () => this.mark(x, y, 4.6 * this.size * (1 + 0.25 * depth), k, 0.62, null)]);
+      const pictured = this.scenario.pictured && (i === 0 || this.scenario.featureClasses[i - 1] !== k);
+      if (pictured) drawn.push([depth, () => this.image(x, y, 26 * this.size, k)]);
+      else drawn.push([depth, () => this.mark(x, y, 4.6 * this.size * (1 + 0.25 * depth), k, 0.62, null)]);
     });
     between(this.means, frame).forEach((point, k) => {
       const [x, y, depth] = this.project(point);
@@ -185,18 +203,31 @@ class Scene {
     const length = Math.hypot(x - centre[0], y - centre[1]) || 1;
     const [right, down] = [(x - centre[0]) / length, (y - centre[1]) / length];
     c.textAlign = right > 0.3 ? "left" : right < -0.3 ? "right" : "center";
-    const half = c.measureText(text).width;
+    const icon = this.images ? 28 : 0;
+    const half = c.measureText(text).width + icon;
     const left = c.textAlign === "left" ? 0 : c.textAlign === "right" ? half : half / 2;
     const edge = Math.max(4 + left, Math.min(this.canvas.clientWidth - 4 - half + left, x + 17 * right));
     const place = (by) => Math.max(12, Math.min(this.canvas.clientHeight - 12, y + 20 * down + by));
-    const free = (at) => this.taken.every(([l, r, t]) => edge - left > r || edge - left + half < l || Math.abs(at - t) > 17);
-    const level = [0, 18, -18, 36, -36, 54, -54].map(place).find(free) ?? place(0);
+    const apart = icon ? 25 : 17;
+    const free = (at) => this.taken.every(([l, r, t]) => edge - left > r || edge - left + half < l || Math.abs(at - t) > apart);
+    const level = [0, 1, -1, 2, -2, 3, -3].map((steps) => place(steps * (apart + 1))).find(free) ?? place(0);
     this.taken.push([edge - left, edge - left + half, level]);
     c.lineWidth = 5;
     c.strokeStyle = "#fffe";
-    c.strokeText(text, edge, level);
+    if (icon) this.image(edge - left + 12, level, 24, this.scenario.classNames.indexOf(text));
+    c.textAlign = "left";
+    c.strokeText(text, edge - left + icon, level);
     c.fillStyle = "#111";
-    c.fillText(text, edge, level);
+    c.fillText(text, edge - left + icon, level);
+  }
+
+  // The picture of a class in a frame of its colour.
+  image(x, y, size, k) {
+    const c = this.context;
+    c.drawImage(this.images[k], x - size / 2, y - size / 2, size, size);
+    c.lineWidth = 2;
+    c.strokeStyle = COLORS[k % COLORS.length];
+    c.strokeRect(x - size / 2, y - size / 2, size, size);
   }
 
   arrow(from, to, k) {

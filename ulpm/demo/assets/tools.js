@@ -10,7 +10,7 @@ function noteLink() {
 
 function linkNow() {
   const here = String(Number(place.toFixed(4)));
-  if (mode === "story") return "#story";
+  if (mode === "story") return story && story.index ? `#story&step=${story.index + 1}` : "#story";
   if (mode === "films") return `#films&film=${DATA.scenarios[film].key}&at=${here}`;
   const pairs = [...settingsToPairs(lab.settings[0]), ...(lab.comparing ? settingsToPairs(lab.settings[1], "B.") : [])];
   if (lab.comparing) pairs.push(["active", "AB"[lab.active]]);

@@ -213,16 +213,15 @@ class Lab {
   grab(index, { kind, k }, frame) {
     this.active = index;
     const at = Math.round(frame);
-    const kept = this.runs[index].settings.moves.filter((move) => move.frame <= at);
-    this.held = { index, kept, move: { frame: at, kind, k, by: this.scenes[index].flat ? [0, 0] : [0, 0, 0] } };
+    const { moves } = this.runs[index].settings;
+    this.held = { index, moves, move: { frame: at, kind, k, by: this.scenes[index].flat ? [0, 0] : [0, 0, 0] } };
     return at;
   }
 
   drag(by) {
-    const { kept, move } = this.held;
-    // As it is in the link, so that the link makes the same run.
+    const { moves, move, index } = this.held;
     move.by = move.by.map((x, p) => x + by[p]);
-    this.moveTo([...kept, { ...move, by: move.by.map((x) => Math.max(-9, Math.min(9, Number(x.toFixed(3))))) }], this.held.index);
+    this.moveTo(withMove(moves, move), index);
   }
 
   drop() {

@@ -12,6 +12,13 @@ function logTimeOfFrame(frame, end) {
   return outer + Math.log(-Math.expm1(-outer));
 }
 
+// The moves with one more: a mark that goes by so much at a frame. Later moves end with it, since the flow goes another
+// way from there. Rounded as in a link, so that the link makes the same run.
+function withMove(moves, { frame, kind, k, by }) {
+  const rounded = by.map((x) => Math.max(-9, Math.min(9, Number(x.toFixed(3)))));
+  return [...moves.filter((move) => move.frame <= frame), { frame, kind, k, by: rounded }];
+}
+
 class Run {
   constructor(settings) {
     this.settings = settings;
