@@ -83,7 +83,12 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_wheel_holds_the_package_its_data_and_nothing_else(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     assert "ulpm/data/fashion_mnist_sample.npz" in names
-    assert {"ulpm/data/demo_network.npz", "ulpm/demo/assets/page.html", "ulpm/py.typed"} <= set(names)
+    assert {
+        "ulpm/data/demo_network.npz",
+        "ulpm/demo/assets/page.html",
+        "ulpm/demo/assets/lab/flow.js",
+        "ulpm/py.typed",
+    } <= set(names)
     assert {name.split("/")[0].split("-")[0] for name in names} == {"ulpm"}
     assert any(name.endswith("licenses/LICENSE") for name in names)
 

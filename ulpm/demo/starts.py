@@ -89,8 +89,8 @@ def saddle() -> Start:
     push = _SADDLE_DISTANCE * _SADDLE_NORM
     state = State(at.W + push * down.W, at.H + push * down.H)
     caption = (
-        "A flat square meets the optimality conditions, too, but is a saddle. The start is 5% beside it. While the "
-        "scene seems still, the distance from the square grows (second panel) until the flow leaves."
+        "A flat square is a critical point, too, but a saddle: the start is 5% beside it. While the scene seems still, "
+        "the distance from the square grows (second panel), until the flow leaves."
     )
     origin = f"start {_SADDLE_DISTANCE:g} ρ from a block state (ρ = {_SADDLE_NORM:g}) along its direction of descent"
     return Start("saddle", "Saddle", caption, problem, state, origin, saddle=at)

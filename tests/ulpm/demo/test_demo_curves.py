@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from ulpm.demo.curves import bounds_panel, loss_panel, metrics_panel, plain
+from ulpm.demo.curves import bounds_panel, distance_panel, loss_panel, metrics_panel, plain
 
 KEYS = ("nc1_pinv", "nc2_angle_means", "nc3_duality")
 
@@ -91,3 +91,20 @@ def test_without_any_upper_bound_the_lower_one_is_drawn() -> None:
         panel = bounds_panel(lower, never, None, logarithmic)
         assert all(math.isfinite(edge) for edge in panel.range)
         assert panel.curves[0].heights == [None, None]
+
+
+def test_an_error_that_has_reached_zero_ends_its_curve() -> None:
+    loss = torch.tensor([0.0, -1.0, -2.0], dtype=torch.float64)
+    panel = loss_panel(loss, "loss", name="mean loss", error=torch.tensor([0.5, 0.01, 0.0], dtype=torch.float64))
+    curve = panel.curves[1]
+    assert curve.words == ["50%", "1%", "0%"]
+    assert curve.heights[2] is None
+    assert panel.curves[0].heights[0] > (curve.heights[0] or 0) > (curve.heights[1] or 0) >= panel.range[0]
+
+
+def test_a_distance_is_drawn_by_its_logarithm() -> None:
+    panel = distance_panel(torch.tensor([0.05, 0.5, 1.0], dtype=torch.float64), "distance", "distance")
+    assert panel.curves[0].heights == pytest.approx([-1.30103, -0.30103, 0.0])
+    assert panel.range[0] < -1.30103
+    assert panel.range[1] > 0
+    assert [label for _, label in panel.ticks] == ["1", "10⁻¹", "10⁻²"]

@@ -7,7 +7,9 @@ import pytest
 import torch
 
 import ulpm
+from ulpm.demo.scenarios import flow_scenario
 from ulpm.demo.starts import LECTURE, Start, images, narrow, own_start, saddle, solved
+from ulpm.sample import first_images
 
 
 @pytest.mark.parametrize("make", LECTURE)
@@ -73,3 +75,18 @@ def test_the_solved_start_keeps_its_axes_and_its_box_becomes_a_cube() -> None:
 )
 def test_the_caption_of_an_own_setting_fits_its_sizes(counts: list[int], d: int, word: str) -> None:
     assert word in own_start(ulpm.Problem(counts, d), seed=0).caption
+
+
+def test_the_saddle_is_left_while_the_scene_seems_still() -> None:
+    scenario = flow_scenario(saddle(), 30.0, frames=7)
+    (distance,) = scenario.panels[1].curves
+    heights = [height for height in distance.heights if height is not None]
+    assert 10 ** heights[0] == pytest.approx(0.05, rel=0.02)
+    assert heights == sorted(heights)
+
+
+def test_the_pictures_of_the_images_are_the_first_of_each_class() -> None:
+    pixels, labels = ulpm.fashion_mnist_sample()
+    pictures = first_images()
+    for k in range(10):
+        assert torch.equal(pictures[k].flatten() / 255.0, pixels[labels == k][0].float())

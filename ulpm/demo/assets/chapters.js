@@ -82,8 +82,8 @@ const CHAPTERS = [
     text: `<p>Here two classes have ten times as many samples as the other two. Features still gather by class, but the
       shape is no longer regular: the large classes take more room, and the directions of the small ones move closer
       together.</p>
-      <p>This is a question of <strong>fairness</strong>: a small class gets the smaller angle, and with it less safety
-      against mistakes. With weight decay small classes can even merge <small>(Fang, He, Long, Su, 2021, “Exploring deep
+      <p>This is a question of <strong>fairness</strong>: the classifier has less room to tell two small classes apart. With
+      weight decay small classes can even merge <small>(Fang, He, Long, Su, 2021, “Exploring deep
       neural networks via layer-peeled model: Minority collapse in imbalanced training”)</small>.</p>`,
     lab: { K: 4, n: 30, d: 3, imbalance: 10, end: 1000 },
     read: "pairs",

@@ -212,10 +212,10 @@ class Scene {
     const free = (at) => this.taken.every(([l, r, t]) => edge - left > r || edge - left + half < l || Math.abs(at - t) > apart);
     const level = [0, 1, -1, 2, -2, 3, -3].map((steps) => place(steps * (apart + 1))).find(free) ?? place(0);
     this.taken.push([edge - left, edge - left + half, level]);
-    c.lineWidth = 5;
-    c.strokeStyle = "#fffe";
     if (icon) this.image(edge - left + 12, level, 24, this.scenario.classNames.indexOf(text));
     c.textAlign = "left";
+    c.lineWidth = 5;
+    c.strokeStyle = "#fffe";
     c.strokeText(text, edge - left + icon, level);
     c.fillStyle = "#111";
     c.fillText(text, edge - left + icon, level);
