@@ -49,8 +49,8 @@ def _escaped(line: str) -> str:
 
 
 def process(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
-    # napoleon takes what stands before a colon in the first line of a property for its type.
-    lines[:] = [""] * (what in ("property", "attribute", "data")) + convert(lines)
+    # napoleon takes what stands before a colon in the first line of a property for its type: a comment comes first.
+    lines[:] = ["..", ""] * (what in ("property", "attribute", "data")) + convert(lines)
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
