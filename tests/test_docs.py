@@ -60,6 +60,13 @@ def test_results_have_titles_of_their_own_in_the_contents() -> None:
     assert len({title for title, _ in listed}) == len(pages)
 
 
+def test_no_two_pages_have_one_title() -> None:
+    pages = [*DOCS.glob("*.md"), *DOCS.parent.glob("*_experiments/results/**/*.md")]
+    titles = [re.findall(r"^# (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)[0] for page in pages]
+    assert len(titles) > 25
+    assert sorted(set(titles)) == sorted(titles)
+
+
 def test_dead_links_and_code_that_is_not_run_fail_the_build(tmp_path: Path) -> None:
     pages, site = tmp_path / "pages", tmp_path / "site"
     pages.mkdir()
