@@ -17,7 +17,7 @@ from theory_experiments.harness import experiment_page, experiments, report, res
 from theory_experiments.harness.claim import Claim
 from theory_experiments.harness.work import Work
 
-FACTS = {"config": {}, "negative_control_configs": {}, "command": "", "hardware": "", "versions": {}}
+FACTS: dict[str, Any] = {"config": {}, "negative_control_configs": {}, "command": "", "hardware": "", "versions": {}}
 RESULTS = Path(theory_experiments.__file__).parent / "results"
 
 
