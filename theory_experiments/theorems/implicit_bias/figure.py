@@ -47,7 +47,7 @@ def plot(config: Config, data: Data) -> Figure:
 
 def _kind(problem: ulpm.Problem) -> str:
     if problem.feature_dim < problem.num_classes - 1:
-        return "$d < K - 1$"
+        return "d < K − 1"
     return "balanced" if problem.balanced else "unequal"
 
 
