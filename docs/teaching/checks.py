@@ -106,11 +106,11 @@ def _spread(answer):
 
 
 def _value(answer):
-    for K, n in ((2, 1), (4, 12), (10, 50)):
+    for K, n in ((4, 12), (10, 50), (2, 1)):
         problem = ulpm.Problem([n] * K, feature_dim=K)
         right = ulpm.certify(problem, ulpm.collapsed_state(problem)).upper_bound
         found = answer(K, n)
-        if K > 2 and close(found, K * math.sqrt(n)):
+        if close(found, K * math.sqrt(n)):
             return "this is the value of classes in blocks (the square, for K = 4), which is not the least one."
         if close(found, 1 / (2 * right)) and not close(found, right):
             return "this is the largest normalised margin γ* = 1/(2v*). Give v*."
@@ -178,7 +178,7 @@ def _minority(answer):
             decay = factor * threshold
             best = ulpm.regularised_optimum(ulpm.Problem(counts, feature_dim=4), decay, decay)
             a, b = best.state.W[2:]
-            if (float((a - b).norm()) < 1e-3 * float(best.state.W.norm())) != together:
+            if (float((a - b).norm()) <= 1e-3 * float(best.state.W.norm())) != together:
                 where = "still differ just above" if together else "are equal already just below"
                 return f"for counts {counts} the minority rows {where} {threshold:.4g}. Compare √n/N with the decay."
     return None

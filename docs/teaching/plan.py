@@ -15,7 +15,7 @@ import dataclasses
 import math
 import re
 
-__all__ = ["Claim", "Step", "claims", "log10_of", "steps"]
+__all__ = ["Claim", "Step", "claims", "link", "log10_of", "place", "steps"]
 
 _STEP = re.compile(r"^:::\{step\} (.+)\n((?::\w+: .+\n)*)((?:.*\n)*?):::$", re.MULTILINE)
 _OPTION = re.compile(r"^:(\w+): (.+)$", re.MULTILINE)
@@ -89,3 +89,23 @@ def log10_of(words: str) -> float:
         raise ValueError(f"a number is written like 0.35 or 6.9·10⁻¹², but is {words!r}.")
     plain = float(found["plain"] or 1)
     return (math.log10(plain) if plain else -math.inf) + int((found["power"] or "0").translate(_DIGITS))
+
+
+def place(time: str, end: str = "t = 10¹⁰⁰⁰") -> float:
+    """Where the slider of a flow is at a time, in [0, 1]: it is even in log(1 + log(1 + t)).
+
+    >>> place("t = 0"), round(place("t = 10²⁰"), 3), place("t = 10¹⁰⁰⁰")
+    (0.0, 0.497, 1.0)
+    """
+    return _elapsed(log10_of(time)) / _elapsed(log10_of(end))
+
+
+def link(options: dict[str, str], at: float) -> str:
+    """The part of an address that opens the demo page at a step: #films&film=four&at=0.5, or #lab&K=5&at=1."""
+    what = f"films&film={options['scenario']}" if "scenario" in options else f"lab&{options['lab']}"
+    return f"#{what}&at={at:.4f}"
+
+
+def _elapsed(log10_t: float) -> float:
+    log_t = log10_t * math.log(10)
+    return math.log1p(max(log_t, 0.0) + math.log1p(math.exp(-abs(log_t))) if log_t > -math.inf else 0.0)
