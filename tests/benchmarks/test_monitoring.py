@@ -1,13 +1,18 @@
 """A monitor costs little beyond its forward passes."""
 
-import pytest
-from monitoring import cost
+import re
+import subprocess
+import sys
+from pathlib import Path
 
-from real_experiments.models import build_model
+import pytest
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", ["vgg13", "resnet18"])
-def test_a_measurement_adds_at_most_five_percent_to_its_forward_passes(model: str) -> None:
-    # Of the smallest networks of this project: the added time is the same for larger ones.
-    assert cost(build_model(model, width=8), 5).overhead <= 0.05
+def test_a_measurement_adds_at_most_five_percent_to_its_forward_passes() -> None:
+    # In a process of its own: the checker of signatures, which tests switch on, would be measured too.
+    script = Path(__file__).with_name("monitoring.py")
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=600, check=True)
+    shares = [float(share) for share in re.findall(r"\| ([-\d.]+)% \|", done.stdout)]
+    assert len(shares) == 3
+    assert max(shares) <= 5.0, done.stdout
