@@ -10,10 +10,14 @@ from sphinx.writers.html5 import HTML5Translator
 # A name of a function stands apart from its argument.
 _FUNCTION = re.compile(r"(<mi>(?:log|cos|logsumexp)</mi>)(?!<mo)")
 
+# Bars of norms have one size, as in TeX: a browser would not stretch the closing one that has an exponent.
+_BAR = re.compile("<mo>(&#x02016;|&#x0007C;)</mo>")
+
 
 def mathml(tex: str, display: str) -> str:
     """The MathML of a formula."""
-    return _FUNCTION.sub(r'\1<mspace width="0.17em"/>', convert(tex.strip(), display=display))
+    spaced = _FUNCTION.sub(r'\1<mspace width="0.17em"/>', convert(tex.strip(), display=display))
+    return _BAR.sub(r'<mo stretchy="false">\1</mo>', spaced)
 
 
 def inline(self: HTML5Translator, node: nodes.math) -> None:
