@@ -20,7 +20,7 @@ const CHOICES = {
   rate: () => RATES.map((x) => [String(x), x ? String(x) : "none"]),
   end: () => ENDS.map((x) => [String(x), powerOfTen(x)]),
 };
-const SLICE = 12; // milliseconds of work between two chances for the page to answer
+const SLICE = 20; // milliseconds of work between two chances for the page to answer
 const NUDGE = 0.08; // of a mark by a key, in units of the scene
 
 class Lab {
@@ -157,7 +157,7 @@ class Lab {
 
   wake() {
     this.began = performance.now();
-    this.drawn = 0;
+    this.drawn = this.drawnCurves = performance.now();
     if (!this.working) this.slice();
   }
 
@@ -166,9 +166,9 @@ class Lab {
     if (waiting) waiting.work(SLICE);
     const more = this.busy;
     const now = performance.now();
-    if (!more || now - this.drawn > 250) {
-      // The curves are dear to draw: while a run goes on, they are drawn twice a second at most.
-      this.draw(!more || now - this.drawnCurves > 600);
+    if (!more || now - this.drawn > 400) {
+      // The curves are dear to draw: while a run goes on, they are drawn seldom.
+      this.draw(!more || now - this.drawnCurves > 1500);
       this.drawn = performance.now();
     }
     this.working = more;

@@ -112,8 +112,7 @@ function duality(means, rows, K, d) {
 function provenBounds(objective, y) {
   const { K, N, labels } = objective.problem;
   const singular = (A) => {
-    const G = new Float64Array(K * K);
-    for (let i = 0; i < N; i++) for (let j = 0; j < K; j++) for (let k = 0; k < K; k++) G[j * K + k] += A[i * K + j] * A[i * K + k];
+    const G = gram(transpose(A, N, K), K, N);
     return symmetricEigen(G, K).values.map((value) => Math.sqrt(Math.max(0, value)));
   };
   let total = 0;

@@ -22,15 +22,7 @@ class Objective {
     const { R, split } = this;
     const [total, unit] = this.value(y);
     for (let e = 0; e < y.length; e++) out[e] = -unit * y[e];
-    for (let i = 0; i < N; i++) {
-      const h = split + i * d;
-      for (let k = 0; k < K; k++) {
-        const r = R[i * K + k];
-        const w = k * d;
-        for (let a = 0; a < d; a++) out[w + a] += r * y[h + a];
-        for (let a = 0; a < d; a++) out[h + a] += r * y[w + a];
-      }
-    }
+    for (let i = 0; i < N; i++) addSample(y, R, out, i, K, d, split + i * d);
     return total;
   }
 
@@ -49,9 +41,7 @@ class Objective {
 
   logits(y) {
     const { K, d, N } = this.problem;
-    for (let i = 0; i < N; i++) {
-      for (let k = 0; k < K; k++) this.Z[i * K + k] = dot(y, y, d, this.split + i * d, k * d);
-    }
+    for (let i = 0; i < N; i++) scoreSample(y, this.Z, i, K, d, this.split + i * d);
   }
 
   // min over i and j ≠ y_i of Z_iy − Z_ij.
@@ -65,5 +55,50 @@ class Objective {
       }
     }
     return least;
+  }
+}
+
+// Z_ik = ⟨h_i, w_k⟩, four classes at a time.
+function scoreSample(y, Z, i, K, d, h) {
+  let k = 0;
+  for (; k + 3 < K; k += 4) {
+    const [w, v, u, t] = [k * d, (k + 1) * d, (k + 2) * d, (k + 3) * d];
+    let [p, q, r, s] = [0, 0, 0, 0];
+    for (let a = 0; a < d; a++) {
+      const x = y[h + a];
+      p += x * y[w + a];
+      q += x * y[v + a];
+      r += x * y[u + a];
+      s += x * y[t + a];
+    }
+    Z[i * K + k] = p;
+    Z[i * K + k + 1] = q;
+    Z[i * K + k + 2] = r;
+    Z[i * K + k + 3] = s;
+  }
+  for (; k < K; k++) Z[i * K + k] = dot(y, y, d, h, k * d);
+}
+
+// Adds R_ik h_i to row k of dW, and Σ_k R_ik w_k to h_i's place; four classes at a time, which halves the time.
+function addSample(y, R, out, i, K, d, h) {
+  let k = 0;
+  for (; k + 3 < K; k += 4) {
+    const [p, q, r, s] = [R[i * K + k], R[i * K + k + 1], R[i * K + k + 2], R[i * K + k + 3]];
+    const [w, v, u, t] = [k * d, (k + 1) * d, (k + 2) * d, (k + 3) * d];
+    for (let a = 0; a < d; a++) {
+      const x = y[h + a];
+      out[w + a] += p * x;
+      out[v + a] += q * x;
+      out[u + a] += r * x;
+      out[t + a] += s * x;
+      out[h + a] += p * y[w + a] + q * y[v + a] + (r * y[u + a] + s * y[t + a]);
+    }
+  }
+  for (; k < K; k++) {
+    const [r, w] = [R[i * K + k], k * d];
+    for (let a = 0; a < d; a++) {
+      out[w + a] += r * y[h + a];
+      out[h + a] += r * y[w + a];
+    }
   }
 }

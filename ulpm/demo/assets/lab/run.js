@@ -1,7 +1,7 @@
 // A run of a setting: the flow at the frames of the slider, computed in slices so that the page stays responsive.
 
 const FRAMES = 121;
-const MOST_STEPS = 60000;
+const MOST_STEPS = 120000;
 
 // log t of a frame: frames are even in log(1 + log(1 + t)) from t = 0 to 10^end.
 function logTimeOfFrame(frame, end) {
