@@ -1,7 +1,7 @@
 """Checks of the exercises: each computes the right answer with ulpm and compares; none is stored.
 
-``check("angle", answer)`` prints whether an answer is right, with a hint if it is not, and returns it. Answers are
-functions, so that one answer is tried on several cases.
+``check("angle", answer)`` prints whether an answer is right, with a hint if it is not. Answers are functions, so that
+one answer is tried on several cases.
 """
 
 import functools
@@ -15,23 +15,25 @@ __all__ = ["EXERCISES", "check", "flow", "network"]
 
 
 def check(exercise, answer):
-    """Say whether the answer to an exercise is right. Returns True or False.
+    """Print whether the answer to an exercise is right, or a hint.
 
     Raises: KeyError for an exercise that is not there.
     """
     examine = EXERCISES[exercise]
     if answer is None:
         print("No answer yet.")
-        return False
-    if not callable(answer):
+    elif not callable(answer):
         print("Not yet: your answer must be a function.")
-        return False
+    else:
+        hint = _hint(examine, answer)
+        print(f"Not yet: {hint}" if hint else "Right.")
+
+
+def _hint(examine, answer):
     try:
-        hint = examine(answer)
+        return examine(answer)
     except Exception as error:  # a mistake in the answer is a part of the lesson, and ends nothing
-        hint = f"your function stopped with {type(error).__name__}: {error}"
-    print(f"Not yet: {hint}" if hint else "Right.")
-    return not hint
+        return f"your function stopped with {type(error).__name__}: {error}"
 
 
 @functools.cache

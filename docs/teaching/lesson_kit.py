@@ -72,9 +72,13 @@ def notebook(page: str) -> str:
         # Cells get names by their place, so that a page gives the same notebook each time.
         cell["id"] = f"{page}-{i}"
         tags = cell.metadata.get("tags", [])
-        cell.metadata = {"tags": tags} if tags else {}
+        cell.metadata = {}
         if cell.cell_type == "code":
-            cell.source = (cell.source + "\n").replace(IMPORT_CHECKS, _checks()).rstrip()
+            whole = (cell.source + "\n").replace(IMPORT_CHECKS, _checks()).rstrip()
+            if tags or whole != cell.source:
+                # Solutions and checks are folded, in Jupyter and in Colab.
+                cell.metadata = {"tags": tags, "jupyter": {"source_hidden": True}, "cellView": "form"}
+            cell.source = whole
         else:
             cell.source = _plain_links(cell.source)
     found.metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
