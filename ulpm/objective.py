@@ -67,7 +67,7 @@ class Objective:
         return (λ_W / 2 * at.W.square().sum((-2, -1)) + λ_H / 2 * features).log()
 
     def _own_loss(self, at: Factors) -> LossAt:
-        """That of the samples that are here, summed."""
+        """Loss of this process's samples only, summed."""
         Z = at.logits
         return self.problem.loss.at(Z, self.label_rows(Z))
 

@@ -95,7 +95,7 @@ class StepSizeController:
     ) -> Float[Tensor, " B"]:
         """The size of the next attempt: a shorter one after a rejected step (ratio above 1; inf if not finite).
 
-        What is previous is the accepted step before this one.
+        ``previous_*`` refers to the last accepted step.
         """
         # The floors keep a vanishing error from asking for an infinite step and from poisoning the next one. That of
         # the proportional term is high: it is for errors near the tolerance, and would slow down the first steps.

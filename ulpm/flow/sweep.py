@@ -1,4 +1,4 @@
-"""Replicas spread over processes: each follows some of them on its own, and now and then all put together what is."""
+"""Replicas spread over processes: each follows some of them, and at intervals all processes combine their results."""
 
 import dataclasses
 import math
