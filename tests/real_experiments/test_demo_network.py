@@ -12,7 +12,7 @@ from real_experiments.demo_network import main
 from real_experiments.training_directory import TrainingDirectory
 from ulpm.demo.network import network_scenario
 
-COLUMNS = ("train_loss", "nc1_pinv", "nc2_angle_means")
+COLUMNS = ("train_loss", "train_error", "nc1_pinv", "nc2_angle_means")
 BOUNDS = {"certificate_lower_bound": 3.0, "certificate_nuclear_upper_bound": 9.0}
 ARGUMENTS = {
     "model": "resnet18",
