@@ -149,6 +149,7 @@ def test_a_moved_mark_changes_what_follows_and_its_link_makes_the_same_run() -> 
       live.change([{ ...first, by: [0.1, 0] }]);
       live.work(1);
       live.change([first]);
+      const atOnce = live.frames.length === 41 && live.applied === 1;
       const once = finish(live);
       live.change([first, { ...second, by: [0.2, 0.2] }]);
       live.change([first, second]);
@@ -156,8 +157,9 @@ def test_a_moved_mark_changes_what_follows_and_its_link_makes_the_same_run() -> 
       const moved = { ...firstSettings(), K: 3, n: 4, d: 3, end: 10, moves: [first, second] };
       const linked = finish(new Run(settingsFromPairs(new URLSearchParams(settingsToPairs(moved)))));
       live.change([]);
-      return { before, once, twice, linked, back: finish(live) };
+      return { atOnce, before, once, twice, linked, back: finish(live) };
     })()""")
+    assert found["atOnce"]
     before, once, twice = found["before"], found["once"], found["twice"]
     assert once[:40] == before[:40]
     assert once[41] != before[41]
@@ -166,6 +168,15 @@ def test_a_moved_mark_changes_what_follows_and_its_link_makes_the_same_run() -> 
     assert twice[80] != once[80]
     assert found["linked"] == twice
     assert torch.allclose(torch.tensor(found["back"]), torch.tensor(before), atol=1e-6)
+
+
+def test_a_mark_can_be_moved_at_the_very_end() -> None:
+    move = {"frame": 120, "kind": "row", "k": 0, "by": [0.5, 0.0]}
+    ends = [
+        evaluate(f"report({{ K: 3, n: 2, d: 2, end: 1, moves: {json.dumps(moves)} }}).end") for moves in ([], [move])
+    ]
+    assert ends[0][2:] == ends[1][2:]
+    assert ends[0][:2] != ends[1][:2]
 
 
 def test_a_link_keeps_every_setting_and_mends_what_makes_no_sense() -> None:

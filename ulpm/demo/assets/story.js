@@ -134,7 +134,6 @@ class Story {
     const { moves, move } = this.held;
     move.by = move.by.map((x, p) => x + by[p]);
     this.run.change(withMove(moves, move));
-    while (this.run.applied < this.run.settings.moves.length && !this.run.failure) this.run.advance(performance.now() + 50);
     this.refresh();
   }
 

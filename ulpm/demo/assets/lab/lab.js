@@ -66,7 +66,7 @@ class Lab {
       else input.type = name === "seed" ? "number" : "range";
       if (RANGES[name]) Object.assign(input, { min: RANGES[name].from, max: RANGES[name].to, step: RANGES[name].step });
       input.name = name;
-      input.addEventListener("input", () => this.set(name, choices && name === "loss" ? input.value : Number(input.value)));
+      input.addEventListener("input", () => input.value !== "" && this.set(name, choices && name === "loss" ? input.value : Number(input.value)));
       this.inputs[name] = { label, input, value };
     }
     const on = (selector, act) => this.form.querySelector(selector).addEventListener("click", act);

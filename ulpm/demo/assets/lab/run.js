@@ -71,11 +71,7 @@ class Run {
       else if (!this.descentDone) this.descend(deadline);
       return;
     }
-    const next = moves[this.applied];
-    if (this.axes && next && next.frame === this.frames.length - 1) {
-      this.apply(next);
-      return;
-    }
+    this.applyWaiting();
     const logTime = logTimeOfFrame(this.frames.length, end);
     while (this.flow.logTime < logTime && !this.flow.done && performance.now() < deadline) {
       this.flow.step();
@@ -88,6 +84,13 @@ class Run {
   // Back to the frame of the first move that is not in the frames yet.
   rewind() {
     this.frames.length = this.settings.moves[this.applied].frame + 1;
+    this.applyWaiting();
+  }
+
+  // Moves of the last frame that are not in it yet.
+  applyWaiting() {
+    const next = () => this.settings.moves[this.applied];
+    while (this.axes && next() && next().frame === this.frames.length - 1) this.apply(next());
   }
 
   apply({ kind, k, by }) {
@@ -118,6 +121,8 @@ class Run {
     this.failure = undefined;
     this.steps = 0;
     this.flow = this.flowFrom(this.frames.length - 1);
+    // At once, so that a mark stays under the pointer while what follows is computed.
+    this.applyWaiting();
   }
 
   measured(y) {
