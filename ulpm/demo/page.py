@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ulpm import _files
+from ulpm._extras import needs
 from ulpm._versions import versions
 from ulpm.demo.curves import plain
 from ulpm.demo.scenario import Scenario
@@ -50,7 +51,8 @@ def write_page(file: Path, scenarios: Sequence[Scenario], command: str) -> None:
     """
     if not scenarios:
         raise ValueError("a page needs at least one scenario.")
-    from plotly.offline import get_plotlyjs
+    with needs("ulpm.demo"):
+        from plotly.offline import get_plotlyjs
 
     data = {"scenarios": [_plain(scenario) for scenario in scenarios], "command": command, "versions": versions()}
     parts = {
