@@ -23,12 +23,15 @@ __all__ = ["Features"]
 class Features:
     """N samples of a network: h_i in R^d with label y_i, and perhaps the classifier's W [K, d], b [K] or predictions.
 
-    ``column``       where the features [N, d] are: they are read a part at a time
-    ``labels``       class indices [N], in 0 … K−1
-    ``class_names``  what the labels were before
-    ``predictions``  predicted class indices [N], −1 for a class without samples
+    ``ulpm.load_features`` and ``Features.of`` make them.
 
-    Made by ``ulpm.load_features`` or ``Features.of``.
+    Attributes:
+        column: Where the features [N, d] are. They are read a part at a time.
+        labels: Class indices [N] in 0 … K−1.
+        class_names: What the labels were before [K].
+        classifier: W [K, d], or None.
+        bias: b [K], or None.
+        predictions: Predicted class indices [N], −1 for a class without samples; or None.
     """
 
     column: Column
@@ -47,9 +50,22 @@ class Features:
         bias: Float[Tensor, " K"] | None = None,
         predictions: Int[Tensor, " N"] | Sequence[str] | None = None,
     ) -> "Features":
-        """Features in memory; labels are any integers or text.
+        """Features in memory.
 
-        Raises: TypeError or ValueError for wrong types or shapes, or labels that do not fit the classifier.
+        Args:
+            features: h_i as rows [N, d], float32 or float64.
+            labels: Of each sample [N], any integers or text.
+            classifier: W [K, d], float32 or float64, its rows in the order of the sorted labels.
+            bias: b [K], beside the classifier.
+            predictions: Of each sample [N], as labels, or logits [N, K].
+
+        Returns:
+            The same as one value.
+
+        Raises:
+            TypeError: If an argument is of another type.
+            ValueError: For shapes that do not fit, entries that are not finite, or labels that do not fit the
+                classifier.
 
         >>> features = ulpm.Features.of(torch.eye(4), ["cat", "dog", "cat", "dog"])
         >>> features.class_names, features.labels.tolist()
@@ -115,7 +131,9 @@ class Features:
     def tiles(self) -> Iterator[tuple[slice, Float[Tensor, "n d"]]]:
         """Consecutive parts of the features of at most 32 MB in float64, each with the samples that it holds.
 
-        Raises: OSError if the file cannot be read, ValueError for features that are not finite.
+        Raises:
+            OSError: If the file cannot be read.
+            ValueError: For features that are not finite.
         """
         size = tiles(self.num_samples, self.feature_dim)[0].stop
         first = 0
@@ -132,7 +150,12 @@ class Features:
     def measure(self) -> CollapseReport:
         """Every metric of neural collapse that these data have, of all and class by class, in two passes.
 
-        Raises: OSError or ValueError as ``tiles``.
+        Returns:
+            A CollapseReport.
+
+        Raises:
+            OSError: If the file cannot be read.
+            ValueError: For features that are not finite.
 
         >>> problem = ulpm.Problem([5] * 3, feature_dim=4)
         >>> state = ulpm.collapsed_state(problem)
@@ -146,7 +169,12 @@ class Features:
     def state(self) -> tuple[Problem, State]:
         """The model whose free features start at these, with W and b, in float64 and in memory.
 
-        Raises: ValueError without a classifier; OSError or ValueError as ``tiles``.
+        Returns:
+            The problem, and the state with its columns sorted by class.
+
+        Raises:
+            OSError: If the file cannot be read.
+            ValueError: Without a classifier, or for features that are not finite.
         """
         if self.classifier is None:
             raise ValueError(f"a state needs the classifier W beside {self.column.words}, but there is none: give it.")

@@ -43,17 +43,30 @@ def load_features(
         predictions   predictions or logits               [N] of labels, or [N, K], optional
         classes       classes or class_names              [K], the classes in the order of rows, optional
 
-    These are the names that are looked for. An argument gives another name, or another file, which holds one array or
-    one of such a name. A square array of features has samples as rows. Rows of the classifier are in the order of
-    ``classes``; without them, integer labels in 0 … K−1 are indices of rows, and other labels belong to the rows in
-    sorted order.
+    These are the names that are looked for. A square array of features has samples as rows. Rows of the classifier are
+    in the order of ``classes``; without them, integer labels in 0 … K−1 are indices of rows, and other labels belong to
+    the rows in sorted order.
 
     Features are read when they are used, at most 32 MB at a time: .npy files and uncompressed .npz files are mapped
     into memory, so that they may be larger than it. In .parquet files features are one column of vectors, or all
     columns of floating-point numbers that have no other use; they need the package pyarrow (``ulpm[parquet]``).
 
-    Raises: OSError if a file is missing or damaged; ValueError if an array is missing, or arrays do not fit together;
-    ImportError for a .parquet file without pyarrow.
+    Args:
+        file: The file that holds the features.
+        features: The name of their array, if it is another one.
+        labels: The name of the array of labels, or another file that holds one array or one of such a name.
+        classifier: The same of W.
+        bias: The same of b.
+        predictions: The same of the predictions.
+        classes: The same of the names of the classes.
+
+    Returns:
+        The Features. Those in the file are not read yet.
+
+    Raises:
+        OSError: If a file is missing or damaged.
+        ValueError: If an array is missing, arrays do not fit together, or a file has another ending.
+        ImportError: For a .parquet file without pyarrow.
 
     >>> import os, tempfile, numpy
     >>> file = os.path.join(tempfile.mkdtemp(), "features.npz")

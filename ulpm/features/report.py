@@ -27,8 +27,7 @@ Tiles = Callable[[], Iterator[tuple[slice, Tensor]]]
 class CollapseReport:
     """What ``Features.measure`` finds.
 
-    ``metrics`` have the keys of ``ulpm.neural_collapse``: without a classifier, those of the features alone, and
-    nc4_mismatch if predictions are known. ``floors`` are the values that rounding alone may give. Class by class,
+    Class by class,
 
         samples       n_k
         spread        v_k / tr Σ_B, v_k the mean of ‖h − μ_k‖²        its mean over samples is nc1_ratio
@@ -39,8 +38,16 @@ class CollapseReport:
         mismatch      share of samples whose nearest class mean is not the prediction
         error         share of samples that are predicted to be of another class
 
-    duality is there if the classifier is known, mismatch and error if it or the predictions are. ``cosines`` [K, K] are
-    those between the class means, None for more than 1,000 classes.
+    duality is there if the classifier is known, mismatch and error if it or the predictions are.
+
+    Attributes:
+        class_names: What the labels were [K].
+        feature_dim: d.
+        metrics: By the keys of ``ulpm.neural_collapse``: without a classifier, those of the features alone, and
+            nc4_mismatch if predictions are known.
+        floors: The values that rounding alone may give, by the same keys.
+        per_class: The table above, a list of K values a name.
+        cosines: Those between the class means about μ_G [K, K]; None for more than 1,000 classes.
 
     >>> features = ulpm.Features.of(torch.tensor([[0.0], [2.0], [8.0], [9.0]]), ["near", "near", "far", "far"])
     >>> report = features.measure()

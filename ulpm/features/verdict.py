@@ -27,6 +27,12 @@ def verdict(report: CollapseReport) -> list[str]:
     NC1 is judged by nc1_distance; NC2 by the larger of nc2_norm and nc2_angle, of class means and of the centred rows
     of the classifier; NC3 by nc3_duality; NC4 by nc4_mismatch.
 
+    Args:
+        report: What ``Features.measure`` found.
+
+    Returns:
+        The sentences, in this order.
+
     >>> problem = ulpm.Problem([5] * 3, feature_dim=4)
     >>> report = ulpm.Features.of(ulpm.collapsed_state(problem).H.T, problem.labels).measure()
     >>> print(ulpm.verdict(report)[0])

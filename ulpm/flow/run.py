@@ -70,37 +70,51 @@ def gradient_flow(
 ) -> Trajectory:
     """Follow dW/dt = −∂Φ/∂W, dH/dt = −∂Φ/∂H (and b) from ``state`` at t = 0 to a time or loss that no float could hold.
 
-    Exactly one end is given: ``log_time`` (log t), ``log10_time`` (log10 t) or ``log_loss`` (log L). The flow is
-    integrated in rescaled time ds = L dt, where it reads dΘ/ds = −∇ log L, by an explicit Runge–Kutta pair of order
-    5(4) and, where stability limits that, a Rosenbrock–Krylov method of order 4; each replica is handed over, and back,
-    by what the methods cost it. ``rtol`` bounds the local error of (W, H) relative to ρ, and that of log t relative to
-    max(1, log t); errors of the result shrink in proportion to it.
-
-    The first of ``records`` is the start and the last the end, reached to round-off (64 ε relative on the scale of the
-    records, so that log t is right to 1e-12 in float64 and 1e-5 in float32); between, they are even in
-    log(1 + log(1 + t)), or in log(1 + log L(0) − log L) if a loss is given. With ``save_at``, rising log times between
-    the start and an end that is a time, there is a record at each of these instead. ``snapshots`` whole states are
-    kept, evenly spread over the records. A state with a replica axis [B, …] is B independent runs, each with its own
-    steps and status.
+    The flow is integrated in rescaled time ds = L dt, where it reads dΘ/ds = −∇ log L, by an explicit Runge–Kutta pair
+    of order 5(4) and, where stability limits that, a Rosenbrock–Krylov method of order 4. Each replica is handed over,
+    and back, by what the methods cost it.
 
     Φ is what the problem minimises, by default the summed cross-entropy L. With decay ds = Φ dt, and for squared error
     ds = dt. A flow that has a minimum to come to ends there before, ``Status.CONVERGED``, and the last record says
     when: where less than 1e-3·rtol·ρ seems left of the way and no eigenvalue of the Jacobian is found to be positive.
-    ``solver`` has other methods than these two (``ulpm.Solver``); a resumed run must be given it again.
 
-    ``start_log_time`` is log t at the start, one number or one a replica, where ``state`` is the end of another run:
-    the clock then goes on from there. Without it, the start is at t = 0.
+    The end is reached to round-off: 64 ε relative on the scale of the records, so that log t is right to 1e-12 in
+    float64 and 1e-5 in float32. More than two classes in one dimension cannot be separated: a warning says that their
+    loss does not go to 0.
 
-    With ``checkpoint`` the whole run is written there every ``checkpoint_seconds`` and can be continued from by
-    ``resume_flow``. ``config`` holds JSON-able facts to keep with the result, such as the seed. With the ``shard`` of
-    one of several processes (``ulpm.distributed``), all of which call this with the same arguments, each follows its
-    own columns of H, or its own replicas if there are several, and all return the whole.
+    Args:
+        problem: What is minimised.
+        state: Where to start, in float64 or float32. A state with a replica axis [B, …] is B independent runs, each
+            with its own steps and status.
+        log_time: The end as log t. Exactly one of the three ends is given.
+        log10_time: The end as log10 t.
+        log_loss: The end as log L, the logarithm of Φ.
+        start_log_time: log t at the start, one number or one a replica, where ``state`` is the end of another run: the
+            clock then goes on from there. By default the start is at t = 0.
+        rtol: Bounds the local error of (W, H) relative to ρ, and that of log t relative to max(1, log t). Below 1.
+            Errors of the result shrink in proportion to it.
+        records: How many records to keep, the start and the end included. Those between are even in
+            log(1 + log(1 + t)), or in log(1 + log L(0) − log L) if a loss is given.
+        save_at: Rising log times [R] between the start and an end that is a time. There is a record at each of these
+            instead.
+        snapshots: How many whole states to keep, evenly spread over the records.
+        max_steps: How many steps a replica may attempt. A run that needs more ends with ``Status.STEP_LIMIT``.
+        solver: Other methods than these two (``ulpm.Solver``). A resumed run must be given it again.
+        progress: Whether to show a progress bar.
+        checkpoint: A file into which the whole run is written, from which ``resume_flow`` can go on.
+        checkpoint_seconds: The wall-clock seconds between two checkpoints.
+        config: Facts that JSON can hold, such as the seed, to keep with the result.
+        shard: That of one of several processes (``ulpm.distributed``), all of which call this with the same arguments.
+            Each follows its own columns of H, or its own replicas if there are several, and all return the whole.
 
-    More than two classes in one dimension cannot be separated: a warning says that their loss does not go to 0.
+    Returns:
+        A Trajectory. A replica that could not reach the end says why in its status instead of raising.
 
-    Returns: a Trajectory; a replica that could not reach the end says why in its status instead of raising.
-    Raises: TypeError or ValueError for arguments that make no sense or a run that does not fit into memory, OSError if
-    a checkpoint cannot be written.
+    Raises:
+        TypeError: If an argument is of another type.
+        ValueError: If a number is out of its range, arguments do not fit together, or the run does not fit into memory.
+        OSError: If a checkpoint cannot be written.
+
     Source: Ji, Lu, Zhang, Deng, Su, "An Unconstrained Layer-Peeled Perspective on Neural Collapse", 2022.
 
     >>> problem = ulpm.Problem([5] * 4, feature_dim=20)
@@ -143,11 +157,24 @@ def resume_flow(
 ) -> Trajectory:
     """Go on from a checkpoint that ``gradient_flow`` wrote; on the same machine the result is the same bit for bit.
 
-    ``device`` moves the run to another device than the one it was on, and ``max_steps`` sets another limit of steps.
-    Any number of processes may go on with what another number began. A run with a ``solver`` of its own must be given
-    it again, or goes on with the usual one.
+    Any number of processes may go on with what another number began.
 
-    Raises: OSError with one sentence if the file cannot be read, ValueError if its device is not here.
+    Args:
+        checkpoint: The file. Later checkpoints replace it.
+        progress: Whether to show a progress bar.
+        checkpoint_seconds: The wall-clock seconds between two checkpoints.
+        device: Where to go on; by default where the run was.
+        max_steps: Another limit of steps; by default that of the run.
+        solver: That of the run, if it had one of its own. Without it the run goes on with the usual one.
+        shard: That of one of several processes, as for ``gradient_flow``.
+
+    Returns:
+        The Trajectory from the start of the run.
+
+    Raises:
+        TypeError: If an argument is of another type.
+        ValueError: If the device of the run is not here, or a number is out of its range.
+        OSError: If the file cannot be read or written.
 
     >>> import tempfile
     >>> problem = ulpm.Problem([2] * 3, feature_dim=4)

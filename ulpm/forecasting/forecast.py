@@ -23,11 +23,16 @@ PLAIN, MOBILE = "plain", "mobile"
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class FlowForecast:
-    """What one flow says: features move ``mobility`` times faster than in the model, relative to the classifier.
+    """What one flow says of the later epochs.
 
-    ``time_per_epoch`` is the flow time of an epoch, ``metrics`` and ``train_loss``, the mean loss, are those at the
-    later epochs. ``checked`` are the metrics at the second snapshot as the flow from the first forecasts them; None
-    where the time of an epoch was given.
+    Attributes:
+        mobility: How many times faster features move than in the model, relative to the classifier.
+        time_per_epoch: The flow time of an epoch.
+        metrics: Of each key, the values at the later epochs.
+        train_loss: The mean loss at the later epochs.
+        checked: The metrics at the second snapshot as the flow from the first forecasts them; None where the time of an
+            epoch was given.
+        curve: The flow from the second snapshot to the last epoch.
     """
 
     mobility: float
@@ -42,8 +47,15 @@ class FlowForecast:
 class Forecast:
     """Forecasts by the model itself ("plain") and with features that move faster ("mobile").
 
-    ``first`` and ``second`` are the metrics at the two snapshots, of ``epochs``, ``at`` the later epochs. ``gained`` is
-    another reading of the mobility, Δ‖H‖²/Δ‖W‖² from the first snapshot to the second; None where ‖W‖² did not grow.
+    Attributes:
+        epochs: Those of the two snapshots.
+        at: The later epochs.
+        first: The metrics at the first snapshot.
+        second: The metrics at the second snapshot.
+        train_loss: The mean loss at the two snapshots.
+        flows: A FlowForecast under each of the two names.
+        gained: Another reading of the mobility, Δ‖H‖²/Δ‖W‖² from the first snapshot to the second; None where ‖W‖² did
+            not grow.
 
     >>> problem = ulpm.Problem([5] * 3, feature_dim=4)
     >>> path = ulpm.gradient_flow(problem, problem.random_state(seed=0, scale=2.0), log_time=1.0, snapshots=3)
@@ -65,7 +77,9 @@ class Forecast:
     def check(self) -> dict[str, float]:
         """By what factor each forecast of the second snapshot from the first is off, and that of constant metrics.
 
-        It is the geometric mean over the metrics that are known everywhere; {} where the time of an epoch was given.
+        Returns:
+            The geometric mean of the factors ≥ 1 over the metrics that are known everywhere, for "plain", "mobile" and
+            "constant"; {} where the time of an epoch was given.
         """
         forecasts = {name: flow.checked for name, flow in self.flows.items() if flow.checked is not None}
         if not forecasts:
@@ -96,18 +110,36 @@ def forecast(
 ) -> Forecast:
     """Metrics of a network at the epochs ``at``, from its features and classifier at two earlier ``epochs``.
 
-    The unconstrained model's flow goes on from the second snapshot (W, H, b): plain, dW/dt = R Hᵀ and dH/dt = Wᵀ R, and
-    with features that move c times faster, dH/dt = c Wᵀ R, c = ‖H‖²/‖W‖² as read off that snapshot. It is the flow of
-    the summed cross-entropy of these samples, without weight decay.
+    The unconstrained model's flow goes on from the second snapshot (W, H, b), with R = Y − softmax(W H + b 1ᵀ) and the
+    one-hot labels Y:
+
+        plain     dW/dt = R Hᵀ,   dH/dt = Wᵀ R
+        mobile    dW/dt = R Hᵀ,   dH/dt = c Wᵀ R,   c = ‖H‖²/‖W‖² as read off that snapshot
+
+    It is the flow of the summed cross-entropy of these samples, without weight decay.
 
     An epoch lasts as long as the flow takes from the loss of the first snapshot to that of the second, divided by their
-    distance; each flow has its own. ``time_per_epoch`` is given instead if it is known: η S/((1−β) N) for S steps an
-    epoch of SGD with rate η and momentum β on the mean loss of N samples.
+    distance; each flow has its own.
 
-    Returns: the metrics that a change of c leaves comparable, all keys of ``ulpm.neural_collapse`` but nc4_mismatch.
+    Args:
+        first: The features [N, d] of the training samples with their labels and the classifier, at the first epoch.
+        second: The same at the second epoch.
+        epochs: The epochs of the two snapshots, the first before the second.
+        at: The later epochs, in rising order.
+        time_per_epoch: The flow time of an epoch, if it is known: η S/((1−β) N) for S steps an epoch of SGD with rate η
+            and momentum β on the mean loss of N samples.
+        rtol: The tolerance of the flows, as for ``ulpm.gradient_flow``.
+        progress: Whether to show a progress bar.
 
-    Raises: ValueError if a snapshot has no classifier, both are not of the same problem, the loss has not fallen, or
-    epochs are not in order.
+    Returns:
+        A Forecast with the metrics that a change of c leaves comparable: all keys of ``ulpm.neural_collapse`` but
+        nc4_mismatch.
+
+    Raises:
+        TypeError: If an argument is of another type.
+        ValueError: If a snapshot has no classifier, both are not of the same problem, the loss has not fallen, epochs
+            are not in order, or a flow does not get to its end.
+        OSError: If the features lie in a file that cannot be read.
 
     >>> problem = ulpm.Problem([5] * 3, feature_dim=4)
     >>> path = ulpm.gradient_flow(problem, problem.random_state(seed=0, scale=2.0), log_time=1.0, snapshots=3)

@@ -12,7 +12,7 @@ Absent = Literal["refuse", "leave out"]
 
 
 def leaves_out(absent: str) -> bool:
-    """Whether classes without samples are left out. Errors: ValueError for an unknown word."""
+    """Whether classes without samples are left out. Raises: ValueError for an unknown word."""
     if absent not in ("refuse", "leave out"):
         raise ValueError(f"absent must be 'refuse' or 'leave out', but {absent!r} was given.")
     return absent == "leave out"

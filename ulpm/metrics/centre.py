@@ -20,7 +20,7 @@ def grand_mean(statistics: ClassStatistics) -> Float[Tensor, "*batch d 1"]:
 
 
 def centring_weights(counts: Float[Tensor, " K"], center: Center) -> Float[Tensor, " K"]:
-    """The weights of the class means in μ_G. Errors: ValueError for an unknown centre."""
+    """The weights of the class means in μ_G. Raises: ValueError for an unknown centre."""
     if center not in ("classes", "samples"):
         raise ValueError(f"center must be 'classes' or 'samples', but {center!r} was given.")
     return counts / counts.sum() if center == "samples" else torch.full_like(counts, 1 / len(counts))

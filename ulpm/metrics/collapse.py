@@ -63,11 +63,6 @@ def neural_collapse(
     and nc4_mismatch where all class means are equal. A difference of means that the rounding of the features explains
     counts as none; their format (bfloat16, float16, float32, float64) is read off their digits.
 
-    Shapes: W [..., K, d] and H [..., d, N] with equal leading axes (replicas), labels [N] in any order, shared by the
-    replicas, bias [K] or [..., K] (used by nc4_mismatch only). float32 or float64 in; the results have shape [...] and
-    are float64, as is all arithmetic. ``center="classes"`` takes the unweighted mean of the class means for μ_G,
-    ``"samples"`` the mean of all samples, h̄.
-
     With ``per_class`` the values of the single classes are added, [..., K], as ``KEY_per_class``. With the covariance
     Σ_k of class k, all metrics but those of norms are means of them, unweighted or, if marked *, with weights n_k/N:
 
@@ -83,11 +78,25 @@ def neural_collapse(
     ``nc1_pinv_balanced`` and ``nc1_ratio_balanced`` are added too, with the class-balanced K⁻¹ Σ_k Σ_k for Σ_W.
     :func:`ulpm.class_summary` names the worst class.
 
-    A class without samples is refused. With ``absent="leave out"`` such classes and their rows of W are left out, and
-    K is the number of classes that are left; values of single classes stay at their places, NaN for those left out.
+    Args:
+        W: The classifier [..., K, d], row k is w_k. float32 or float64. Leading axes are replicas.
+        H: The features [..., d, N], column i is h_i. float32 or float64, with the leading axes of W.
+        labels: The classes y_i [N] in 0 … K−1, in any order. All replicas share them.
+        bias: b [K] or [..., K], or None. Only nc4_mismatch uses it.
+        center: What stands for μ_G: "classes", the unweighted mean of the class means, or "samples", the mean of all
+            samples, h̄.
+        per_class: Whether to add the values of the single classes.
+        absent: "refuse" a class without samples, or "leave out" such classes and their rows of W. K is then the number
+            of classes that are left. Values of single classes stay at their places, NaN for those left out.
 
-    Errors: TypeError for anything but floating W, H, bias and integer labels; ValueError for shapes that do not fit,
-    entries that are not finite, a label outside 0 … K−1, a class without samples, fewer than two classes.
+    Returns:
+        A mapping from the keys above to float64 tensors [...], and [..., K] for the values of single classes. None has
+        a unit. All arithmetic is in float64.
+
+    Raises:
+        TypeError: For anything but floating W, H and bias, and integer labels.
+        ValueError: For shapes that do not fit, entries that are not finite, a label outside 0 … K−1, a class without
+            samples, fewer than two classes, or an unknown ``center`` or ``absent``.
 
     >>> problem = ulpm.Problem([5] * 4, feature_dim=6)
     >>> state = ulpm.collapsed_state(problem)
@@ -164,13 +173,21 @@ def neural_collapse_from_moments(
     (1e-16 tr Σ_W), so ``nc1_pinv`` loses digits where the features vary almost only orthogonally to the class means;
     the direct form, which projects the samples, does not.
 
-    ``per_class`` and ``absent`` are those of :func:`neural_collapse`, but nc1_pinv of single classes, and with it
-    nc1_pinv_balanced, need the samples too: the moments hold the pooled Σ_W.
+    Args:
+        moments: The moments of the features of K classes in d dimensions.
+        W: The classifier [K, d], float32 or float64. It is moved to the device of the moments.
+        center: What stands for μ_G, as in :func:`neural_collapse`.
+        per_class: Whether to add the values of the single classes. nc1_pinv of single classes, and with it
+            nc1_pinv_balanced, are not among them: the moments hold the pooled Σ_W.
+        absent: What to do with a class without samples, as in :func:`neural_collapse`.
 
-    Shapes: W [K, d], moved to the device of the moments; the results are float64 scalars and vectors [K].
+    Returns:
+        A mapping from keys to float64 scalars, and to vectors [K] for the values of single classes. None has a unit.
 
-    Errors: TypeError for anything but ClassMoments and a floating W; ValueError for a W of another size than the
-    moments or not finite, a class without samples.
+    Raises:
+        TypeError: For anything but ClassMoments and a floating W.
+        ValueError: For a W of another size than the moments or not finite, a class without samples, or an unknown
+            ``center`` or ``absent``.
 
     >>> problem = ulpm.Problem([5] * 4, feature_dim=6)
     >>> state = problem.random_state(seed=0)
@@ -244,7 +261,7 @@ def in_order(metrics: dict[str, Tensor]) -> dict[str, Tensor]:
 def members(
     labels: Int[Tensor, " N"], num_classes: int, shard: Shard = ALONE
 ) -> tuple[Membership, Float[Tensor, " K"]]:
-    """Which samples are in which class, and how many of all processes. Errors: ValueError if a class has none."""
+    """Which samples are in which class, and how many of all processes. Raises: ValueError if a class has none."""
     membership = Membership(labels, num_classes)
     counts = shard.sum(membership.counts)
     require_every_class(counts)

@@ -27,8 +27,17 @@ def few_sample_nc1(moments: ClassMoments, center: Center = "classes") -> dict[st
     second order. A denominator that is not positive gives inf: these samples do not show that the means differ. A class
     with one sample gives NaN. nc1_pinv_corrected takes the population's means for of rank min(K − 1, d).
 
-    Errors: TypeError for anything but ClassMoments, ValueError for moments about given means, which have no such bias,
-    or a class without samples.
+    Args:
+        moments: The moments of the features of K classes.
+        center: What stands for μ_G, as in :func:`ulpm.neural_collapse`.
+
+    Returns:
+        A mapping from these three keys to float64 scalars without a unit.
+
+    Raises:
+        TypeError: For anything but ClassMoments.
+        ValueError: For moments about given means, which have no such bias, a class without samples, or an unknown
+            ``center``.
 
     >>> moments = ulpm.ClassMoments(num_classes=2, feature_dim=1)
     >>> moments.update(torch.tensor([[0.0], [2.0], [9.0], [11.0]]), torch.tensor([0, 0, 1, 1]))

@@ -38,7 +38,17 @@ def precision_floors(
     entries that falls on one direction. Errors of the samples of a class are not taken to average, since equal samples
     have equal errors. A state far from the origin has larger floors, as rounding is relative to the whole.
 
-    Shapes: as ``collapse_at``, float64; the results have shape [...].
+    Args:
+        W: The classifier [..., K, d], row k is w_k. Leading axes are replicas.
+        H: The features [..., d, N], column i is h_i.
+        labels: The classes y_i [N] in 0 … K−1, in any order. Each class has a sample.
+        dtype: The format in which the state was computed, such as torch.float32.
+
+    Returns:
+        A mapping from the keys of :func:`ulpm.neural_collapse` to float64 tensors [...].
+
+    Raises:
+        ValueError: For a class without samples.
     """
     statistics, _ = statistics_of(H.double(), *members(labels, W.shape[-2]))
     W = W.double()

@@ -17,10 +17,16 @@ __all__ = ["GeneralisedCollapse", "generalised_collapse"]
 class GeneralisedCollapse(NamedTuple):
     """How far apart the directions of class means (or of classifier rows) are.
 
-    ``one_vs_rest_lower`` and ``one_vs_rest_upper`` enclose the distance of each direction to the convex hull of the
-    others [C], ``one_vs_one`` is that to the nearest other [C], in the order of ``classes`` [C]. ``bound`` is what
-    the least one-vs-rest distance of K directions in d dimensions is at most: K/(K−1) for K ≤ d + 1, else 1. It is
-    attained for K ≤ 2d, by a simplex ETF or by pairs of opposite directions; beyond, the largest value is not known.
+    All distances are between vectors of length 1.
+
+    Attributes:
+        classes: The classes that were measured [C].
+        one_vs_rest_lower: A lower bound of the distance of each direction to the convex hull of the others [C].
+        one_vs_rest_upper: An upper bound of the same [C].
+        one_vs_one: The distance of each direction to the nearest other [C].
+        bound: What the least one-vs-rest distance of K directions in d dimensions is at most: K/(K−1) for K ≤ d + 1,
+            else 1. A simplex ETF, or pairs of opposite directions, attain it for K ≤ 2d. For larger K the largest value
+            is not known.
 
     >>> found = ulpm.generalised_collapse(torch.tensor([[1.0, 0], [-1, 0], [0, 1], [0, -1]]))
     >>> [round(float(bound), 12) for bound in found.one_vs_rest()], found.bound
@@ -62,11 +68,20 @@ def generalised_collapse(
     for more classes what the angles of an ETF do not describe. A combination c of the others with residual r = u_k − c
     proves ⟨r, u_k⟩/‖r‖ − max_j ⟨r, u_j⟩/‖r‖ ≤ dist ≤ ‖r‖, whatever the algorithm that found it (Wolfe, 1976).
 
-    Shapes: vectors [K, d], rows, or the moments of the features; classes [C], the ones to measure, all by default. A
-    class takes time K·d and d³ for each of up to about d steps, so with many classes in many dimensions choose some.
+    Args:
+        vectors: The vectors μ_k as rows [K, d], float32 or float64, or the moments of the features. Their scale does
+            not matter.
+        classes: Which classes to measure [C], integers in 0 … K−1; by default all. A class takes time K·d and d³ for
+            each of up to about d steps: with many classes in many dimensions choose some.
+        centered: Whether directions are those from the mean μ_G of all vectors, or from 0.
 
-    Errors: TypeError or ValueError for other vectors or classes; ValueError for a vector without a direction, and for
-    moments with a class without samples.
+    Returns:
+        A GeneralisedCollapse of the classes that were chosen.
+
+    Raises:
+        TypeError: For vectors or classes of another type.
+        ValueError: For vectors of another shape or not finite, a class that is not there, a vector without a direction,
+            or moments with a class without samples.
 
     Source: Jiang, Zhou, Wang, Qu, Mixon, You & Zhu, 2024, Generalized neural collapse for a large number of classes.
 

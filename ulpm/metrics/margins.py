@@ -27,9 +27,20 @@ def class_margins(
     A margin is negative where the prediction is wrong, and grows with the norms of W and H, without a bias in
     proportion to both: compare margins over ‖W‖ ‖H‖. Logits are computed in parts of bounded size.
 
-    Shapes: W [K, d], H [d, N], labels [N] in any order, bias [K]; float32 or float64 in, float64 out.
+    Args:
+        W: The classifier [K, d], row k is w_k. float32 or float64.
+        H: The features [d, N], column i is h_i. float32 or float64.
+        labels: The classes y_i [N] in 0 … K−1, in any order.
+        bias: b [K], or None.
 
-    Errors: TypeError or ValueError for anything else, fewer than two classes, or a class without samples.
+    Returns:
+        A mapping from these keys to float64 tensors in the unit of the logits: scalars, ``margin_per_class`` [K] and
+        ``margins`` [N].
+
+    Raises:
+        TypeError: For anything but floating W, H and bias, and integer labels.
+        ValueError: For shapes that do not fit, entries that are not finite, a label outside 0 … K−1, fewer than two
+            classes, or a class without samples.
 
     >>> margins = ulpm.class_margins(torch.eye(2), torch.tensor([[3.0, 1.0], [1.0, 2.0]]), torch.tensor([0, 1]))
     >>> float(margins["margin"]), margins["margin_per_class"].tolist(), margins["margins"].tolist()

@@ -75,10 +75,9 @@ def measure(
     included. Arithmetic is in float64.
 
     A batch is a pair (inputs, labels), or a mapping with the key ``labels`` whose other entries are keyword arguments
-    of the model, as Hugging Face has them; ``unpack`` makes (inputs, labels) or (inputs, labels, mask) of any other.
-    Labels are class indices [B], or one-hot [B, K]; −100 marks what is no sample. Labels [B, T] make each position a
-    sample, and classes without samples are then left out, with their rows of W. Those of a causal language model of
-    transformers are shifted by one position, as its loss does.
+    of the model, as Hugging Face has them. Labels are class indices [B], or one-hot [B, K]; −100 marks what is no
+    sample. Labels [B, T] make each position a sample, and classes without samples are then left out, with their rows of
+    W. Those of a causal language model of transformers are shifted by one position, as its loss does.
 
     With ``means``, class means of other data as ``ClassMoments.class_means`` gives them, these stand for μ_k in every
     formula: test data about the class means of training data. Then h̄ = N⁻¹ Σ_k n_k μ_k, with counts of these data.
@@ -89,17 +88,30 @@ def measure(
     positions (tokens over those of ``attention_mask``). Each has ``ncc_accuracy`` as well, the share of samples whose
     nearest class mean is that of their own class.
 
-    With ``corrected`` the three keys of :func:`ulpm.metrics.few_sample_nc1` are added, for few samples a class.
-
-    With ``per_class`` the values of the single classes are added as ``KEY_per_class``, and the class-balanced nc1. With
-    ``absent="leave out"`` classes without samples are left out. Both are those of :func:`ulpm.neural_collapse`.
-
-    Shapes: inputs whatever the model takes, means [K, d]; the results are float64 scalars, and vectors [K].
     A warning names a class with one sample: its deviation from its own mean is 0 whatever the network does.
 
-    Errors: those of :func:`probe`; ValueError for no batches, a label outside 0 … K−1, a class without samples, entries
-    that are not finite, a layer that is not there, soft labels; TypeError for other batches, and labels that are not
-    integers.
+    Args:
+        model: The network, a torch module.
+        batches: A DataLoader or another iterable of batches. Inputs are whatever the model takes.
+        layer: The classifier, a submodule or its dotted name; by default the linear layer that runs last. See
+            :func:`probe`.
+        center: What stands for μ_G, as in :func:`ulpm.neural_collapse`.
+        means: Vectors [K, d], float32 or float64, that stand for the class means, or None.
+        layers: Layers to measure, by their names, or all of a class; None is the classifier alone.
+        corrected: Whether to add the three keys of :func:`ulpm.metrics.few_sample_nc1`, for few samples a class.
+        per_class: Whether to add the values of the single classes as ``KEY_per_class``, and the class-balanced nc1, as
+            in :func:`ulpm.neural_collapse`.
+        absent: "refuse" a class without samples, or "leave out" such classes, as in :func:`ulpm.neural_collapse`.
+        unpack: A function that makes (inputs, labels) or (inputs, labels, mask) of a batch of another form.
+
+    Returns:
+        A mapping from keys to float64 scalars, and to vectors [K] for the values of single classes. With ``layers`` a
+        mapping from the name of each layer to such a mapping. None has a unit.
+
+    Raises:
+        TypeError: As :func:`probe`; for batches of another form, and labels that are not integers.
+        ValueError: As :func:`probe`; for no batches, a label outside 0 … K−1, a class without samples, entries that are
+            not finite, a layer that is not there, soft labels, or means that do not fit.
 
     >>> model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 3))
     >>> batches = [(torch.randn(6, 4), torch.tensor([0, 1, 2, 0, 1, 2])) for _ in range(5)]

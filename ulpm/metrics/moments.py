@@ -66,7 +66,16 @@ class ClassMoments:
     With ``means`` [K, d], one a row, these stand in place of the class means μ_k, and all moments are about them:
     v_k = n_k⁻¹ Σ_{i∈k} ‖h_i − μ_k‖² and Σ_W alike. So test data are measured about the class means of training data.
 
-    Errors: TypeError or ValueError for sizes below 2 classes or 1 feature, an unknown device, means that do not fit.
+    Args:
+        num_classes: The number K ≥ 2 of classes.
+        feature_dim: The dimension d ≥ 1 of the features.
+        device: Where the moments are kept; it must have float64.
+        means: Vectors [K, d] that stand in place of the class means, or None.
+
+    Raises:
+        TypeError: For an argument of another type.
+        ValueError: For sizes below 2 classes or 1 feature, an unknown device, or means that do not fit.
+
     Source: shifted data algorithm, Chan, Golub & LeVeque, 1983.
 
     >>> moments = ulpm.ClassMoments(num_classes=2, feature_dim=3)
@@ -108,9 +117,15 @@ class ClassMoments:
             self.references = means.detach().to(self.references, copy=True)
 
     def update(self, h: Float[Tensor, "B d"], y: Int[Tensor, " B"]) -> None:
-        """Add the samples ``h`` (rows, float32 or float64) with class indices ``y``; B = 0 is legal.
+        """Add samples with their classes.
 
-        Errors: TypeError or ValueError if the shapes do not fit, a label is no class index or h is not finite.
+        Args:
+            h: The features [B, d], one sample a row, float32 or float64. B may be 0.
+            y: The classes [B] in 0 … K−1.
+
+        Raises:
+            TypeError: If h is not floating, or y no integers.
+            ValueError: If the shapes do not fit, a label is no class index, or h is not finite.
         """
         _checks.floating("h", h)
         if h.ndim != 2 or h.shape[1] != self.feature_dim:
@@ -151,7 +166,12 @@ class ClassMoments:
 
         Its sums are moved to this object's references, δ_k = r'_k − r_k: Σ(e + δ) and Σ(e + δ)(e + δ)ᵀ.
 
-        Errors: TypeError if ``other`` is no ClassMoments, ValueError if the numbers of classes or features differ.
+        Args:
+            other: Moments of the same K classes and d features. With given means, about the same means.
+
+        Raises:
+            TypeError: If ``other`` is no ClassMoments.
+            ValueError: If the numbers of classes or features, or the given means, differ.
         """
         if not isinstance(other, ClassMoments):
             raise TypeError(f"other must be a ClassMoments, but a {type(other).__name__} was given.")
@@ -185,7 +205,8 @@ class ClassMoments:
     def without_absent(self) -> "ClassMoments":
         """Moments of the classes that have samples alone, in the same order; a copy.
 
-        Errors: ValueError if fewer than two classes have samples.
+        Raises:
+            ValueError: If fewer than two classes have samples.
         """
         present = self.counts > 0
         require_two(present)
@@ -197,31 +218,56 @@ class ClassMoments:
         return left
 
     def class_means(self) -> Float[Tensor, "K d"]:
-        """μ_k, one a row. Errors: ValueError if a class has no sample."""
+        """μ_k, one a row [K, d].
+
+        Raises:
+            ValueError: If a class has no sample.
+        """
         require_every_class(self.counts)
         return self.references + self._mean_shifts()
 
     def centered(self, h: Float[Tensor, "B d"], y: Int[Tensor, " B"]) -> Float[Tensor, "B d"]:
         """h_i − μ_{y_i} in float64, exact for collapsed features.
 
-        Errors: ValueError if a class has no sample; as :meth:`update` for labels that are no class indices.
+        Args:
+            h: The features [B, d], one sample a row.
+            y: The classes [B] in 0 … K−1.
+
+        Returns:
+            The deviations [B, d], on the device of the moments.
+
+        Raises:
+            TypeError: If y are no integers.
+            ValueError: If a class has no sample, or a label is no class index.
         """
         require_every_class(self.counts)
         y = _checks.labels("y", y, len(h), self.num_classes).to(self.device)
         return (h.to(self.references) - self.references[y]) - self._mean_shifts()[y]
 
     def within_traces(self) -> Float[Tensor, " K"]:
-        """v_k = mean of ‖h − μ_k‖² in class k. Errors: ValueError if a class has no sample."""
+        """v_k [K], the mean of ‖h − μ_k‖² in class k.
+
+        Raises:
+            ValueError: If a class has no sample.
+        """
         require_every_class(self.counts)
         return (self.squares / self.counts - self._mean_shifts().square().sum(1)).clamp_min(0.0)
 
     def within_covariance(self) -> Float[Tensor, "d d"]:
-        """Σ_W = N⁻¹ Σ_i (h_i − μ_{y_i})(h_i − μ_{y_i})ᵀ. Errors: ValueError if a class has no sample."""
+        """Σ_W = N⁻¹ Σ_i (h_i − μ_{y_i})(h_i − μ_{y_i})ᵀ [d, d].
+
+        Raises:
+            ValueError: If a class has no sample.
+        """
         require_every_class(self.counts)
         return (self.scatter - self.sums.mT @ self._mean_shifts()) / self.counts.sum()
 
     def statistics(self) -> ClassStatistics:
-        """What :func:`ulpm.neural_collapse_from_moments` reads. Errors: ValueError if a class has no sample."""
+        """What :func:`ulpm.neural_collapse_from_moments` reads.
+
+        Raises:
+            ValueError: If a class has no sample.
+        """
         covariance = self.within_covariance()
         origin = self.references[:1]
         return ClassStatistics(

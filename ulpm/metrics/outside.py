@@ -24,10 +24,16 @@ def out_of_distribution(
     A zero mean has no angle, which is NaN. Only the mean of ``outside`` is read, so samples on both sides of it are
     not seen, and the angles are those about the origin, so that an offset of all features changes them.
 
-    Shapes: outside [M, d], one sample a row, float32 or float64; the results are float64.
+    Args:
+        moments: The moments of the features of K classes in d dimensions.
+        outside: The features of data of no class [M, d], one sample a row, float32 or float64.
 
-    Errors: TypeError or ValueError for moments or features that are none, or of another size; ValueError for a class
-    without samples.
+    Returns:
+        A mapping with nc5, a float64 scalar, and nc5_per_class [K]. Both are between 0 and 1, without a unit.
+
+    Raises:
+        TypeError: For anything but ClassMoments and a floating tensor.
+        ValueError: For features of another size than the moments or not finite, or a class without samples.
 
     Source: Ammar, Belkhir, Popescu, Manzanera & Franchi, 2024, NECO: Neural collapse based out-of-distribution
     detection.

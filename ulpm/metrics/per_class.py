@@ -32,11 +32,15 @@ class Samples(NamedTuple):
 
 
 class ClassSummary(NamedTuple):
-    """What the values of a metric say of the classes.
+    """What the values of a metric say of the classes. Classes whose value is NaN are left out.
 
-    ``mean`` and ``median`` over the classes, all counted alike; ``worst``, the value farthest from 0, and
-    ``worst_class``, the first class that has it; ``best`` and ``best_class`` likewise, the closest to 0. Classes whose
-    value is NaN are left out.
+    Attributes:
+        mean: Over the classes, all counted alike [...].
+        median: Over the classes [...].
+        worst: The value farthest from 0 [...].
+        worst_class: The first class that has it [...].
+        best: The value closest to 0 [...].
+        best_class: The first class that has it [...].
 
     >>> ulpm.class_summary(torch.tensor([1.0, -2.0])).worst_class
     tensor(1)
@@ -56,9 +60,15 @@ def class_summary(values: Float[Tensor, "*batch K"]) -> ClassSummary:
     Every metric vanishes at collapse, so the worst class has the largest absolute value, the best the smallest. For
     margins, where small is bad, read ``values.argmin()``.
 
-    Shapes: values [..., K], as the keys ``*_per_class`` of :func:`ulpm.neural_collapse` hold them; the results [...].
+    Args:
+        values: Of each class [..., K], as the keys ``*_per_class`` of :func:`ulpm.neural_collapse` hold them.
 
-    Errors: TypeError for anything but a floating tensor, ValueError for one without classes.
+    Returns:
+        A ClassSummary of tensors [...], in the unit of the values.
+
+    Raises:
+        TypeError: For anything but a floating tensor.
+        ValueError: For one without classes.
 
     >>> summary = ulpm.class_summary(torch.tensor([0.5, 0.25, 4.0, 1.0]))
     >>> float(summary.mean), float(summary.median), float(summary.worst), int(summary.worst_class)

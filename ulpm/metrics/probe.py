@@ -17,7 +17,8 @@ __all__ = ["Probe", "hooks_run", "probe", "watching"]
 class Probe:
     """What the watched layer saw in the latest forward pass; made by :func:`probe`.
 
-    Errors: every property raises ValueError while nothing has run yet.
+    Raises:
+        ValueError: From every property while nothing has run yet.
     """
 
     def __init__(self, names: Mapping[nn.Module, str], chosen: bool) -> None:
@@ -141,9 +142,8 @@ def probe(model: nn.Module, layer: nn.Module | str | None = None) -> Iterator[Pr
             model(inputs)
             seen.features, seen.logits, seen.classifier, seen.bias
 
-    The layer is the ``torch.nn.Linear`` that is executed last in a forward pass, or ``layer``, a submodule or its
-    dotted name; a 1×1 convolution can be named too, and is read at the mean over positions. Properties show the latest
-    forward pass; they can still be read after the block, when the hooks are gone, also after an exception.
+    Properties show the latest forward pass. They can still be read after the block, when the hooks are gone, also after
+    an exception.
 
     The first forward pass is checked. The layer must return W h + b of its own weight and bias, to rounding, which an
     adapter inside it or a cosine classifier does not. If ``layer`` is not given, or runs several times in a pass, z
@@ -151,9 +151,18 @@ def probe(model: nn.Module, layer: nn.Module | str | None = None) -> Iterator[Pr
     z/τ with one temperature τ > 0, log-probabilities or probabilities instead: the properties are those of the layer
     all the same, and the metrics do not depend on τ.
 
-    Errors: TypeError if model is no torch module, or one of TorchScript, which runs no hooks; ValueError if it has no
-    Linear, or if ``layer`` is not one of its submodules or has no weight matrix; ValueError from the first call of the
-    model if a check fails.
+    Args:
+        model: The network, a torch module.
+        layer: The classifier, a submodule or its dotted name; by default the ``torch.nn.Linear`` that runs last in a
+            forward pass. A 1×1 convolution can be named too: it is read at the mean over positions.
+
+    Returns:
+        A context manager that gives a Probe: usually features [B, d], logits [B, K], classifier [K, d] and bias [K].
+
+    Raises:
+        TypeError: If the model is no torch module, or one of TorchScript, which runs no hooks.
+        ValueError: If the model has no Linear, or ``layer`` is not one of its submodules or has no weight matrix. From
+            the first call of the model if a check fails.
 
     >>> model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 3))
     >>> with ulpm.probe(model) as seen:

@@ -27,10 +27,16 @@ def feature_rank(moments: ClassMoments) -> dict[str, Float[Tensor, ""]]:
     while its ranks need not. Features and deviations come as d × d moments, in which a singular value below about
     1e-8 √d of the largest is lost in rounding; class means resolve 1e-12.
 
-    Shapes: the results are float64 scalars. No scale is seen. Where no singular value is left (equal features) the
-    numerical rank is 0 and the others are NaN.
+    Args:
+        moments: The moments of the features. Their scale does not matter.
 
-    Errors: TypeError for anything but ClassMoments, ValueError for a class without samples.
+    Returns:
+        A mapping from these nine keys to float64 scalars. Where no singular value is left (equal features) the
+        numerical rank is 0 and the others are NaN.
+
+    Raises:
+        TypeError: For anything but ClassMoments.
+        ValueError: For a class without samples.
 
     >>> moments = ulpm.ClassMoments(num_classes=4, feature_dim=6)
     >>> moments.update(ulpm.simplex_etf(4, 6), torch.arange(4))

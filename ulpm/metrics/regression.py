@@ -27,10 +27,18 @@ def regression_collapse(
     The minimum over γ is in closed form. Samples with h_i = h̄ have no direction and are left out. nrc1 and nrc2 are at
     most 1, nrc3 at most 2. For one target nrc3 is 0 whatever W is.
 
-    Shapes: W [n, d], H [d, N], Y [n, N], columns are samples; float32 or float64 in, float64 scalars out.
+    Args:
+        W: The weight of the layer [n, d], float32 or float64.
+        H: The features [d, N], columns are samples.
+        Y: The targets [n, N], columns are samples.
 
-    Errors: TypeError for anything but floating tensors, ValueError for shapes that do not fit or entries that are not
-    finite. A zero W, equal features or equal targets give NaN.
+    Returns:
+        A mapping from these keys to float64 scalars. nrc3_gamma has the unit of a squared target, the others have none.
+        A zero W, equal features or equal targets give NaN.
+
+    Raises:
+        TypeError: For anything but floating tensors.
+        ValueError: For shapes that do not fit or entries that are not finite.
 
     Source: Andriopoulos, Dong, Guo, Zhao & Ross, 2024, The prevalence of neural collapse in neural multivariate
     regression.

@@ -38,26 +38,30 @@ class Monitor:
     are added to ``table``. A training is bit for bit the same with a monitor and without: training flags, gradients,
     batch-norm buffers and the state of every random generator, those of the loaders among them, are as before.
 
-    ``loaders``     a loader for each split, the training set first; each is iterated again at each measurement.
-    ``every``       "log" (each of the first 10 epochs, then four whenever the epoch doubles), a number n (multiples of
-                    n), or a list of epochs.
-    ``layer``       the classifier, if it is not the linear layer that runs last.
-    ``layers``      layers to measure, by names or all of a kind (``nn.Linear``); None is the classifier alone. What
-                    needs W is left out of the others: see :func:`ulpm.measure`.
-    ``means``       the name of a split whose class means the others are measured about as well: with ``means="train"``
-                    the table has the splits train, test, and "test about train".
-    ``batch_norm``  "running" statistics, or "reestimated": means of those of all batches of the first loader under the
-                    present weights. The model has its own again afterwards.
-    ``center``      what stands for μ_G, as in :func:`ulpm.neural_collapse`.
-    ``unpack``      a function batch → (inputs, labels) or (inputs, labels, mask) for batches of another form.
-    ``log``         a ``SummaryWriter`` of TensorBoard, or a function of a dict such as ``wandb.log``; it gets each
-                    measurement under the names "split/layer/metric", and a function also "epoch".
-
     Under torch.distributed every process must call ``step``. Each passes over its own loaders, and all have the
     table of all samples; only the first one logs. Loaders that give every process all samples change no metric.
 
-    Errors: TypeError or ValueError with one sentence for arguments that do not fit, and from ``step`` those of
-    :func:`ulpm.measure`.
+    Args:
+        model: The network, a torch module.
+        loaders: A loader for each split, the training set first; or one loader, whose split is "train". Each is
+            iterated again at each measurement.
+        every: "log" (each of the first 10 epochs, then four whenever the epoch doubles), a number n (multiples of n),
+            or a list of epochs.
+        layer: The classifier, if it is not the linear layer that runs last.
+        layers: Layers to measure, by names or all of a kind (``nn.Linear``); None is the classifier alone. What needs W
+            is left out of the others: see :func:`ulpm.measure`.
+        means: The name of a split whose class means the others are measured about as well: with ``means="train"`` the
+            table has the splits train, test, and "test about train".
+        batch_norm: "running" statistics, or "reestimated": means of those of all batches of the first loader under the
+            present weights. The model has its own again afterwards.
+        center: What stands for μ_G, as in :func:`ulpm.neural_collapse`.
+        unpack: A function batch → (inputs, labels) or (inputs, labels, mask) for batches of another form.
+        log: A ``SummaryWriter`` of TensorBoard, or a function of a dict such as ``wandb.log``. It gets each measurement
+            under the names "split/layer/metric", and a function also "epoch".
+
+    Raises:
+        TypeError: If an argument is of another type. From ``step`` as :func:`ulpm.measure`.
+        ValueError: If an argument does not fit. From ``step`` as :func:`ulpm.measure`.
 
     >>> model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 3))
     >>> batches = [(torch.randn(6, 4), torch.tensor([0, 1, 2, 0, 1, 2])) for _ in range(5)]
@@ -103,12 +107,34 @@ class Monitor:
         return Table(row for rows in self._rows.values() for row in rows)
 
     def step(self, epoch: int) -> Table:
-        """Measure if ``epoch`` is one of the schedule. Returns: the new rows, none if it is not."""
+        """Measure if ``epoch`` is one of the schedule.
+
+        Args:
+            epoch: The number of epochs done, from 0.
+
+        Returns:
+            The new rows, none if it is not.
+
+        Raises:
+            TypeError: As :func:`ulpm.measure`, or if the epoch is no integer.
+            ValueError: As :func:`ulpm.measure`, or if the epoch is negative.
+        """
         epoch = _checks.integer("epoch", epoch, 0)
         return self.measure(epoch) if is_due(epoch, self.every) else Table()
 
     def measure(self, epoch: int) -> Table:
-        """Measure now, whatever the schedule says; what was measured at this epoch before is replaced."""
+        """Measure now, whatever the schedule says; what was measured at this epoch before is replaced.
+
+        Args:
+            epoch: The number of epochs done, from 0.
+
+        Returns:
+            The new rows.
+
+        Raises:
+            TypeError: As :func:`ulpm.measure`, or if the epoch is no integer.
+            ValueError: As :func:`ulpm.measure`, or if the epoch is negative.
+        """
         epoch = _checks.integer("epoch", epoch, 0)
         rows = Table(
             {"epoch": epoch, "split": split, "layer": layer, "metric": metric, "value": value}
@@ -134,7 +160,10 @@ class Monitor:
         """A callback for the Trainer of Lightning that steps at the end of each training epoch, and before the first.
 
         The last epoch is measured as well. Metrics are logged under "split/layer/metric", so that ModelCheckpoint and
-        EarlyStopping can follow them, and the table is kept in the checkpoints. Raises: ImportError without Lightning.
+        EarlyStopping can follow them, and the table is kept in the checkpoints.
+
+        Raises:
+            ImportError: If Lightning is not installed.
         """
         from ulpm.monitor.lightning import lightning_callback
 
@@ -144,8 +173,10 @@ class Monitor:
         """A callback for the ``Trainer`` of Hugging Face's transformers that steps at the end of each epoch, and before
         the first.
 
-        The last epoch is measured as well. Metrics are added to ``trainer.state.log_history``. Raises: ImportError
-        without transformers.
+        The last epoch is measured as well. Metrics are added to ``trainer.state.log_history``.
+
+        Raises:
+            ImportError: If transformers is not installed.
         """
         from ulpm.monitor.transformers import transformers_callback
 

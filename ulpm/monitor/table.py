@@ -27,6 +27,9 @@ class Table(Sequence[Mapping[str, Any]]):
 
     It is a sequence of mappings, which ``pandas.DataFrame`` and ``polars.DataFrame`` take as it is.
 
+    Args:
+        rows: Mappings with these five keys.
+
     >>> table = ulpm.monitor.Table([{"epoch": 0, "split": "train", "layer": "fc", "metric": "nc1_pinv", "value": 0.5}])
     >>> table.select(metric="nc1_pinv")[0]["value"]
     0.5
@@ -55,7 +58,8 @@ class Table(Sequence[Mapping[str, Any]]):
     def select(self, **columns: Any) -> "Table":
         """The rows in which every column named has the value given, such as ``split="test", metric="nc1_pinv"``.
 
-        Raises: ValueError for a name that is no column.
+        Raises:
+            ValueError: For a name that is no column.
         """
         unknown = [name for name in columns if name not in COLUMNS]
         if unknown:
@@ -69,7 +73,11 @@ class Table(Sequence[Mapping[str, Any]]):
     def to_csv(self, file: str | os.PathLike[str]) -> None:
         """Replace ``file`` by the table, a line a row; it is the old one or the whole new one at any time.
 
-        Raises: OSError with one sentence if it cannot be written.
+        Args:
+            file: The path of the file.
+
+        Raises:
+            OSError: If it cannot be written.
         """
 
         def write(temporary: Path) -> None:
@@ -83,7 +91,8 @@ class Table(Sequence[Mapping[str, Any]]):
     def to_xarray(self) -> "xarray.Dataset":
         """An xarray.Dataset with a variable a metric on the dimensions epoch, split and layer; NaN where there is none.
 
-        Raises: ImportError with one sentence if xarray is not installed.
+        Raises:
+            ImportError: If xarray is not installed.
         """
         try:
             import xarray

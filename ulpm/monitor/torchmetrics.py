@@ -28,9 +28,19 @@ class NeuralCollapse(Metric):  # type: ignore[misc, unused-ignore]  # untyped wh
         metric.update(features, labels)         # [B, d] and [B], batch by batch
         metric.compute()                        # a dict of tensors;  metric.reset() begins again
 
-    ``classifier`` is the linear layer, whose weight is read when ``compute`` is called; without it what needs W is left
-    out. nc1_distance and nc4_mismatch are not there: they need the samples again, as :func:`ulpm.measure` has them.
+    nc1_distance and nc4_mismatch are not there: they need the samples again, as :func:`ulpm.measure` has them.
     Processes of torch.distributed have the metrics of all their samples. All is in float64.
+
+    Args:
+        num_classes: The number K ≥ 2 of classes.
+        feature_dim: The dimension d ≥ 1 of the features.
+        classifier: The linear layer, whose weight [K, d] is read when ``compute`` is called. Without it what needs W is
+            left out.
+        kwargs: Those of ``torchmetrics.Metric``.
+
+    Raises:
+        TypeError: If a size is no integer.
+        ValueError: For sizes below 2 classes or 1 feature.
     """
 
     is_differentiable = False
@@ -55,7 +65,16 @@ class NeuralCollapse(Metric):  # type: ignore[misc, unused-ignore]  # untyped wh
         self.set_dtype(torch.float64)
 
     def update(self, features: Float[Tensor, "B d"], labels: Int[Tensor, " B"]) -> None:
-        """Add samples. Raises: as :meth:`ulpm.ClassMoments.update`."""
+        """Add samples with their classes.
+
+        Args:
+            features: One sample a row [B, d], of any floating format.
+            labels: The classes [B] in 0 … K−1.
+
+        Raises:
+            TypeError: As :meth:`ulpm.ClassMoments.update`.
+            ValueError: As :meth:`ulpm.ClassMoments.update`.
+        """
         moments = self._moments()
         moments.update(features.float() if features.dtype in (torch.float16, torch.bfloat16) else features, labels)
         for name in _PARTS:
@@ -63,7 +82,14 @@ class NeuralCollapse(Metric):  # type: ignore[misc, unused-ignore]  # untyped wh
         self.bits = torch.tensor(moments.bits, dtype=torch.int64, device=self.bits.device)
 
     def compute(self) -> dict[str, Tensor]:
-        """All metrics. Raises: ValueError if a class has no sample."""
+        """All metrics.
+
+        Returns:
+            A mapping from keys to float64 scalars.
+
+        Raises:
+            ValueError: If a class has no sample.
+        """
         moments = self._moments()
         if self._classifier is not None:
             W = self._classifier.weight()
