@@ -137,6 +137,8 @@ def test_public_docstrings_have_google_sections() -> None:
         thing = getattr(ulpm, name)
         text = inspect.getdoc(thing) or ""
         assert not re.search(r"^(Raises|Errors|Returns|Shapes?|Arguments): ", text, re.MULTILINE), name
+        # napoleon takes what stands before a colon in the first line for a type.
+        assert not re.search(r"^Returns:\n.*:( |$)", text, re.MULTILINE), name
         if inspect.isfunction(thing) and inspect.signature(thing).parameters:
             documented = re.findall(r"^    (\w+): ", text.partition("Args:\n")[2].partition("\n\n")[0], re.MULTILINE)
             assert documented == list(inspect.signature(thing).parameters), name

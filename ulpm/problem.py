@@ -154,12 +154,12 @@ class Problem:
 
     @property
     def num_classes(self) -> int:
-        """K."""
+        """The number K of classes."""
         return len(self.class_counts)
 
     @property
     def num_samples(self) -> int:
-        """N = Σ n_k."""
+        """The number N = Σ n_k of samples."""
         return sum(self.class_counts)
 
     @property

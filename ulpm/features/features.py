@@ -115,17 +115,17 @@ class Features:
 
     @property
     def num_samples(self) -> int:
-        """N."""
+        """The number N of samples."""
         return self.column.shape[0]
 
     @property
     def feature_dim(self) -> int:
-        """d."""
+        """The dimension d of the features."""
         return self.column.shape[1]
 
     @property
     def num_classes(self) -> int:
-        """K."""
+        """The number K of classes."""
         return len(self.class_names)
 
     def tiles(self) -> Iterator[tuple[slice, Float[Tensor, "n d"]]]:

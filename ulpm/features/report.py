@@ -27,7 +27,7 @@ Tiles = Callable[[], Iterator[tuple[slice, Tensor]]]
 class CollapseReport:
     """What ``Features.measure`` finds.
 
-    Class by class,
+    For each class ``per_class`` holds
 
         samples       n_k
         spread        v_k / tr Σ_B, v_k the mean of ‖h − μ_k‖²        its mean over samples is nc1_ratio
@@ -42,11 +42,11 @@ class CollapseReport:
 
     Attributes:
         class_names: What the labels were [K].
-        feature_dim: d.
+        feature_dim: The dimension d of the features.
         metrics: By the keys of ``ulpm.neural_collapse``: without a classifier, those of the features alone, and
             nc4_mismatch if predictions are known.
         floors: The values that rounding alone may give, by the same keys.
-        per_class: The table above, a list of K values a name.
+        per_class: The quantities above, a list of K values each.
         cosines: Those between the class means about μ_G [K, K]; None for more than 1,000 classes.
 
     >>> features = ulpm.Features.of(torch.tensor([[0.0], [2.0], [8.0], [9.0]]), ["near", "near", "far", "far"])
@@ -66,7 +66,7 @@ class CollapseReport:
 
     @property
     def num_samples(self) -> int:
-        """N."""
+        """The number N of samples."""
         return int(sum(self.per_class["samples"]))
 
     @property

@@ -132,8 +132,8 @@ def forecast(
         progress: Whether to show a progress bar.
 
     Returns:
-        A Forecast with the metrics that a change of c leaves comparable: all keys of ``ulpm.neural_collapse`` but
-        nc4_mismatch.
+        A Forecast with the metrics that a change of c leaves comparable. These are all keys of
+        ``ulpm.neural_collapse`` but nc4_mismatch.
 
     Raises:
         TypeError: If an argument is of another type.

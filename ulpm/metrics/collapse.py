@@ -182,7 +182,8 @@ def neural_collapse_from_moments(
         absent: What to do with a class without samples, as in :func:`neural_collapse`.
 
     Returns:
-        A mapping from keys to float64 scalars, and to vectors [K] for the values of single classes. None has a unit.
+        A mapping from keys to float64 scalars, and to vectors [K] for the values of single classes. All are
+        dimensionless.
 
     Raises:
         TypeError: For anything but ClassMoments and a floating W.

@@ -34,8 +34,8 @@ def class_margins(
         bias: b [K], or None.
 
     Returns:
-        A mapping from these keys to float64 tensors in the unit of the logits: scalars, ``margin_per_class`` [K] and
-        ``margins`` [N].
+        A mapping from these keys to float64 tensors in the unit of the logits. They are scalars, but for
+        ``margin_per_class`` [K] and ``margins`` [N].
 
     Raises:
         TypeError: For anything but floating W, H and bias, and integer labels.

@@ -106,7 +106,7 @@ def measure(
 
     Returns:
         A mapping from keys to float64 scalars, and to vectors [K] for the values of single classes. With ``layers`` a
-        mapping from the name of each layer to such a mapping. None has a unit.
+        mapping from the name of each layer to such a mapping. All are dimensionless.
 
     Raises:
         TypeError: As :func:`probe`; for batches of another form, and labels that are not integers.

@@ -157,7 +157,8 @@ def probe(model: nn.Module, layer: nn.Module | str | None = None) -> Iterator[Pr
             forward pass. A 1×1 convolution can be named too: it is read at the mean over positions.
 
     Returns:
-        A context manager that gives a Probe: usually features [B, d], logits [B, K], classifier [K, d] and bias [K].
+        A context manager that gives a Probe. Its shapes are usually features [B, d], logits [B, K], classifier [K, d]
+        and bias [K].
 
     Raises:
         TypeError: If the model is no torch module, or one of TorchScript, which runs no hooks.
