@@ -33,7 +33,7 @@ class DistributedBatchNorm2d(nn.BatchNorm2d):
     differentiable through m and v across processes. Running statistics move as in ``nn.BatchNorm2d``, v·n/(n−1) being
     the running variance. A process may have no samples. In evaluation mode it is ``nn.BatchNorm2d``.
 
-    Errors: ValueError if the batch has a single value a channel over all processes.
+    Raises: ValueError if the batch has a single value a channel over all processes.
     """
 
     @classmethod
