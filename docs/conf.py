@@ -38,7 +38,7 @@ extensions = [
 ]
 # The source folder is the whole checkout, so that links between pages and committed results are what they are in it.
 root_doc = "docs/index"
-include_patterns = ["docs/*.md", "docs/teaching/*.md", "*_experiments/results/**.md"]
+include_patterns = ["docs/*.md", "docs/teaching/*.md", "docs/gallery/*.md", "*_experiments/results/**.md"]
 exclude_patterns = [".*", "runs", "ulpm", "tests", "build", "dist", "docs/_*", "docs/teaching/slides.md"]
 nitpicky = True
 # The documentation of other libraries is elsewhere, and this site is built without the network.

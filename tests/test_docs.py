@@ -44,7 +44,7 @@ def test_the_api_has_every_public_name() -> None:
 
 
 def test_code_on_the_pages_fits_into_its_frame() -> None:
-    for page in DOCS.glob("*.md"):
+    for page in [*DOCS.glob("*.md"), *DOCS.glob("gallery/*.md")]:
         for cell in re.findall(r"```\{code-cell\}.*?\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
             for line in cell.splitlines():
                 assert len(line) <= _WIDEST, f"{page.name}: {line}"
@@ -61,10 +61,25 @@ def test_results_have_titles_of_their_own_in_the_contents() -> None:
 
 
 def test_no_two_pages_have_one_title() -> None:
-    pages = [*DOCS.glob("*.md"), *DOCS.parent.glob("*_experiments/results/**/*.md")]
+    pages = [*DOCS.glob("*.md"), *DOCS.glob("gallery/*.md"), *DOCS.parent.glob("*_experiments/results/**/*.md")]
     titles = [re.findall(r"^# (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)[0] for page in pages]
     assert len(titles) > 25
     assert sorted(set(titles)) == sorted(titles)
+
+
+def test_each_example_of_the_gallery_starts_with_the_claim_that_the_index_lists_and_checks_it() -> None:
+    gallery = DOCS / "gallery"
+    listed = " ".join((gallery / "index.md").read_text(encoding="utf-8").split())
+    pages = [page for page in sorted(gallery.glob("*.md")) if page.name != "index.md"]
+    assert len(pages) >= 8
+    for page in pages:
+        text = page.read_text(encoding="utf-8")
+        found = re.search(r"^# (.+)\n\n\*\*([^*]+)\*\*", text, re.MULTILINE)
+        assert found, f"{page.name} does not start with a claim"
+        title, claim = found[1], " ".join(found[2].split())
+        assert f"[{title}]({page.name}) : {claim}" in listed, page.name
+        cells = re.findall(r"```\{code-cell\}.*?\n(.*?)```", text, re.DOTALL)
+        assert any(re.search(r"^ *assert ", cell, re.MULTILINE) for cell in cells), f"{page.name} checks nothing"
 
 
 def test_dead_links_and_code_that_is_not_run_fail_the_build(tmp_path: Path) -> None:
