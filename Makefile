@@ -42,7 +42,7 @@ $(DOCS): $(STAMP)
 	touch $(DOCS)
 
 docs: $(DOCS)
-	$(BIN)/python -m sphinx -W --keep-going --fresh-env -b html -c docs . docs/_build/html
+	$(BIN)/python -m sphinx -W --keep-going --fresh-env -j auto -b html -c docs . docs/_build/html
 
 theory: $(STAMP)
 	$(BIN)/python -m theory_experiments --out theory_experiments/results

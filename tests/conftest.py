@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import jaxtyping
@@ -17,10 +18,23 @@ torch.set_num_threads(1)
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # for the processes that tests start
 
 
-@pytest.fixture
-def unchecked() -> Iterator[None]:
-    """No run-time checks of the signatures: errors are those that a user of the library sees."""
+@contextmanager
+def _without_checks() -> Iterator[None]:
     before = jaxtyping.config.jaxtyping_disable
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", before)
+
+
+@pytest.fixture
+def unchecked() -> Iterator[None]:
+    """No run-time checks of the signatures: errors are those that a user of the library sees."""
+    with _without_checks():
+        yield
+
+
+@pytest.fixture(scope="module")
+def unchecked_module() -> Iterator[None]:
+    """The same for a module, with what its tests share: checks cost several times what long flows do themselves."""
+    with _without_checks():
+        yield

@@ -17,6 +17,8 @@ from real_experiments.recipe import Recipe
 from real_experiments.training_directory import TrainingDirectory
 from ulpm.support import METRICS
 
+pytestmark = pytest.mark.usefixtures("unchecked_module")
+
 PAGE = {"comparison.md", "comparison.json", "comparison.png", "comparison-flow-time.png", "conservation.png"}
 
 

@@ -10,6 +10,8 @@ import ulpm
 from real_experiments.comparison.mobility import means_and_outside, mobility_history
 from real_experiments.comparison.network_run import NetworkRun
 
+pytestmark = pytest.mark.usefixtures("unchecked_module")
+
 
 @pytest.mark.parametrize("mobility", [1.0, 9.0])
 def test_norms_gain_in_the_ratio_of_the_mobility(tmp_path: Path, mobility: float) -> None:

@@ -12,6 +12,8 @@ from real_experiments.comparison.network_run import NetworkRun
 from real_experiments.comparison.pairing import OWN, OWN_MOBILE, Comparison, compare_with_model
 from real_experiments.comparison.words import verdict
 
+pytestmark = pytest.mark.usefixtures("unchecked_module")
+
 CPU = torch.device("cpu")
 
 

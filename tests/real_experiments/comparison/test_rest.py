@@ -17,6 +17,8 @@ from real_experiments.comparison.rest import Rest, decay_of_mean_loss, rest_quan
 from real_experiments.comparison.words import rest_words
 from real_experiments.recipe import Recipe
 
+pytestmark = pytest.mark.usefixtures("unchecked_module")
+
 CPU = torch.device("cpu")
 MOBILITY, DECAY, EPOCHS = 9.0, 0.1, 60
 LOSSES = [{"label_smoothing": 0.1}, {"loss": "squared-error", "bias": True}]

@@ -10,6 +10,8 @@ from scipy.optimize import approx_fprime
 import ulpm
 from theory_experiments.numerics.decayed_ends import Setting, closed_margin, end_claims, end_error, margin_rate
 
+pytestmark = pytest.mark.usefixtures("unchecked_module")
+
 SETTINGS = [
     Setting(4, 5, 4, 0.3, 4.0),
     Setting(3, 2, 5, 0.9, 1.0, 0.2),

@@ -8,6 +8,8 @@ from theory_experiments.harness.work import Work
 from theory_experiments.numerics.direction_families import separating_directions
 from theory_experiments.numerics.vectors import unflat
 
+pytestmark = pytest.mark.usefixtures("unchecked_module")
+
 PROBLEM = ulpm.Problem([2] * 4, 5)
 COLLAPSE = ulpm.collapsed_state(PROBLEM).vector()
 

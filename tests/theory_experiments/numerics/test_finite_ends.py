@@ -16,6 +16,8 @@ from theory_experiments.numerics.finite_ends import (
     straightness,
 )
 
+pytestmark = pytest.mark.usefixtures("unchecked_module")
+
 NAN = math.nan
 
 

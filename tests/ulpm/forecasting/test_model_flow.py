@@ -19,6 +19,8 @@ from ulpm.forecasting import (
     with_mobility,
 )
 
+pytestmark = pytest.mark.usefixtures("unchecked_module")
+
 PROBLEM = ulpm.Problem([4, 3, 2], 5)
 
 
