@@ -44,6 +44,8 @@ class _Problems:
         self.points, self.targets = points, targets
         self.lower = points.new_zeros(len(targets))
         self.upper = points.new_full((len(targets),), torch.inf)
+        # The length at the last minimiser of a whole hull, which each following one must undercut.
+        self.reached = points.new_full((len(targets),), torch.inf)
         self.open = torch.arange(len(targets), device=points.device)
         if simplex:
             # Independent points: those of a simplex whose vertices are all needed, as near collapse.
@@ -88,8 +90,9 @@ class _Problems:
         # From differences of points, so that close ones cost no digits.
         to_best = target - self.points[vertex]
         lower = torch.where(length > 0, (residual * to_best).sum(1) / length, 0.0).clamp_min(0.0)
-        before = self.upper[self.open]
-        self.upper[self.open] = torch.minimum(before, length)
+        before = self.reached[self.open]
+        self.reached[self.open] = torch.where(inside, torch.minimum(before, length), before)
+        self.upper[self.open] = torch.minimum(self.upper[self.open], length)
         self.lower[self.open] = torch.minimum(torch.maximum(self.lower[self.open], lower), self.upper[self.open])
         known = ((self.vertices == vertex[:, None]) & self.used).any(1)
         stuck = inside & (known | (length >= before * (1 - 1e-15)))

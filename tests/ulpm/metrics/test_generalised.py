@@ -166,3 +166,10 @@ def test_some_classes_are_measured_against_all():
 def test_a_wrong_argument_is_refused(arguments, error, message):
     with pytest.raises(error, match=message):
         generalised_collapse(*arguments)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_vertices_of_a_cube_have_a_tight_certificate(seed):
+    X = vectors(seed, 13, 6).sign()
+    found = generalised_collapse(X, centered=False)
+    assert float(found.duality_gap()) < 1e-12
