@@ -51,6 +51,10 @@ def feature_rank(moments: ClassMoments) -> dict[str, Float[Tensor, ""]]:
     within = moments.within_covariance()
     centred = statistics.means - grand_mean(statistics)
     between = (centred * shares) @ centred.mT
+    if moments.about_given_means:
+        # The deviations do not add up to 0 class by class, as they do about the class means of the samples.
+        cross = centred @ (moments.sums / statistics.counts.sum())
+        between = between + cross + cross.mT
     M = statistics.means - statistics.means.mean(-1, keepdim=True)
     noise = rounding_of_samples(statistics) @ shares
     of_means = torch.linalg.svdvals(M)

@@ -169,3 +169,15 @@ def test_margins_grow_with_the_norms_though_nothing_else_does():
 def test_margins_refuse_what_does_not_fit(arguments, message):
     with pytest.raises(ValueError, match=message):
         class_margins(*arguments)
+
+
+def test_ranks_about_given_means_are_those_of_the_features_about_the_mean_of_these():
+    _, H, labels = samples(3, [4, 6, 3], 5)
+    means = torch.randn(3, 5, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    moments = ClassMoments(3, 5, means=means)
+    moments.update(H.T, labels)
+    s = np.linalg.svd((H.T - means[labels].mean(0)).numpy(), compute_uv=False)
+    p = s / s.sum()
+    found = feature_rank(moments)
+    assert float(found["stable_rank_features"]) == pytest.approx((s**2).sum() / s[0] ** 2, rel=1e-9)
+    assert float(found["effective_rank_features"]) == pytest.approx(np.exp(-(p * np.log(p)).sum()), rel=1e-7)
