@@ -82,10 +82,13 @@ def class_summary(values: Float[Tensor, "*batch K"]) -> ClassSummary:
         raise ValueError(f"values must have shape [..., K] with K ≥ 1, but their shape is {list(values.shape)}.")
     sizes, absent = values.abs(), values.isnan()
     worst = torch.where(absent, -math.inf, sizes).max(-1).indices
-    best = torch.where(absent, math.inf, sizes).min(-1).indices
+    # An infinite value is better than none.
+    best = torch.where(absent, math.inf, sizes.clamp(max=torch.finfo(sizes.dtype).max)).min(-1).indices
+    # Half formats have no quantiles, and two infinite values no point between them.
+    lower, higher = (values.double().nanquantile(0.5, -1, interpolation=side) for side in ("lower", "higher"))
     return ClassSummary(
         mean=values.nanmean(-1),
-        median=values.nanquantile(0.5, -1),
+        median=((lower + higher) / 2).to(values),
         worst=_at(values, worst),
         worst_class=worst,
         best=_at(values, best),

@@ -272,3 +272,11 @@ def test_a_summary_of_no_values_is_refused():
         class_summary([1.0])
     with pytest.raises(ValueError, match="K ≥ 1"):
         class_summary(torch.zeros(()))
+
+
+def test_a_summary_takes_infinite_values_for_better_than_none_and_half_formats_as_they_are():
+    found = class_summary(torch.tensor([torch.nan, torch.inf, torch.inf], dtype=torch.float64))
+    assert (float(found.best), int(found.best_class), float(found.median)) == (torch.inf, 1, torch.inf)
+    halves = class_summary(torch.tensor([1.0, -2.0, 4.0, 0.5], dtype=torch.bfloat16))
+    assert halves.median.dtype == torch.bfloat16
+    assert (float(halves.median), int(halves.worst_class), int(halves.best_class)) == (0.75, 2, 3)
