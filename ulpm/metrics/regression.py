@@ -10,6 +10,9 @@ from ulpm.metrics.tiles import column_squares
 
 __all__ = ["regression_collapse"]
 
+# What a few roundings of numbers of size one come to.
+_ROUNDING = 16 * torch.finfo(torch.float64).eps
+
 
 def regression_collapse(
     W: Float[Tensor, "n d"], H: Float[Tensor, "d N"], Y: Float[Tensor, "n N"]
@@ -59,14 +62,15 @@ def regression_collapse(
     n, centred = len(W), _centred(H)
     principal = torch.linalg.svd(centred, full_matrices=False).U[:, :n]
     squares = column_squares(centred)
-    kept = squares > 0
+    # A sample at the mean is off it by rounding, which would be a direction like any other.
+    kept = squares > _ROUNDING**2 * squares.amax()
     directions = centred[:, kept] / squares[kept].sqrt()
-    nrc3, gamma = _structure(W @ W.mT, _centred(Y))
+    nrc3, root = _structure(W @ W.mT, _centred(Y))
     return {
         "nrc1": _outside(principal, directions),
         "nrc2": _outside(_row_space(W), directions),
         "nrc3": nrc3,
-        "nrc3_gamma": gamma * size.square(),
+        "nrc3_gamma": (root * size).square(),
     }
 
 
@@ -99,7 +103,7 @@ def _outside(basis: Tensor, directions: Tensor) -> Tensor:
 
 
 def _structure(gram: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """nrc3 and γ. With s = √γ the cosine of A = WWᵀ/‖WWᵀ‖ and Σ^½ − sI is stationary where its derivative vanishes,
+    """nrc3 and √γ. With s = √γ the cosine of A = WWᵀ/‖WWᵀ‖ and Σ^½ − sI is stationary where its derivative vanishes,
 
     s = (t p − a q)/(t q − a n) with a = ⟨A, Σ^½⟩, t = tr A, p = tr Σ, q = tr Σ^½.
     """
@@ -112,7 +116,11 @@ def _structure(gram: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     least = roots.amin()
     stationary = ((t * p - a * q) / (t * q - a * n)).nan_to_num(0.0).clamp(min=torch.zeros_like(least), max=least)
     candidates = torch.stack([torch.zeros_like(least), stationary, least])
-    targets_of = root - candidates[:, None, None] * torch.eye(n, dtype=root.dtype, device=root.device)
+    # Where Σ is a multiple of the identity, γ = λ_min leaves its rounding, which is no structure.
+    gaps = roots - candidates[:, None]
+    gaps = torch.where(gaps > _ROUNDING * n * roots.amax(), gaps, 0.0)
+    # Where U is not n × n, for fewer samples than targets, λ_min is 0.
+    targets_of = (U * gaps[:, None, : len(S)]) @ U.mT
     values = (A - targets_of / norm_of(targets_of)[:, None, None]).square().sum((1, 2))
     best = torch.where(values.isnan(), torch.inf, values).argmin()
-    return values[best], candidates[best].square()
+    return values[best], torch.where(values[best].isnan(), torch.nan, candidates[best])

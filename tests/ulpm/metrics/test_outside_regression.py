@@ -167,3 +167,29 @@ def test_regression_refuses_what_does_not_fit():
         regression_collapse(torch.ones(2, 3), torch.full((3, 5), torch.inf), torch.ones(2, 5))
     with pytest.raises(ValueError, match="Y must be a matrix"):
         regression_collapse(torch.ones(2, 3), torch.ones(3, 5), torch.ones(1, 2, 5))
+
+
+def test_a_sample_that_is_the_mean_but_for_rounding_has_no_direction():
+    line = torch.tensor([0.1, 0.3, 0.2], dtype=torch.float64)
+    H = torch.tensor([[1.0], [1.0], [-1.5]], dtype=torch.float64) * line + torch.tensor([[0.0], [0.0], [0.85]])
+    found = regression_collapse(H[:, :1].T - H[:, 1:2].T, H.double(), normal(0, 1, 3))
+    assert float(found["nrc1"]) < 1e-12
+    assert float(found["nrc2"]) < 1e-12
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_rounding_of_whitened_targets_is_no_structure(seed):
+    Q = torch.linalg.qr(normal(seed, 2, 2)).Q
+    Y = 3 * Q @ torch.tensor([[1.0, -1, 1, -1], [1, 1, -1, -1]], dtype=torch.float64)
+    angles = torch.linspace(0, torch.pi, 200, dtype=torch.float64)
+    W = torch.stack([angles.cos(), angles.sin()])
+    found = [regression_collapse(w[:, None] @ torch.ones(1, 3).double(), normal(1, 3, 4), Y) for w in W.T]
+    assert_close(torch.stack([each["nrc3"] for each in found]), torch.full((200,), 2 - 2**0.5).double())
+
+
+def test_huge_targets_leave_a_gamma_of_zero_at_zero():
+    W, H, Y = torch.eye(2, 3).double(), normal(1, 3, 6), normal(2, 2, 6)
+    Y[1] = Y[0]
+    assert float(regression_collapse(W, H, 1e200 * Y)["nrc3_gamma"]) == float(
+        regression_collapse(W, H, Y)["nrc3_gamma"]
+    )
