@@ -1,11 +1,12 @@
 """From what a layer gives to one row a sample: maps are pooled, or each labelled position is a sample."""
 
+import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor, nn
 
 from ulpm.metrics.batches import IGNORED
 
-__all__ = ["channels_first", "pooled", "rows", "valid_positions"]
+__all__ = ["channels_first", "masked", "pooled", "rows", "valid_positions"]
 
 _CHANNELS_FIRST_1D = (nn.Conv1d, nn.ConvTranspose1d)
 _OF_CHANNELS = (
@@ -44,8 +45,18 @@ def pooled(values: Shaped[Tensor, "B ..."], first: bool, mask: Tensor | None = N
         return values.flatten(2).mean(2)
     if mask is None or mask.shape != values.shape[:2]:
         return values.flatten(1, -2).mean(1)
-    weights = (mask != 0).to(values)[..., None]
-    return (values * weights).sum(1) / weights.sum(1).clamp_min(1)
+    # Sums of many tokens are beyond half formats, and what is not there may be anything.
+    there = (mask != 0)[..., None]
+    wide = torch.promote_types(values.dtype, torch.float32)
+    mean = torch.where(there, values, 0.0).sum(1, dtype=wide) / there.sum(1).clamp_min(1)
+    return mean.to(values.dtype)
+
+
+def masked(labels: Int[Tensor, "B T"], mask: Tensor | None) -> Int[Tensor, "B T"]:
+    """Labels, −100 where a mask of their positions is 0."""
+    if mask is None or mask.shape != labels.shape:
+        return labels
+    return labels.masked_fill((mask == 0).to(labels.device), IGNORED)
 
 
 def rows(values: Shaped[Tensor, "B ..."], first: bool, labels: Int[Tensor, "B ..."]) -> Float[Tensor, "N d"]:

@@ -17,7 +17,7 @@ from ulpm.metrics.collapse import Center
 from ulpm.metrics.head import is_pointwise, output_error, tensors
 from ulpm.metrics.kept import KeptSamples, require_finite
 from ulpm.metrics.layers import Layers, WatchedLayers, chosen_layers, watching_layers
-from ulpm.metrics.positions import pooled, rows, valid_positions
+from ulpm.metrics.positions import masked, pooled, rows, valid_positions
 from ulpm.metrics.probe import Probe, watching
 
 __all__ = ["Reading", "read"]
@@ -96,9 +96,10 @@ def read(
         by_position = False
         for batch in (Batch.of(batch, unpack) for batch in batches):
             labels = as_labels(batch.labels)
-            if shifted and isinstance(batch.inputs, Mapping) and labels.ndim == 2:
-                labels = next_tokens(labels)
             mask = None if batch.mask is None else batch.mask.to(device)
+            if shifted and isinstance(batch.inputs, Mapping) and labels.ndim == 2:
+                # What the mask leaves out is no token to predict, though one position earlier there is one.
+                labels = next_tokens(masked(_checks.whole_numbers("y", labels), mask))
             watched.expect(mask, labels.ndim > 1)
             run(model, batch.inputs, device)
             with plain_arithmetic(device):
@@ -139,11 +140,13 @@ def _samples(seen: Probe, watched: WatchedLayers, labels: Tensor, mask: Tensor |
     first = is_pointwise(head)
     size = (*z.shape[:1], *z.shape[2:], z.shape[1]) if first else tuple(z.shape)
     y = class_indices(labels, size)
+    if z.ndim == 2 and y.shape == (len(z), 1):
+        y = y.flatten()  # a column of labels, one a sample
     by_position = y.ndim > 1
     if not by_position and z.ndim > 2:
         h, z = (pooled(h, first), pooled(z, first)) if first else _as_returned(seen, h, z, mask)
     h, z = rows(h, first, y), rows(z, first, y)
-    valid = valid_positions(y, mask)
+    valid, at_positions = valid_positions(y, mask), y
     y = y.flatten()
     everyone = bool(valid.all())
 
@@ -157,7 +160,7 @@ def _samples(seen: Probe, watched: WatchedLayers, labels: Tensor, mask: Tensor |
         values, first = watched.values(layer)
         if not by_position:
             values = pooled(values, first, mask)
-        features = rows(values, first, class_indices(labels, size))
+        features = rows(values, first, at_positions)
         found.append(_Samples(name, those(features), found[0].labels, None, by_position))
     return found
 

@@ -7,6 +7,7 @@ from metrics_oracle import assert_close, without_shape_checker
 from torch import nn
 
 import ulpm
+from ulpm.metrics.positions import pooled
 
 K, WIDTH, INPUTS, TOKENS = 3, 6, 5, 4
 
@@ -198,3 +199,45 @@ def test_a_head_tied_to_an_embedding_is_measured():
         h = model.body(model.embedding(ids)).flatten(0, 1).double()
     expected = ulpm.neural_collapse(model.embedding.weight.detach().double(), h.T, labels.flatten())
     assert_close(ulpm.measure(model, [(ids, labels)]), expected, rtol=1e-12)
+
+
+def test_a_column_of_labels_has_one_a_sample():
+    model, (x, y) = Net(), samples()
+    assert_close(ulpm.measure(model, [(x, y[:, None])]), ulpm.measure(model, [(x, y)]), rtol=0)
+    with pytest.raises(ValueError, match="has none"):
+        ulpm.measure(model, [(x, y[:, None] * 0)])
+
+
+class Causal(Net):
+    """What a causal language model of transformers shows of itself."""
+
+    loss_type = None
+    get_output_embeddings = None
+
+    def __init__(self):
+        super().__init__()
+        self.get_output_embeddings = lambda: self.head
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.uint8])
+def test_tokens_that_the_mask_leaves_out_are_not_predicted(dtype):
+    model, (x, _) = Causal(), tokens()
+    y = torch.randint(K - 1, (8, TOKENS), generator=torch.Generator().manual_seed(5)).to(dtype)
+    mask = torch.ones(8, TOKENS)
+    mask[1::2, -1] = 0
+    y[1::2, -1] = K - 1  # the token of padding
+    kept = torch.cat([y[::2, 1:].flatten(), y[1::2, 1:-1].flatten()])
+    inputs = torch.cat([x[::2, :-1].flatten(0, 1), x[1::2, :-2].flatten(0, 1)])
+    expected = ulpm.measure(Net(), [(inputs, kept.long())], absent="leave out")
+    found = ulpm.measure(model, [{"x": x, "attention_mask": mask, "labels": y}])
+    assert_close(found, expected, rtol=1e-6)
+
+
+def test_a_mean_over_many_tokens_fits_half_formats_and_does_not_see_what_is_masked():
+    mask = torch.ones(1, 700)
+    mask[0, 600:] = 0
+    values = torch.full((1, 700, 2), 200.0)
+    values[0, 600:] = torch.nan
+    for dtype in (torch.float16, torch.bfloat16, torch.float64):
+        assert pooled(values.to(dtype), False, mask).tolist() == [[200.0, 200.0]]
+        assert pooled(values.to(dtype), False, mask).dtype == dtype
