@@ -253,7 +253,8 @@ class KeptSamples:
             yield block, self._centred
 
     def _epsilon(self) -> float:
-        bits = max(format_bits(block.H) for block in self._blocks())
+        # One of several processes may have no sample.
+        bits = max((format_bits(block.H) for block in self._blocks()), default=0)
         found = self._shard.gather(torch.tensor(bits, dtype=torch.int64, device=self._device))
         return epsilon_of(int(found.max()))
 

@@ -44,6 +44,11 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
     for here, there in zip(found[0]["rows"], expected, strict=True):
         assert here == {**there, "value": pytest.approx(there["value"], rel=1e-9, abs=1e-15)}
 
+    alone = ulpm.Monitor(network(), [(x, y)]).step(0)
+    for each in found:
+        for here, there in zip(each["one sided"], alone, strict=True):
+            assert here == {**there, "value": pytest.approx(there["value"], rel=1e-9, abs=1e-15)}
+
     if "metric" in found[0]:
         moments = ulpm.ClassMoments(K, 4)
         keep = (torch.arange(30) < 20) | (y != 0)

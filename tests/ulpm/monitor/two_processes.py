@@ -45,6 +45,9 @@ def main(folder: Path) -> None:
         ulpm.Monitor(model, [(x, y - 1 if rank else y)]).step(0)
     except ValueError as error:
         found["refused"] = str(error)
+    nothing = torch.full_like(y, -100)
+    one_sided = ulpm.Monitor(network(), [(x, nothing if rank else y)]).step(0)
+    found["one sided"] = [dict(row) for row in one_sided]
     try:
         from ulpm.monitor.torchmetrics import NeuralCollapse
     except ImportError:
