@@ -249,3 +249,54 @@ def test_arguments_that_do_not_fit_are_refused_in_one_sentence():
         ulpm.Monitor(model, batches).step(-1)
     with pytest.raises(TypeError, match=r"model must be a torch\.nn\.Module"):
         ulpm.Monitor(None, batches)
+
+
+class Drawing(torch.utils.data.Dataset):
+    """Draws from an old generator of numpy, and from that of its process."""
+
+    def __init__(self):
+        self.rng = np.random.RandomState(0)
+
+    def __len__(self):
+        return 6
+
+    def __getitem__(self, i):
+        return torch.rand(4) + self.rng.random_sample(), i % K
+
+
+class Shifted:
+    """A transform with a generator of its own."""
+
+    def __init__(self):
+        self.rng = random.Random(0)
+
+    def __call__(self, x):
+        return x + self.rng.random()
+
+
+class Transformed(Drawing):
+    def __init__(self):
+        super().__init__()
+        self.transform = [Shifted()]
+
+    def __getitem__(self, i):
+        x, y = super().__getitem__(i)
+        return self.transform[0](x), y
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("workers", [0, 1])
+def test_generators_inside_data_sets_and_kept_workers_are_as_without_a_monitor(workers):
+    def drawn(measured):
+        torch.manual_seed(0)
+        nested = torch.utils.data.Subset(torch.utils.data.ConcatDataset([Transformed()]), range(6))
+        loader = torch.utils.data.DataLoader(nested, 3, num_workers=workers, persistent_workers=workers > 0)
+        monitor = ulpm.Monitor(nn.Sequential(nn.Linear(4, K)).double(), loader, unpack=lambda b: (b[0].double(), b[1]))
+        found = []
+        for epoch in range(2):
+            found += [x for x, _ in loader]
+            if measured:
+                monitor.measure(epoch)
+        return torch.stack(found)
+
+    assert torch.equal(drawn(True), drawn(False))
