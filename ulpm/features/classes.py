@@ -1,6 +1,7 @@
 """Labels of any kind, integers or text, as class indices 0 … K−1 and the names of these classes."""
 
 import dataclasses
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,6 +12,8 @@ from torch import Tensor
 __all__ = ["Classes"]
 
 _SHOWN = 5
+# Up to 18 digits, which int64 has.
+_INTEGER = re.compile(r"0|-?[1-9][0-9]{0,17}")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -26,15 +29,20 @@ class Classes:
 
         ``names``, if given, are the classes in the order of the classifier's rows, and labels are names or indices of
         rows. Without them, integers in 0 … rows − 1 are indices of rows; all other labels are sorted, and the k-th of
-        them belongs to the k-th row.
+        them belongs to the k-th row. Text that is an integer counts as this one.
 
         Raises: ValueError with one sentence if labels are neither integers nor text, or not as many classes as rows.
         """
         present = np.unique(_plain(labels, what))
         if names is not None:
             return _named(present, _plain(names, "the names of classes"), what, rows)
-        if rows is not None and present.dtype.kind in "iub" and present[0] >= 0 and present[-1] < rows:
-            _require_all(np.arange(rows), present, what)
+        numbers = _whole_numbers(present)
+        if numbers is not None:
+            # The text 10 is after 9, not after 1.
+            order = np.argsort(numbers, kind="stable")
+            present, numbers = present[order], numbers[order]
+        if rows is not None and numbers is not None and numbers[0] >= 0 and numbers[-1] < rows:
+            _require_all(np.arange(rows), numbers, what)
         elif rows is not None and len(present) != rows:
             raise ValueError(
                 f"{what} must have as many classes as the classifier has rows, {rows}, but there are {len(present)}: "
@@ -67,6 +75,15 @@ def _named(present: np.ndarray, named: np.ndarray, what: str, rows: int | None) 
         raise ValueError(f"{what} must be names of classes or their indices, but {_listed(unknown)} is neither.")
     _require_all(values, own, what)
     return Classes(values, names)
+
+
+def _whole_numbers(labels: np.ndarray) -> np.ndarray | None:
+    """Labels as integers, also those that are text; None if one is no integer."""
+    if labels.dtype.kind in "iu":
+        return labels
+    if all(_INTEGER.fullmatch(label) for label in labels.tolist()):
+        return labels.astype(np.int64)
+    return None
 
 
 def _require_all(classes: np.ndarray, present: np.ndarray, what: str) -> None:

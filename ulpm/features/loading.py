@@ -45,7 +45,7 @@ def load_features(
 
     These are the names that are looked for. A square array of features has samples as rows. Rows of the classifier are
     in the order of ``classes``; without them, integer labels in 0 … K−1 are indices of rows, and other labels belong to
-    the rows in sorted order.
+    the rows in sorted order. Text that is an integer counts as this integer.
 
     Features are read when they are used, at most 32 MB at a time: .npy files and uncompressed .npz files are mapped
     into memory, so that they may be larger than it. In .parquet files features are one column of vectors, or all

@@ -224,3 +224,21 @@ def test_a_parquet_file_without_pyarrow_says_what_to_install(tmp_path: Path, mon
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ImportError, match=r"x.parquet needs the package pyarrow .*pip install 'ulpm\[parquet\]'"):
         ulpm.load_features(tmp_path / "x.parquet")
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_numbers_that_are_text_are_in_the_order_of_numbers(first: int) -> None:
+    W = torch.randn(12, 5, generator=torch.Generator().manual_seed(0))
+    labels = torch.arange(24) % 12
+    features = ulpm.Features.of(W[labels], [str(first + int(k)) for k in labels], W)
+    assert features.labels.tolist() == labels.tolist()
+    assert features.class_names == tuple(str(first + k) for k in range(12))
+    assert features.measure().metrics["nc3_duality"] < 1e-6
+
+
+def test_a_table_may_have_labels_of_categories(tmp_path: Path, arrays: dict[str, np.ndarray]) -> None:
+    names = pa.array([f"c{k}" for k in arrays["labels"]]).dictionary_encode()
+    table = pa.table({"features": list(arrays["features"]), "labels": names})
+    pq.write_table(table, tmp_path / "a.parquet", row_group_size=7)
+    found = ulpm.load_features(tmp_path / "a.parquet")
+    assert [found.class_names[k] for k in found.labels] == names.to_pylist()
