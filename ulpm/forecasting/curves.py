@@ -62,9 +62,12 @@ class Curve:
         more than once counts where it is met last.
         """
         values = self.clock(clock)
+        # A time has a unit, in which a network may take 1e-9 for all of its training; the log of a loss has none.
+        rounding = 1e-9 * abs(reading)
         if clock == "train_loss":
             values, reading = -np.log(values), -np.log(reading)
-        first = _first_at_or_after(values, reading)
+            rounding = 1e-9 * max(1.0, abs(reading))
+        first = _first_at_or_after(values, reading, rounding)
         if first is None:
             return dict.fromkeys(self.metrics, np.nan)
         if first == 0:
@@ -93,12 +96,12 @@ def flow_curve(path: Trajectory, mobility: float, starts_at: float, ends_at: flo
     return Curve(loss, time, metrics)
 
 
-def _first_at_or_after(values: Float[np.ndarray, " R"], reading: float) -> int | None:
+def _first_at_or_after(values: Float[np.ndarray, " R"], reading: float, rounding: float) -> int | None:
     """The record where a clock that mostly rises passes ``reading`` for good; None if it ends before, or begins after.
 
     The first record counts as passed where it agrees to rounding, since both worlds begin there.
     """
-    before = np.flatnonzero(values < reading - 1e-9 * max(1.0, abs(reading)))
+    before = np.flatnonzero(values < reading - rounding)
     first = int(before[-1]) + 1 if len(before) else 0
-    begins_after = first == 0 and values[0] > reading + 1e-9 * max(1.0, abs(reading))
+    begins_after = first == 0 and values[0] > reading + rounding
     return None if first == len(values) or begins_after else first

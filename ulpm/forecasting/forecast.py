@@ -155,6 +155,8 @@ def forecast(
         raise ValueError(
             f"epochs must grow, from the first snapshot to the last forecast, but {epochs}, {at} was given."
         )
+    if time_per_epoch is not None:
+        time_per_epoch = _checks.real("time_per_epoch", time_per_epoch, above=0)
     problem, before = first.state()
     same, now = second.state()
     if problem != same:

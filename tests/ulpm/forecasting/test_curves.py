@@ -17,6 +17,13 @@ def test_in_time_the_logarithm_is_linear() -> None:
     assert CURVE.at("flow_time", 2.0)["nc0"] == pytest.approx((0.1 * 0.01) ** 0.25, rel=1e-12)
 
 
+@pytest.mark.parametrize("unit", [1e-12, 1e6])
+def test_the_unit_of_time_is_not_seen(unit: float) -> None:
+    curve = Curve(LOSS, unit * CURVE.flow_time, CURVE.metrics)
+    assert curve.at("flow_time", unit * 2.0)["nc0"] == pytest.approx((0.1 * 0.01) ** 0.25, rel=1e-9)
+    assert np.isnan(curve.at("flow_time", unit * 3.1)["nc0"])
+
+
 @pytest.mark.parametrize(("clock", "reading"), [("train_loss", 2.0), ("train_loss", 0.001), ("flow_time", 3.1)])
 def test_outside_its_records_a_curve_says_nothing(clock: str, reading: float) -> None:
     assert np.isnan(CURVE.at(clock, reading)["nc0"])  # type: ignore[arg-type]

@@ -81,3 +81,9 @@ def test_snapshots_that_allow_no_forecast_get_one_sentence() -> None:
     ):
         with pytest.raises(ValueError, match=words):
             ulpm.forecast(first, second, epochs, at)
+
+
+def test_a_time_of_an_epoch_that_is_none_is_refused_by_its_name() -> None:
+    for time, kind in ((0.0, ValueError), (-1.0, ValueError), ("1", TypeError)):
+        with pytest.raises(kind, match="time_per_epoch must be"):
+            ulpm.forecast(snapshot(20), snapshot(60), (20, 60), [100], time_per_epoch=time)  # type: ignore[arg-type]
