@@ -10,8 +10,12 @@ from ulpm import _checks
 from ulpm.metrics.hull import distances_to_hulls
 from ulpm.metrics.moments import ClassMoments
 from ulpm.metrics.pairs import nearest_distances
+from ulpm.metrics.simplex import of_size_one
 
 __all__ = ["GeneralisedCollapse", "generalised_collapse"]
+
+# Of numbers of size one, in a mean and a difference.
+_ROUNDINGS = 4
 
 
 class GeneralisedCollapse(NamedTuple):
@@ -110,13 +114,18 @@ def _directions(vectors: ClassMoments | Tensor, centered: bool) -> Float[Tensor,
         if vectors.ndim != 2 or len(vectors) < 2 or vectors.shape[1] < 1:
             raise ValueError(f"vectors must have shape [K ≥ 2, d], but their shape is {list(vectors.shape)}.")
         rows = vectors.detach().double()
+    rounding = torch.zeros((), dtype=rows.dtype, device=rows.device)
     if centered:
+        rows = of_size_one(rows)  # differences of huge ones overflow
         rows = rows - rows[:1]
         rows = rows - rows.mean(0)
-    rows = rows / rows.abs().amax().clamp_min(torch.finfo(rows.dtype).tiny)
-    lengths = rows.square().sum(1).sqrt()
-    none = torch.nonzero(lengths == 0).flatten().tolist()
+        # A vector that is the mean of all is off it by rounding, which would be a direction like any other.
+        rounding = _ROUNDINGS * torch.finfo(rows.dtype).eps * rows.abs().amax()
+    # Each by itself, as squares of one that is much shorter than another vanish.
+    sizes = rows.abs().amax(1)
+    none = torch.nonzero(sizes <= rounding).flatten().tolist()
     if none:
         about = "the mean of all" if centered else "zero"
         raise ValueError(f"vector {none[0]} is {about}, so it has no direction: leave this class out.")
-    return rows / lengths[:, None]
+    rows = of_size_one(rows[:, None])[:, 0]
+    return rows / rows.square().sum(1, keepdim=True).sqrt()

@@ -173,3 +173,17 @@ def test_vertices_of_a_cube_have_a_tight_certificate(seed):
     X = vectors(seed, 13, 6).sign()
     found = generalised_collapse(X, centered=False)
     assert float(found.duality_gap()) < 1e-12
+
+
+def test_each_length_may_be_of_its_own_size():
+    X = vectors(0, 4, 3)
+    expected = generalised_collapse(X, centered=False).one_vs_one
+    scales = torch.tensor([1.0, 1e-162, 1e-250, 1e200], dtype=torch.float64)
+    assert_close(generalised_collapse(X * scales[:, None], centered=False).one_vs_one, expected, rtol=1e-12, atol=0)
+    huge = generalised_collapse(X / X.abs().max() * 1e308).one_vs_one
+    assert_close(huge, generalised_collapse(X).one_vs_one, rtol=1e-12, atol=0)
+
+
+def test_a_vector_at_the_mean_but_for_rounding_has_no_direction():
+    with pytest.raises(ValueError, match="vector 2 is the mean of all"):
+        generalised_collapse(torch.tensor([[0.1, 1], [0.3, 1], [0.2, 1]], dtype=torch.float64))
