@@ -25,6 +25,9 @@ from ulpm.metrics.simplex import of_size_one
 from ulpm.metrics.tiles import Membership, column_squares, column_tiles, side_by_side, tiles
 from ulpm.metrics.variability import pinv_trace, with_equal_means
 
+# Of two, far beyond the digits of float64, and such that a bias times this is a number.
+_LARGEST_POWER = 900
+
 
 def neural_collapse(
     W: Float[Tensor, "*batch K d"],
@@ -113,10 +116,12 @@ def neural_collapse(
     _checks.computes_in_float64(H.device)
     labels = _checks.labels("labels", labels, H.shape[-1], num_classes).to(H.device)
     W, H = W.to(H.device).double(), H.detach().double()
-    if bias is None:
-        W, H = _moderate(W), _moderate(H)
-    else:
+    moderate_W, moderate_H = _moderate(W), _moderate(H)
+    if bias is not None:
         bias = _bias(bias, W)
+        if moderate_W is not W or moderate_H is not H:
+            bias = _times_power(bias, _exponent(moderate_W) - _exponent(W) + _exponent(moderate_H) - _exponent(H))
+    W, H = moderate_W, moderate_H
     present = labels.bincount(minlength=num_classes) > 0
     if leaves_out(absent) and not bool(present.all()):
         require_two(present)
@@ -343,10 +348,23 @@ def _classifier(W: Tensor) -> tuple[Tensor, int, int]:
 
 
 def _moderate(matrix: Tensor) -> Tensor:
-    """The same, or of size one where squares would over- or underflow: no metric but those of a bias sees the scale."""
+    """The same, or of size one where squares would over- or underflow: no metric sees the scale that a bias shares."""
     # Without a copy of absolute values, which would take as long as the metrics of few classes.
     low, high = torch.aminmax(torch.maximum(matrix.amax((-2, -1)), -matrix.amin((-2, -1))))
     return matrix if float(low) > 1e-60 and float(high) < 1e60 else of_size_one(matrix)
+
+
+def _exponent(matrix: Tensor) -> Tensor:
+    """Of each replica, the power of two that its largest entry is below."""
+    return torch.frexp(matrix.abs().amax((-2, -1))).exponent
+
+
+def _times_power(bias: Tensor, exponent: Tensor) -> Tensor:
+    """A bias times a power of two: in two steps, and no larger a one than leaves nothing of W h beside the bias."""
+    exponent = exponent.clamp(max=_LARGEST_POWER)[..., None]
+    bias = bias.expand(*exponent.shape[:-1], bias.shape[-1])
+    half = exponent // 2
+    return torch.ldexp(torch.ldexp(bias, half), exponent - half)
 
 
 def _bias(bias: Tensor, W: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ from ulpm.metrics.collapse import (
     metrics_of_statistics,
     where_defined,
 )
-from ulpm.metrics.moments import ClassMoments, ClassStatistics, require_every_class
+from ulpm.metrics.moments import ClassMoments, ClassStatistics, require_every_class, require_moderate
 from ulpm.metrics.nearest import nearest_class
 from ulpm.metrics.per_class import Samples, with_classes
 from ulpm.metrics.precision import epsilon_of, format_bits
@@ -106,6 +106,8 @@ class KeptSamples:
         if self._predicted:
             self._predicted = [torch.cat(self._predicted)]
         require_finite("h", features, self.name)
+        if features.dtype == torch.float64 and len(features):
+            require_moderate(torch.stack(torch.aminmax(features)).abs().amax())
 
     def number_classes(
         self,

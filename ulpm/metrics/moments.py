@@ -20,6 +20,8 @@ from ulpm.metrics.tiles import LARGEST, Membership
 
 # So many classes without samples are named, the others counted.
 _NAMED = 20
+# Squares between these are normal numbers, and so are sums of many of them.
+_SMALLEST, _LARGEST = 1e-145, 1e145
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,16 @@ def require_every_class(counts: Float[Tensor, " K"]) -> None:
         raise ValueError(
             f"every one of the {len(counts)} classes needs a sample, but {names} has none: "
             "add samples, or renumber the labels and drop the classifier rows of absent classes."
+        )
+
+
+def require_moderate(largest: Float[Tensor, ""]) -> None:
+    """Raise ValueError if squares of features up to this size, or their sums, are beyond float64."""
+    size = float(largest)
+    if size and not _SMALLEST < size < _LARGEST:
+        raise ValueError(
+            f"features must be of a size between {_SMALLEST:g} and {_LARGEST:g}, so that their squares are numbers, "
+            f"but the largest is {size:.3g}: scale them, which no metric sees."
         )
 
 
@@ -266,8 +278,9 @@ class ClassMoments:
         """What :func:`ulpm.neural_collapse_from_moments` reads.
 
         Raises:
-            ValueError: If a class has no sample.
+            ValueError: If a class has no sample, or squares of the features are no numbers in float64.
         """
+        require_moderate(torch.maximum(self.references.abs().amax(), self.sums.abs().amax()))
         covariance = self.within_covariance()
         origin = self.references[:1]
         return ClassStatistics(

@@ -280,3 +280,33 @@ def test_a_summary_takes_infinite_values_for_better_than_none_and_half_formats_a
     halves = class_summary(torch.tensor([1.0, -2.0, 4.0, 0.5], dtype=torch.bfloat16))
     assert halves.median.dtype == torch.bfloat16
     assert (float(halves.median), int(halves.worst_class), int(halves.best_class)) == (0.75, 2, 3)
+
+
+@pytest.mark.parametrize(("of_w", "of_h"), [(1e-160, 1.0), (1.0, 1e-200), (1e160, 1e-160), (1e-100, 1e-150)])
+def test_the_scale_is_not_seen_where_a_bias_has_it_too(of_w, of_h):
+    W, H, labels = samples(0, (5, 3, 4), 4, replicas=(2,))
+    bias = torch.tensor([0.7, -0.4, 0.1], dtype=torch.float64)
+    expected = neural_collapse(W, H, labels, bias, per_class=True)
+    found = neural_collapse(of_w * W, of_h * H, labels, of_w * of_h * bias, per_class=True)
+    for key in expected:
+        assert_close(found[key], expected[key], rtol=1e-9, atol=1e-12)
+    assert float(expected["nc4_mismatch"].max()) > 0
+
+
+def test_a_bias_that_outweighs_tiny_features_decides():
+    W, H, labels = samples(0, (5, 3, 4), 4)
+    bias = torch.tensor([0.7, -0.4, 0.1], dtype=torch.float64)
+    found = neural_collapse(1e-160 * W, 1e-200 * H, labels, bias)
+    assert_close(found["nc4_mismatch"], neural_collapse(0 * W, H, labels, bias)["nc4_mismatch"])
+
+
+@pytest.mark.parametrize("scale", [1e-160, 1e-300, 1e150])
+def test_features_whose_squares_are_no_numbers_are_refused(scale):
+    W, H, labels = samples(0, (5, 3, 4), 4)
+    moments = ClassMoments(3, 4)
+    moments.update(scale * H.T, labels)
+    with pytest.raises(ValueError, match="scale them, which no metric sees"):
+        neural_collapse_from_moments(moments, W)
+    model = torch.nn.Sequential(torch.nn.Identity(), torch.nn.Linear(4, 3)).double()
+    with pytest.raises(ValueError, match="scale them, which no metric sees"):
+        measure(model, [(scale * H.T, labels)])
