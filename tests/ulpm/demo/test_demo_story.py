@@ -74,6 +74,15 @@ def test_a_page_of_an_own_setting_leaves_out_chapters_whose_films_it_lacks(brows
     assert page.ask("story.sections.length") == 7
 
 
+def test_after_scrolling_the_story_the_laboratory_opens_at_its_top(browser: Any, file: Path) -> None:
+    page = Page(browser, file, link="#story", still=True)
+    page.ask("window.scrollTo(0, 3000)")
+    page.wait("story.index > 0 && window.scrollY > 0")
+    page.ask("document.querySelector('#modes a[href=\"#lab\"]').click()")
+    page.wait("mode === 'lab' && !lab.busy")
+    assert page.ask("window.scrollY") == 0
+
+
 @pytest.mark.parametrize("size", [DESKTOP, PHONE])
 def test_text_and_scene_share_the_window(browser: Any, file: Path, size: tuple[int, int]) -> None:
     page = Page(browser, file, size=size, link="#story&step=2", still=True)

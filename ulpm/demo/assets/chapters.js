@@ -6,7 +6,7 @@ const CHAPTERS = [
     title: "Where should three people stand?",
     text: `<p>Three people stand in a round room. Each wants to be as far from the others as possible. They end up in an
       equilateral triangle, with 120° between any two.</p>
-      <p>Press play, then drag one of them away: the large marks go back to the triangle.</p>`,
+      <p>The large marks are the three people. Drag one of them away: it goes back to the triangle.</p>`,
     lab: { K: 3, n: 1, d: 2, seed: 3, end: 30 },
     read: "angle",
   },

@@ -119,6 +119,7 @@ function showLab(withCurves) {
 
 function setMode(now) {
   if (now !== mode) setPlaying(false);
+  if (now !== mode) window.scrollTo(0, 0);
   mode = now;
   document.body.dataset.mode = now;
   scene.chosen = beside.chosen = null;
