@@ -18,6 +18,9 @@ from ulpm.state import State
 
 __all__ = ["Features"]
 
+# The square of a larger number, summed over samples, is near the end of float64.
+_LARGEST = 1e150
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Features:
@@ -133,19 +136,30 @@ class Features:
 
         Raises:
             OSError: If the file cannot be read.
-            ValueError: For features that are not finite.
+            ValueError: For features that are not finite or beyond 1e150.
         """
         size = tiles(self.num_samples, self.feature_dim)[0].stop
         first = 0
         for part in self.column.parts(size):
             H = numbers(part)
-            if not bool(torch.isfinite(H).all()):
-                row = first + int((~torch.isfinite(H)).any(1).nonzero()[0, 0])
-                raise ValueError(f"{self.column.words} must be finite, but row {row} has NaN or infinity.")
+            # False for NaN, too.
+            if not bool((H.abs() <= _LARGEST).all()):
+                raise ValueError(self._complaint(H, first))
             yield slice(first, first + len(H)), H
             first += len(H)
         if first != self.num_samples:
             raise OSError(f"{self.column.words} has {first} rows where {self.num_samples} were announced.")
+
+    def _complaint(self, H: Float[Tensor, "n d"], first: int) -> str:
+        """What is wrong with features that are not finite, or too large."""
+        infinite = (~torch.isfinite(H)).any(1).nonzero()
+        if len(infinite):
+            return f"{self.column.words} must be finite, but row {first + int(infinite[0, 0])} has NaN or infinity."
+        sizes = H.abs().amax(1)
+        return (
+            f"{self.column.words} must be at most {_LARGEST:.0e} in size, as their squares are summed, but row "
+            f"{first + int(sizes.argmax())} has {float(sizes.max()):.2g}: divide them all by one number."
+        )
 
     def measure(self) -> CollapseReport:
         """Every metric of neural collapse that these data have, of all and class by class, in two passes.

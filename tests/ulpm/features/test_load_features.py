@@ -203,6 +203,15 @@ def test_numbers_that_are_not_finite_are_named_by_their_row(tmp_path: Path, arra
 
 
 @pytest.mark.usefixtures("unchecked")
+def test_numbers_whose_squares_overflow_are_named_by_their_row(tmp_path: Path, arrays: dict[str, np.ndarray]) -> None:
+    arrays["features"] = arrays["features"].astype(np.float64)
+    arrays["features"][13, 1] = -1e200
+    file = save_npz(tmp_path / "x", arrays)
+    with pytest.raises(ValueError, match=r"x.npz must be at most 1e\+150 in size, .* but row 13 has 1e\+200: divide"):
+        ulpm.load_features(file).measure()
+
+
+@pytest.mark.usefixtures("unchecked")
 def test_files_that_are_missing_or_something_else_get_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(OSError, match=r"x.npy could not be read: there is no such file"):
         ulpm.load_features(tmp_path / "x.npy")
