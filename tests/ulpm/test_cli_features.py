@@ -61,10 +61,31 @@ def test_a_forecast_is_made_of_two_files(tmp_path: Path, capsys: pytest.CaptureF
     assert main(["forecast", *files, *options, "--out", str(tmp_path / "f.svg")]) == 0
     printed, found = capsys.readouterr().out, json.loads((tmp_path / "f.json").read_text())
     assert "| nc1_pinv |" in printed
+    assert "misclassified" not in printed
+    assert "‖H‖² gained 1 times as much as ‖W‖²" in printed
     # The model forecasts itself, in the time that it takes.
     assert found["off_by"]["plain"] == pytest.approx(1, abs=1e-4)
     assert found["flows"]["plain"]["time_per_epoch"] == pytest.approx(np.e / 10, rel=1e-4)
     assert (tmp_path / "f.svg").read_text().startswith("<?xml")
+
+
+def test_a_forecast_before_zero_training_error_warns_and_so_does_one_of_shrinking_features(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    problem = ulpm.Problem([10] * 3, 2)
+    start = problem.random_state(seed=0, scale=0.5)
+    end = ulpm.gradient_flow(problem, start, log_time=-3.0, records=2).final_state
+    wrong = float(((end.W @ end.H).argmax(0) != problem.labels).double().mean())
+    assert 0.1 < wrong < 1
+    # The same logits, other norms.
+    for name, state, factor in (("a", start, 2.0), ("b", end, 1.0)):
+        np.savez(tmp_path / name, features=factor * state.H.T, labels=problem.labels, weight=state.W / factor)
+    files = [str(tmp_path / f"{name}.npz") for name in "ab"]
+    assert main(["forecast", *files, "--epochs", "1", "2", "--at", "4", "--rtol", "1e-3", "--no-progress"]) == 0
+    printed = capsys.readouterr().out
+    assert f"{100 * wrong:.2g}% of the samples are misclassified at epoch 2" in printed
+    assert "‖W‖² grew but ‖H‖² fell" in printed
+    assert "gained" not in printed
 
 
 def test_mistakes_get_one_sentence(sample: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

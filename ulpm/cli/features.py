@@ -11,6 +11,7 @@ from ulpm.features import Features, load_features, verdict
 from ulpm.features.verdict import class_table, metric_table
 from ulpm.forecasting import COMPARED, Forecast, forecast
 from ulpm.plotting import plot_features, plot_forecast, save_figure
+from ulpm.state import Factors
 
 __all__ = ["ForecastFeatures", "Measure"]
 
@@ -96,9 +97,10 @@ class ForecastFeatures(_Arrays):
 
     def run(self) -> int:
         ending = _figure_ending(self.out)
+        second = self.load(self.second)
         found = forecast(
             self.load(self.first),
-            self.load(self.second),
+            second,
             self.epochs,
             self.at,
             time_per_epoch=self.time_per_epoch,
@@ -106,7 +108,7 @@ class ForecastFeatures(_Arrays):
             progress=self.progress,
         )
         show(_table(found))
-        for sentence in _sentences(found):
+        for sentence in [*_sentences(found), *_warning(second, found.epochs[1])]:
             say(sentence)
         write_json(self.json, found.to_json())
         if self.out is not None:
@@ -129,7 +131,9 @@ def _table(found: Forecast) -> str:
 def _sentences(found: Forecast) -> list[str]:
     mobile = found.flows["mobile"].mobility
     said = [f"In the column mobile, features move {mobile:.3g} times faster: ‖H‖²/‖W‖² at epoch {found.epochs[1]:g}."]
-    if found.gained is not None:
+    if found.gained is not None and found.gained < 0:
+        said.append(f"From epoch {found.epochs[0]:g} on, ‖W‖² grew but ‖H‖² fell: in either flow both change alike.")
+    elif found.gained is not None:
         said.append(f"From epoch {found.epochs[0]:g} on, ‖H‖² gained {found.gained:.3g} times as much as ‖W‖².")
     errors = found.check()
     if errors:
@@ -139,6 +143,18 @@ def _sentences(found: Forecast) -> list[str]:
             "(geometric mean over the metrics)."
         )
     return said
+
+
+def _warning(second: Features, epoch: float) -> list[str]:
+    """Forecasts are compared with networks from zero training error on."""
+    problem, state = second.state()
+    wrong = float((Factors(state.W, state.H, state.b).logits.argmax(0) != problem.labels).double().mean())
+    if not wrong:
+        return []
+    return [
+        f"{100 * wrong:.2g}% of the samples are misclassified at epoch {epoch:g}, but forecasts were only tested from "
+        "zero training error on: take later snapshots."
+    ]
 
 
 def _figure_ending(file: Path | None) -> str:
