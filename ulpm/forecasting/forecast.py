@@ -136,8 +136,8 @@ def forecast(
         ``ulpm.neural_collapse`` but nc4_mismatch.
 
     Raises:
-        TypeError: If an argument is of another type.
-        ValueError: If a snapshot has no classifier, both are not of the same problem, the loss has not fallen, epochs
+        TypeError: For what is no Features, or no sequence of epochs.
+        ValueError: If a snapshot has no classifier or is all zero, both are not of the same problem, the loss has not fallen, epochs
             are not in order, or a flow does not get to its end.
         OSError: If the features lie in a file that cannot be read.
 
@@ -149,6 +149,14 @@ def forecast(
     >>> round(result.check()["plain"], 3)  # the model forecasts itself
     1.0
     """
+    for name, given in (("first", first), ("second", second)):
+        if not isinstance(given, Features):
+            raise TypeError(f"{name} must be ulpm.Features, as ulpm.load_features returns, but it is {given!r:.100}.")
+    for name, values in (("epochs", epochs), ("at", at)):
+        if not isinstance(values, Sequence | np.ndarray) or isinstance(values, str):
+            raise TypeError(f"{name} must be a sequence of epochs, such as [20, 60], but {values!r:.100} was given.")
+    if len(epochs) != 2:
+        raise ValueError(f"epochs must hold two, those of the first and second snapshot, but {epochs} was given.")
     start, end = (_checks.real("epochs", epoch, minimum=0) for epoch in epochs)
     later = tuple(_checks.real("at", epoch, above=end) for epoch in at)
     if not start < end or not later or list(later) != sorted(set(later)):

@@ -33,8 +33,15 @@ __all__ = ["ModelFlow", "decay_with_mobility", "measured_mobility", "random_star
 
 
 def measured_mobility(state: State) -> float:
-    """c = ‖H‖_F²/‖W‖_F², the mobility under which both would have grown from nothing to their present norms."""
-    return float(state.H.square().sum() / state.W.square().sum())
+    """c = ‖H‖_F²/‖W‖_F², the mobility under which both would have grown from nothing to their present norms.
+
+    Raises: ValueError if W or H is zero.
+    """
+    squares = {name: float(X.square().sum()) for name, X in (("features", state.H), ("classifier", state.W))}
+    for name, square in squares.items():
+        if not square:
+            raise ValueError(f"the {name} of a snapshot must not be all zero, but one is: give a later snapshot.")
+    return squares["features"] / squares["classifier"]
 
 
 def with_mobility(state: State, mobility: float) -> State:

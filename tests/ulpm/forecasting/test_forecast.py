@@ -70,6 +70,7 @@ def test_snapshots_that_allow_no_forecast_get_one_sentence() -> None:
     early, late = snapshot(20), snapshot(60)
     bare = ulpm.Features.of(torch.eye(12), PROBLEM.labels)
     other = ulpm.Features.of(torch.eye(12), PROBLEM.labels, torch.ones(3, 12))
+    zero = ulpm.Features.of(torch.zeros(12, 6, dtype=torch.float64), PROBLEM.labels, network(20).W)
     for first, second, epochs, at, words in (
         (late, early, (20, 60), [100], "the loss must fall from the first snapshot to the second"),
         (early, late, (60, 20), [100], "epochs must grow"),
@@ -78,6 +79,8 @@ def test_snapshots_that_allow_no_forecast_get_one_sentence() -> None:
         (early, late, (20, 60), [50], "at must be above 60"),
         (early, bare, (20, 60), [100], "needs the classifier W"),
         (early, other, (20, 60), [100], "the same samples and network"),
+        (zero, late, (20, 60), [100], "the features of a snapshot must not be all zero"),
+        (early, late, (20, 40, 60), [100], "epochs must hold two"),
     ):
         with pytest.raises(ValueError, match=words):
             ulpm.forecast(first, second, epochs, at)
@@ -87,3 +90,14 @@ def test_a_time_of_an_epoch_that_is_none_is_refused_by_its_name() -> None:
     for time, kind in ((0.0, ValueError), (-1.0, ValueError), ("1", TypeError)):
         with pytest.raises(kind, match="time_per_epoch must be"):
             ulpm.forecast(snapshot(20), snapshot(60), (20, 60), [100], time_per_epoch=time)  # type: ignore[arg-type]
+
+
+def test_what_is_no_snapshot_or_no_sequence_of_epochs_gets_one_sentence() -> None:
+    early = snapshot(20)
+    for first, second, epochs, at, words in (
+        (early, "b.npz", (20, 60), [100], "second must be ulpm.Features, as ulpm.load_features returns"),
+        (early, early, 20, [100], "epochs must be a sequence of epochs"),
+        (early, early, (20, 60), 100, "at must be a sequence of epochs"),
+    ):
+        with pytest.raises(TypeError, match=words):
+            ulpm.forecast(first, second, epochs, at)
