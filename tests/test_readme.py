@@ -41,7 +41,7 @@ def test_the_lines_for_an_own_network_measure_monitor_and_save_it(
     own = {"model": torch.nn.Sequential(*layers), "loader": [(inputs, labels)], "inputs": inputs, "labels": labels}
     own |= {"train": lambda: None, "epochs": 12, "ulpm": ulpm, "torch": torch, "numpy": numpy}
     exec(code, own)
-    assert {row["epoch"] for row in own["monitor"].table} == {*range(1, 12)}
+    assert {row["epoch"] for row in own["monitor"].table} == {*range(1, 13)}
     saved = ulpm.load_features("features.npz").measure().metrics
     for key, value in own["metrics"].items():
         assert saved[key] == pytest.approx(float(value), rel=1e-5, abs=1e-7), key
