@@ -57,11 +57,13 @@ def render(experiment: Experiment, outcome: Outcome, overview: str) -> str:
     parts = {name: _linked(text) for name, text in docstring_parts(experiment).items()}
     held, detected, judgement = verdict(outcome)
     settings = outcome.facts["settings"]
+    # The sentence speaks of the times and sizes of the full settings.
+    learnt = "Learnt" if settings == "FULL" else "Learnt with the FULL settings"
     with_sizes = "" if settings == "FULL" else f", with {settings} settings only"
     return "\n\n".join(
         [
             f"# {experiment.TITLE}",
-            f"**Learnt.** {plain(experiment.LEARNT)}",
+            f"**{learnt}.** {plain(experiment.LEARNT)}",
             f"**Verdict: {judgement.strip('*')}**{with_sizes}. {held} claims hold. {detected} negative controls fail, "
             f"as they must. [All experiments]({overview})",
             f"## Theorem\n\n**{parts['Claim']}**",

@@ -47,7 +47,7 @@ def render(experiments: Sequence[Experiment], outcomes: Mapping[str, Outcome]) -
         held, detected, judgement = verdict(outcome)
         settings = outcome.facts["settings"]
         rows.append((link, held, detected, judgement if settings == "FULL" else f"{judgement} ({settings})"))
-        lessons.append(f"- {link}: {experiment.LEARNT}")
+        lessons.append(f"- {link}{'' if settings == 'FULL' else ', with the FULL settings'}: {experiment.LEARNT}")
     header = ("experiment", "claims that hold", "negative controls that fail", "verdict")
     return "\n".join([_HEAD, table(header, rows), "", "## What was learnt", "", *lessons, ""])
 

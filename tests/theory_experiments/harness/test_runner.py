@@ -104,6 +104,8 @@ def test_a_page_fits_a_phone_and_gives_each_reason_once(known: Callable[..., Non
     assert "**Claim 2**: It is so." in page
     assert "see [two](two.md)." in page
     assert "**Verdict: not verified**, with QUICK settings only." in page
+    assert "**Learnt with the FULL settings.** It is small." in page
+    assert "- [One](one.md), with the FULL settings: It is small." in report.render([module], {"one": outcome})
     assert "**Not detected: all claims hold.**" in page
     assert {line.count(" | ") for line in page.splitlines() if line.startswith("| ")} == {1}
 
