@@ -175,7 +175,10 @@ def _tensor(column: Column | None) -> Tensor | None:
 
 def _vector(column: Column) -> np.ndarray:
     if len(column.shape) != 1:
-        raise ValueError(f"{column.words} must have one axis, but its shape is {list(column.shape)}.")
+        raise ValueError(
+            f"{column.words} must have one axis, but its shape is {list(column.shape)}: store class indices or names, "
+            "of one-hot rows those of the ones."
+        )
     return column.all()
 
 

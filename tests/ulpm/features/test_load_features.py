@@ -157,7 +157,11 @@ WRONG = [
     broken("integers", lambda a: a.update(features=np.ones((20, 3), int)), "must hold floating-point numbers"),
     broken("fractions", lambda a: a.update(labels=np.linspace(0, 1, 20)), "must be integers or text"),
     broken("one class", lambda a: a.update(labels=np.zeros(20, int)), "two classes or more"),
-    broken("matrix of labels", lambda a: a.update(labels=np.ones((20, 2), int)), "must have one axis"),
+    broken(
+        "matrix of labels",
+        lambda a: a.update(labels=np.ones((20, 2), int)),
+        r"must have one axis, but its shape is \[20, 2\]: store class indices",
+    ),
     broken("objects", lambda a: a.update(labels=np.array([{}] * 20)), "holds Python objects, which are never loaded"),
     broken("few rows", lambda a: a.update(W=np.ones((3, 3))), "as many classes as the classifier has rows, 3"),
     broken("an absent class", lambda a: a.update(W=np.ones((6, 3))), "each of the 6 classes, but 4, 5 has none"),
