@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-__all__ = ["Classes"]
+__all__ = ["Classes", "listed"]
 
 _SHOWN = 5
 # Up to 18 digits, which int64 has.
@@ -46,7 +46,7 @@ class Classes:
         elif rows is not None and len(present) != rows:
             raise ValueError(
                 f"{what} must have as many classes as the classifier has rows, {rows}, but there are {len(present)}: "
-                f"{_listed(present)}."
+                f"{listed(present)}."
             )
         return cls(present, tuple(map(str, present.tolist())))
 
@@ -72,7 +72,7 @@ def _named(present: np.ndarray, named: np.ndarray, what: str, rows: int | None) 
     own = present.astype(values.dtype) if by_name else present
     unknown = np.setdiff1d(own, values)
     if len(unknown):
-        raise ValueError(f"{what} must be names of classes or their indices, but {_listed(unknown)} is neither.")
+        raise ValueError(f"{what} must be names of classes or their indices, but {listed(unknown)} is neither.")
     _require_all(values, own, what)
     return Classes(values, names)
 
@@ -90,7 +90,7 @@ def _require_all(classes: np.ndarray, present: np.ndarray, what: str) -> None:
     absent = np.setdiff1d(classes, present)
     if len(absent):
         raise ValueError(
-            f"{what} must have samples of each of the {len(classes)} classes, but {_listed(absent)} has none: add "
+            f"{what} must have samples of each of the {len(classes)} classes, but {listed(absent)} has none: add "
             "samples, or drop the classifier rows and the names of absent classes."
         )
 
@@ -108,5 +108,6 @@ def _plain(labels: np.ndarray, what: str) -> np.ndarray:
     return np.char.decode(labels, "utf-8", "replace") if labels.dtype.kind == "S" else labels
 
 
-def _listed(values: np.ndarray | Sequence[object]) -> str:
+def listed(values: np.ndarray | Sequence[object]) -> str:
+    """The first few values in words."""
     return ", ".join(str(value) for value in values[:_SHOWN]) + (", …" if len(values) > _SHOWN else "")

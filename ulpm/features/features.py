@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ulpm import _checks
-from ulpm.features.classes import Classes
+from ulpm.features.classes import Classes, listed
 from ulpm.features.columns import Column
 from ulpm.features.report import CollapseReport, report_of
 from ulpm.metrics.tiles import tiles
@@ -34,7 +34,7 @@ class Features:
         class_names: What the labels were before [K].
         classifier: W [K, d], or None.
         bias: b [K], or None.
-        predictions: Predicted class indices [N], −1 for a class without samples; or None.
+        predictions: Predicted class indices [N], or None.
     """
 
     column: Column
@@ -60,15 +60,15 @@ class Features:
             labels: Of each sample [N], any integers or text.
             classifier: W [K, d], float32 or float64, its rows in the order of the sorted labels.
             bias: b [K], beside the classifier.
-            predictions: Of each sample [N], as labels, or logits [N, K].
+            predictions: Of each sample the predicted label [N], in the same form as ``labels``; or logits [N, K].
 
         Returns:
             The same as one value.
 
         Raises:
             TypeError: If an argument is of another type.
-            ValueError: For shapes that do not fit, entries that are not finite, or labels that do not fit the
-                classifier.
+            ValueError: For shapes that do not fit, entries that are not finite, labels that do not fit the
+                classifier, or predictions that are none of the labels.
 
         >>> features = ulpm.Features.of(torch.eye(4), ["cat", "dog", "cat", "dog"])
         >>> features.class_names, features.labels.tolist()
@@ -222,13 +222,25 @@ def _predicted(column: Column, classes: Classes, num_samples: int) -> Int[Tensor
             f"its shape is {_shape(column)}."
         )
     if len(sizes) == 1:
-        return classes.indices(column.all(), column.words)
+        return _as_indices(column.all(), classes, column.words)
     found = []
     for part in column.parts(tiles(num_samples, sizes[1])[0].stop):
         if part.dtype.kind != "f" or not np.isfinite(part).all():
             raise ValueError(f"{column.words} must be finite floating-point numbers, but they are not.")
         found.append(torch.from_numpy(part.argmax(1)))
     return torch.cat(found)
+
+
+def _as_indices(predictions: np.ndarray, classes: Classes, words: str) -> Int[Tensor, " N"]:
+    """Predicted labels as class indices. Raises: ValueError for a prediction that is none of the labels."""
+    indices = classes.indices(predictions, words)
+    unknown = np.unique(predictions[(indices < 0).numpy()])
+    if len(unknown):
+        raise ValueError(
+            f"{words} must be labels, of {listed(classes.names)}, but {listed(unknown)} is none: give the labels that "
+            "are predicted, not indices of them, or give logits [N, K]."
+        )
+    return indices
 
 
 def _shape(column: Column) -> list[int]:

@@ -54,6 +54,16 @@ def test_without_a_classifier_metrics_of_features_remain_and_predictions_add_nc4
     assert predicted.error == pytest.approx(float((logits.argmax(1) != data["labels"]).double().mean()))
 
 
+def test_predictions_that_are_indices_of_other_labels_are_refused() -> None:
+    data = drawn()
+    y = data["labels"]
+    for labels in (np.array(["cat", "dog", "eel", "fox"])[y].tolist(), torch.tensor([3, 7, 9, 11])[y], y + 1):
+        own = ulpm.Features.of(data["features"], labels, predictions=labels).measure()
+        assert own.error == 0.0
+        with pytest.raises(ValueError, match=r"^predictions must be labels, of .*, but 0.* is none: give the labels"):
+            ulpm.Features.of(data["features"], labels, predictions=y)
+
+
 def test_values_of_classes_have_the_metrics_as_their_means() -> None:
     data = drawn()
     report = ulpm.Features.of(*(data[key] for key in KEYS)).measure()
