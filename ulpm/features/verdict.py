@@ -92,6 +92,8 @@ def _above_floor(report: CollapseReport, key: str) -> float:
 
 
 def _nc1(report: CollapseReport) -> str:
+    if max(report.per_class["samples"]) == 1:
+        return "NC1 (variability collapse) says nothing: every class has one sample."
     value = report.metrics["nc1_distance"]
     if not math.isfinite(value) or not math.isfinite(report.metrics["nc1_pinv"]):
         return "NC1 (variability collapse) cannot be judged: all class means are equal but for rounding."
@@ -111,7 +113,7 @@ def _nc2(report: CollapseReport, of: str, what: str, about: str) -> str:
 
 def _farthest(report: CollapseReport) -> list[str]:
     spread = report.per_class["spread"]
-    if not all(map(math.isfinite, spread)):
+    if not all(map(math.isfinite, spread)) or max(report.per_class["samples"]) == 1:
         return []
     if max(spread) < report.floors["nc1_ratio"]:
         return ["Every class is collapsed to within rounding."]
@@ -142,7 +144,7 @@ def _open(report: CollapseReport) -> list[str]:
             f"Classes have {min(counts)} to {max(counts)} samples: for unequal counts theory has no regular simplex."
         )
     single = [report.class_names[k] for k, n in enumerate(counts) if n == 1]
-    if single:
+    if single and max(counts) > 1:
         more = ", …" if len(single) > _FEW else ""
         said.append(f"NC1 says nothing of classes with one sample: {', '.join(single[:_FEW])}{more}.")
     return said

@@ -112,6 +112,12 @@ def test_a_collapsed_network_is_said_to_be_collapsed() -> None:
     assert "cannot be judged" in ulpm.verdict(equal)[0]
 
 
+def test_of_classes_with_one_sample_each_no_collapse_is_claimed() -> None:
+    sentences = ulpm.verdict(ulpm.Features.of(torch.eye(3), ["a", "b", "c"]).measure())
+    assert sentences[0] == "NC1 (variability collapse) says nothing: every class has one sample."
+    assert not any("is collapsed" in sentence or "one sample:" in sentence for sentence in sentences)
+
+
 def test_many_classes_are_measured_and_drawn_without_a_table_of_all_by_all(monkeypatch: pytest.MonkeyPatch) -> None:
     data = drawn()
     features = ulpm.Features.of(*(data[key] for key in KEYS))
