@@ -9,6 +9,7 @@ import numpy as np
 
 from ulpm import _checks
 from ulpm.features import Features
+from ulpm.features.classes import listed
 from ulpm.forecasting.curves import COMPARED, Curve
 from ulpm.forecasting.model_flow import ModelFlow, measured_mobility
 from ulpm.metrics import neural_collapse
@@ -19,6 +20,9 @@ from ulpm.state import State
 __all__ = ["FlowForecast", "Forecast", "forecast", "off_by", "typical_factor"]
 
 PLAIN, MOBILE = "plain", "mobile"
+
+# Up to this quotient of the norms a tolerance is as it was given, and never below the other.
+_UNEQUAL, _TIGHTEST = 1e3, 1e-10
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -128,7 +132,8 @@ def forecast(
         at: The later epochs, in rising order.
         time_per_epoch: The flow time of an epoch, if it is known: η S/((1−β) N) for S steps an epoch of SGD with rate η
             and momentum β on the mean loss of N samples.
-        rtol: The tolerance of the flows, as for ``ulpm.gradient_flow``.
+        rtol: The tolerance of the flows, as for ``ulpm.gradient_flow``. Where the norms of W and H differ by more than a
+            factor of 1000 the plain flow gets a smaller one, since it is relative to the larger norm.
         progress: Whether to show a progress bar.
 
     Returns:
@@ -172,6 +177,11 @@ def forecast(
             "both snapshots must be of the same samples and network, but they have class counts, dimensions or a bias "
             "of their own."
         )
+    if first.class_names != second.class_names:
+        raise ValueError(
+            f"both snapshots must be of the same classes, but theirs are {listed(first.class_names)} and "
+            f"{listed(second.class_names)}: give both the same labels."
+        )
     losses = [float(log_loss(problem, state)) for state in (before, now)]
     if time_per_epoch is None and not losses[1] < losses[0]:
         raise ValueError(
@@ -183,11 +193,12 @@ def forecast(
     for name, (earlier, mobility) in mobilities.items():
         checked, epoch_time = None, time_per_epoch
         if epoch_time is None:
-            curve = _until_loss(ModelFlow(name, problem, before, earlier, 0.0), losses[1], rtol, progress)
+            flow = ModelFlow(name, problem, before, earlier, 0.0)
+            curve = _until_loss(flow, losses[1], _tolerance(flow, rtol), progress)
             checked = {key: float(values[-1]) for key, values in curve.metrics.items()}
             epoch_time = float(curve.flow_time[-1]) / (end - start)
         flow = ModelFlow(name, problem, now, mobility, end * epoch_time)
-        path = flow.follow(math.inf, later[-1] * epoch_time, None, rtol, progress)
+        path = flow.follow(math.inf, later[-1] * epoch_time, None, _tolerance(flow, rtol), progress)
         curve = flow.curve(path, later[-1] * epoch_time)
         flows[name] = _read(curve, mobility, epoch_time, later, checked)
     gained = [float(new.square().sum() - old.square().sum()) for new, old in ((now.H, before.H), (now.W, before.W))]
@@ -210,6 +221,13 @@ def off_by(found: float, measured: float) -> float:
 def typical_factor(factors: Sequence[float]) -> float:
     """The geometric mean of factors; nan if there are none, or one of them is."""
     return float(np.exp(np.mean(np.log(factors)))) if len(factors) else math.nan
+
+
+def _tolerance(flow: ModelFlow, rtol: float) -> float:
+    """``rtol``, or less where one of W and H is so much smaller than the other that errors of this size drown it."""
+    norms = [float(matrix.norm()) for matrix in (flow.start.W, flow.start.H)]
+    tightened = rtol * min(norms) / max(norms) * _UNEQUAL if max(norms) > 0 else rtol
+    return min(rtol, max(tightened, _TIGHTEST))
 
 
 def _until_loss(flow: ModelFlow, end: float, rtol: float, progress: bool) -> Curve:

@@ -66,11 +66,24 @@ def test_mobility_and_the_time_of_an_epoch_are_found() -> None:
         assert given.flows["mobile"].metrics[key][0] == pytest.approx(expected, rel=1e-4), key
 
 
+def test_a_loose_tolerance_does_not_drown_features_that_are_small_beside_the_classifier() -> None:
+    problem = ulpm.Problem([5] * 3, 6)
+    drawn = problem.random_state(seed=0, scale=0.1)
+    path = ulpm.gradient_flow(problem, drawn, log_time=1.5, snapshots=2)
+    W, H = 1e4 * path.snapshots.W[-1], 1e-4 * path.snapshots.H[-1]
+    data = ulpm.Features.of(H.T.contiguous(), problem.labels, W)
+    loose, tight = (ulpm.forecast(data, data, (1, 2), [4], time_per_epoch=1.0, rtol=rtol) for rtol in (1e-4, 1e-8))
+    found, expected = (each.flows["plain"].metrics["nc1_distance"][0] for each in (loose, tight))
+    assert found == pytest.approx(expected, rel=1e-3)
+
+
 def test_snapshots_that_allow_no_forecast_get_one_sentence() -> None:
     early, late = snapshot(20), snapshot(60)
     bare = ulpm.Features.of(torch.eye(12), PROBLEM.labels)
     other = ulpm.Features.of(torch.eye(12), PROBLEM.labels, torch.ones(3, 12))
     zero = ulpm.Features.of(torch.zeros(12, 6, dtype=torch.float64), PROBLEM.labels, network(20).W)
+    names = [("a", "b", "c")[k] for k in PROBLEM.labels]
+    renamed = ulpm.Features.of(torch.eye(12)[:, :6], names, torch.ones(3, 6))
     for first, second, epochs, at, words in (
         (late, early, (20, 60), [100], "the loss must fall from the first snapshot to the second"),
         (early, late, (60, 20), [100], "epochs must grow"),
@@ -81,6 +94,7 @@ def test_snapshots_that_allow_no_forecast_get_one_sentence() -> None:
         (early, other, (20, 60), [100], "the same samples and network"),
         (zero, late, (20, 60), [100], "the features of a snapshot must not be all zero"),
         (early, late, (20, 40, 60), [100], "epochs must hold two"),
+        (early, renamed, (20, 60), [100], "the same classes, but theirs are 0, 1, 2 and a, b, c"),
     ):
         with pytest.raises(ValueError, match=words):
             ulpm.forecast(first, second, epochs, at)
