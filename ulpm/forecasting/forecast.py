@@ -132,8 +132,8 @@ def forecast(
         at: The later epochs, in rising order.
         time_per_epoch: The flow time of an epoch, if it is known: η S/((1−β) N) for S steps an epoch of SGD with rate η
             and momentum β on the mean loss of N samples.
-        rtol: The tolerance of the flows, as for ``ulpm.gradient_flow``. Where the norms of W and H differ by more than a
-            factor of 1000 the plain flow gets a smaller one, since it is relative to the larger norm.
+        rtol: The tolerance of the flows, as for ``ulpm.gradient_flow``. Where the norms of W and H differ by more than
+            a factor of 1000, the plain flow gets a smaller one, since it is relative to the larger norm.
         progress: Whether to show a progress bar.
 
     Returns:
