@@ -48,9 +48,9 @@ def classified(size=18):
     return [{**row, "labels": torch.tensor(i % 3)} for i, row in enumerate(rows)]
 
 
-def fit(folder, model, data, monitor=None, epochs=3):
+def fit(folder, model, data, monitor=None, epochs=3, max_steps=-1):
     arguments = transformers.TrainingArguments(
-        output_dir=str(folder), num_train_epochs=epochs, per_device_train_batch_size=6, report_to=[], seed=0,
+        output_dir=str(folder), num_train_epochs=epochs, max_steps=max_steps, per_device_train_batch_size=6, report_to=[], seed=0,
         save_strategy="no", logging_strategy="no", disable_tqdm=True, use_cpu=True,
     )  # fmt: skip
     callbacks = [] if monitor is None else [monitor.transformers_callback()]
@@ -73,6 +73,15 @@ def test_the_callback_measures_the_start_the_schedule_and_the_last_epoch_and_cha
     fit(tmp_path, alone, data)
     for name, value in alone.state_dict().items():
         assert torch.equal(model.state_dict()[name], value), name
+
+
+@pytest.mark.parametrize(("max_steps", "epochs"), [(1, [0, 1]), (4, [0, 1, 2])])
+@pytest.mark.usefixtures("unchecked")
+def test_training_that_stops_within_an_epoch_replaces_no_earlier_row(tmp_path, max_steps, epochs):
+    model, data = classifier(), classified()  # three steps an epoch
+    monitor = ulpm.Monitor(model, [torch.utils.data.default_collate(data)], every=1)
+    fit(tmp_path, model, data, monitor, max_steps=max_steps)
+    assert [row["epoch"] for row in monitor.table.select(metric="nc0")] == epochs
 
 
 def test_labels_of_a_causal_language_model_are_the_next_tokens():
