@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ulpm.metrics.moments import ClassStatistics
 
-__all__ = ["Center", "centring_weights", "grand_mean"]
+__all__ = ["Center", "centring_weights", "grand_mean", "require_center"]
 
 Center = Literal["classes", "samples"]
 
@@ -21,6 +21,11 @@ def grand_mean(statistics: ClassStatistics) -> Float[Tensor, "*batch d 1"]:
 
 def centring_weights(counts: Float[Tensor, " K"], center: Center) -> Float[Tensor, " K"]:
     """The weights of the class means in μ_G. Raises: ValueError for an unknown centre."""
+    require_center(center)
+    return counts / counts.sum() if center == "samples" else torch.full_like(counts, 1 / len(counts))
+
+
+def require_center(center: object) -> None:
+    """Raise ValueError for an unknown centre."""
     if center not in ("classes", "samples"):
         raise ValueError(f"center must be 'classes' or 'samples', but {center!r} was given.")
-    return counts / counts.sum() if center == "samples" else torch.full_like(counts, 1 / len(counts))

@@ -109,6 +109,11 @@ class KeptSamples:
         if features.dtype == torch.float64 and len(features):
             require_moderate(torch.stack(torch.aminmax(features)).abs().amax())
 
+    def class_counts(self, num_classes: int) -> Float[Tensor, " K"]:
+        """The number of samples of each class, on all processes; to be called after ``check``."""
+        (labels,) = self._labels
+        return self._shard.sum(torch.bincount(labels, minlength=num_classes).double().to(self._device)).cpu()
+
     def number_classes(
         self,
         num_classes: int,
@@ -125,7 +130,7 @@ class KeptSamples:
         """
         (features,), (labels,) = self._features, self._labels
         predicted = self._predicted[0] if self._predicted else None
-        counts = self._shard.sum(torch.bincount(labels, minlength=num_classes).double().to(self._device)).cpu()
+        counts = self.class_counts(num_classes)
         present = torch.ones(num_classes, dtype=torch.bool, device="cpu")
         if only_present:
             present = (counts > 0) if among is None else (counts > 0) & among

@@ -11,7 +11,7 @@ from torch.utils.hooks import RemovableHandle
 
 from ulpm.metrics.head import affine_error, is_pointwise, output_error, per_sample, tensors
 
-__all__ = ["Probe", "hooks_run", "probe", "watching"]
+__all__ = ["Probe", "hooks_run", "probe", "watched_layers", "watching"]
 
 
 class Probe:
@@ -180,7 +180,7 @@ def watching(model: nn.Module, layer: nn.Module | str | None = None, only_head: 
     """:func:`probe`; with ``only_head`` what the first pass finds to be the classifier is watched alone from then on,
     and copies of other layers are saved.
     """
-    watched = _watched(model, layer)
+    watched = watched_layers(model, layer)
     seen = Probe({module: name for name, module in model.named_modules()}, chosen=layer is not None)
     seen._only_head = only_head
     handles = [model.register_forward_pre_hook(seen._begin)]
@@ -194,7 +194,7 @@ def watching(model: nn.Module, layer: nn.Module | str | None = None, only_head: 
             handle.remove()
 
 
-def _watched(model: nn.Module, layer: nn.Module | str | None) -> list[nn.Module]:
+def watched_layers(model: nn.Module, layer: nn.Module | str | None) -> list[nn.Module]:
     """The layer asked for, or every Linear: the one that runs last then leaves the last record."""
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be a torch.nn.Module, but a {type(model).__name__} was given.")

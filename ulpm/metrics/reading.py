@@ -59,6 +59,15 @@ class Reading:
             about = None if means is None else means[present.to(means.device)]
             return kept.metrics(W, center, about, present if per_class else None)
 
+    def absent_classes(self) -> list[int]:
+        """Classes without samples on any process; none where samples are positions, since they are left out."""
+        if self.by_position:
+            return []
+        with plain_arithmetic(self.W.device):
+            counts = next(iter(self.samples.values())).class_counts(len(self.W))
+        absent: list[int] = torch.nonzero(counts == 0).flatten().tolist()
+        return absent
+
     def class_means(self, layer: str) -> Float[Tensor, "K d"]:
         """μ_k, one a row, NaN for a class that is left out."""
         kept, K = self.samples[layer], len(self.W)

@@ -1,5 +1,6 @@
 """Measure a network's neural collapse while it trains, at the epochs of a schedule."""
 
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal
 
@@ -11,9 +12,10 @@ from ulpm import _checks
 from ulpm._modes import evaluation_mode
 from ulpm.distributed import ALONE, Shard
 from ulpm.metrics.batches import Batch, Unpack, device_of, run, unwrapped
+from ulpm.metrics.centre import require_center
 from ulpm.metrics.collapse import Center
 from ulpm.metrics.layers import Layers, chosen_layers
-from ulpm.metrics.probe import hooks_run
+from ulpm.metrics.probe import hooks_run, watched_layers
 from ulpm.metrics.reading import Reading, read
 from ulpm.monitor.loggers import Log, logger
 from ulpm.monitor.schedule import Every, is_due, schedule
@@ -23,6 +25,8 @@ from ulpm.monitor.undisturbed import batch_norms, reestimated, restored, undistu
 __all__ = ["Monitor"]
 
 BatchNorm = Literal["running", "reestimated"]
+
+_SHOWN = 5
 
 
 class Monitor:
@@ -40,6 +44,9 @@ class Monitor:
 
     Under torch.distributed every process must call ``step``. Each passes over its own loaders, and all have the
     table of all samples; only the first one logs. Loaders that give every process all samples change no metric.
+
+    A split after the first that lacks samples of a class has no rows at that epoch, and a warning names both: a
+    training goes on. If the first split lacks a class, ``step`` raises ValueError.
 
     Args:
         model: The network, a torch module.
@@ -89,6 +96,9 @@ class Monitor:
         device_of(model)
         self.model = model
         self.loaders = _named_loaders(loaders)
+        require_center(center)
+        if layer is not None:
+            watched_layers(unwrapped(model), layer)
         self.every = schedule(every)
         if layers is not None:
             chosen_layers(unwrapped(model), layers)
@@ -190,13 +200,14 @@ class Monitor:
         with undisturbed(device_of(model), self.loaders.values()), restored(norms):
             if norms:
                 self._reestimate(model, norms, shard)
-            readings = {split: self._read(loader, shard) for split, loader in self.loaders.items()}
+            every = {split: self._read(loader, shard) for split, loader in self.loaders.items()}
+            readings = self._of_every_class(every)
             found = [
                 (split, layer, _numbers(reading.metrics(layer, self._center)))
                 for split, reading in readings.items()
                 for layer in reading.samples
             ]
-            if self._means is not None:
+            if self._means in readings:
                 own = readings.pop(self._means)
                 means = {layer: own.class_means(layer) for layer in own.samples}
                 found += [
@@ -205,6 +216,22 @@ class Monitor:
                     for layer, about in means.items()
                 ]
             return found
+
+    def _of_every_class(self, readings: dict[str, Reading]) -> dict[str, Reading]:
+        """Without the splits after the first that lack a class, which must not end a training; these are warned of."""
+        complete = {}
+        for i, (split, reading) in enumerate(readings.items()):
+            absent = reading.absent_classes() if i else []
+            if not absent:
+                complete[split] = reading
+                continue
+            warnings.warn(
+                f"the split {split!r} is left out of this measurement, since it has no samples of class "
+                f"{', '.join(map(str, absent[:_SHOWN]))}{', …' if len(absent) > _SHOWN else ''}: "
+                "give it samples of every class.",
+                stacklevel=2,
+            )
+        return complete
 
     def _read(self, loader: Iterable[Any], shard: Shard) -> Reading:
         return shard.together(

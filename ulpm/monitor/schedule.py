@@ -20,6 +20,8 @@ def schedule(every: Every) -> int | Literal["log"] | frozenset[int]:
             return "log"
         raise ValueError(f"every must be 'log', a number of epochs or a list of epochs, but it is {every!r}.")
     if isinstance(every, Collection):
+        if not every:
+            raise ValueError("every must list at least one epoch, but it is empty: nothing would be measured.")
         return frozenset(_checks.integer("an epoch in every", epoch, 0) for epoch in every)
     return _checks.integer("every", every, 1)
 

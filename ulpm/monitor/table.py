@@ -68,7 +68,8 @@ class Table(Sequence[Mapping[str, Any]]):
 
     def flat(self) -> dict[str, float]:
         """Each value under "split/layer/metric", as loggers have it; of several epochs the last."""
-        return {f"{row['split']}/{row['layer']}/{row['metric']}": row["value"] for row in self._rows}
+        rows = sorted(self._rows, key=lambda row: row["epoch"])  # a training that starts again measures earlier epochs
+        return {f"{row['split']}/{row['layer']}/{row['metric']}": row["value"] for row in rows}
 
     def to_csv(self, file: str | os.PathLike[str]) -> None:
         """Replace ``file`` by the table, a line a row; it is the old one or the whole new one at any time.

@@ -156,6 +156,25 @@ def test_a_measurement_replaces_that_of_the_same_epoch_and_a_checkpoint_holds_th
     assert [row["epoch"] for row in restored.table.select(metric="nc0")] == [0, 1, 2]
 
 
+def test_a_split_that_lacks_a_class_is_named_and_left_out_while_the_others_are_measured():
+    model, (x, y) = network(), data()[:]
+    loaders = {"train": [(x, y)], "test": [(x[y > 0], y[y > 0])]}
+    monitor = ulpm.Monitor(model, loaders, means="train")
+    with pytest.warns(UserWarning, match="the split 'test' is left out of this measurement, .* of class 0: give"):
+        monitor.step(0)
+    assert monitor.table == ulpm.Monitor(model, [(x, y)]).step(0)
+    about = ulpm.Monitor(model, loaders, means="test")
+    with pytest.warns(UserWarning, match="'test' is left out"):
+        assert about.step(0) == monitor.table
+    with pytest.raises(ValueError, match="class 0"):
+        ulpm.Monitor(model, loaders["test"]).step(0)
+
+
+def test_of_several_epochs_a_flat_table_has_the_last_also_if_it_was_measured_first():
+    rows = [{"epoch": epoch, "split": "train", "layer": "fc", "metric": "nc0", "value": epoch} for epoch in (5, 3)]
+    assert ulpm.monitor.Table(rows).flat() == {"train/fc/nc0": 5}
+
+
 def test_the_table_goes_into_pandas_xarray_and_csv_alike(tmp_path):
     model, (x, y) = network(), data()[:]
     monitor = ulpm.Monitor(model, {"train": [(x, y)], "test": [(x, y)]}, layers=nn.Linear)
@@ -234,6 +253,9 @@ def test_arguments_that_do_not_fit_are_refused_in_one_sentence():
         ({"loaders": {}}, ValueError, "at least one loader"),
         ({"loaders": {"train": 3}}, TypeError, "'train' is a int"),
         ({"every": 0}, ValueError, "every must be at least 1"),
+        ({"every": []}, ValueError, "every must list at least one epoch"),
+        ({"center": "sample"}, ValueError, "center must be 'classes' or 'samples', but 'sample'"),
+        ({"layer": "nope"}, ValueError, "'nope'"),
         ({"every": "often"}, ValueError, "every must be 'log', a number"),
         ({"layers": ["1", "fc"]}, ValueError, r"names in named_modules\(\), such as .* but \['fc'\] is not"),
         ({"layers": nn.Conv3d}, ValueError, "it has no Conv3d"),
