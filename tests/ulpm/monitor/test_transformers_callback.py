@@ -50,7 +50,8 @@ def classified(size=18):
 
 def fit(folder, model, data, monitor=None, epochs=3, max_steps=-1):
     arguments = transformers.TrainingArguments(
-        output_dir=str(folder), num_train_epochs=epochs, max_steps=max_steps, per_device_train_batch_size=6, report_to=[], seed=0,
+        output_dir=str(folder), num_train_epochs=epochs, max_steps=max_steps, per_device_train_batch_size=6,
+        report_to=[], seed=0,
         save_strategy="no", logging_strategy="no", disable_tqdm=True, use_cpu=True,
     )  # fmt: skip
     callbacks = [] if monitor is None else [monitor.transformers_callback()]
