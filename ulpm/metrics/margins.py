@@ -10,6 +10,10 @@ from ulpm.metrics.tiles import tiles
 
 __all__ = ["class_margins"]
 
+# Products above this have all digits, also of a margin that is much smaller than its logits.
+_SMALLEST = 1e-290
+_SCALE = "divide W or H by a number, and all margins are divided by it"
+
 
 def class_margins(
     W: Float[Tensor, "K d"],
@@ -40,7 +44,7 @@ def class_margins(
     Raises:
         TypeError: For anything but floating W, H and bias, and integer labels.
         ValueError: For shapes that do not fit, entries that are not finite, a label outside 0 … K−1, fewer than two
-            classes, or a class without samples.
+            classes, a class without samples, or logits that are too large or too small for float64.
 
     >>> margins = ulpm.class_margins(torch.eye(2), torch.tensor([[3.0, 1.0], [1.0, 2.0]]), torch.tensor([0, 1]))
     >>> float(margins["margin"]), margins["margin_per_class"].tolist(), margins["margins"].tolist()
@@ -58,8 +62,13 @@ def class_margins(
     W, H = W.detach().to(H.device).double(), H.detach().double()
     offset = torch.zeros_like(W[:, 0])
     if bias is not None:
-        offset = _checks.shape("bias", _checks.floating("bias", bias), len(W)).detach().to(W)
+        if _checks.floating("bias", bias).shape != offset.shape:
+            raise ValueError(f"bias must have shape [{len(W)}], but its shape is {list(bias.shape)}.")
+        offset = bias.detach().to(W)
+    _require_numbers(W, H, offset)
     margins = torch.cat([_margins(W, H[:, part], labels[part], offset) for part in tiles(H.shape[1], len(W))])
+    if not bool(margins.mean().isfinite()):
+        raise ValueError(f"logits W h must be numbers of float64, but they are too large: {_SCALE}.")
     per_class = torch.full_like(offset, torch.inf).scatter_reduce(0, labels, margins, "amin")
     return {
         "margin": margins.min(),
@@ -67,6 +76,15 @@ def class_margins(
         "margin_mean": margins.mean(),
         "margins": margins,
     }
+
+
+def _require_numbers(W: Tensor, H: Tensor, offset: Tensor) -> None:
+    """Raise ValueError if W and H are so small that their products vanish, and with them every margin."""
+    if bool(offset.any()):
+        return
+    sizes = float(W.abs().max()), float(H.abs().max())
+    if min(sizes) > 0 and sizes[0] * sizes[1] < _SMALLEST:
+        raise ValueError(f"logits W h must be numbers of float64, but they are too small: {_SCALE}.")
 
 
 def _margins(W: Tensor, H: Tensor, labels: Tensor, offset: Tensor) -> Tensor:

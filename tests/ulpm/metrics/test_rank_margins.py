@@ -156,6 +156,9 @@ def test_margins_grow_with_the_norms_though_nothing_else_does():
     assert torch.equal(other, 8 * one)
 
 
+EYE = torch.eye(3, dtype=torch.float64)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -163,6 +166,12 @@ def test_margins_grow_with_the_norms_though_nothing_else_does():
         ((torch.eye(3), torch.eye(3), torch.tensor([0, 1])), r"labels must have shape \[3\]"),
         ((torch.ones(1, 3), torch.eye(3), torch.zeros(3, dtype=torch.int64)), "K ≥ 2"),
         ((torch.eye(3), torch.eye(3), torch.arange(3), torch.zeros(2)), "bias must have shape"),
+        ((torch.eye(3), torch.eye(3), torch.arange(3), torch.zeros(2, 3)), r"bias must have shape \[3\], .* \[2, 3\]"),
+        ((1e160 * EYE, 1e160 * EYE, torch.arange(3)), "logits W h must be numbers of float64, but they are too large"),
+        (
+            (1e-170 * EYE, 1e-170 * EYE, torch.arange(3)),
+            "logits W h must be numbers of float64, but they are too small",
+        ),
     ],
 )
 @pytest.mark.usefixtures("unchecked")
