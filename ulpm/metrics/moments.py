@@ -139,11 +139,7 @@ class ClassMoments:
             TypeError: If h is not floating, or y no integers.
             ValueError: If the shapes do not fit, a label is no class index, or h is not finite.
         """
-        _checks.floating("h", h)
-        if h.ndim != 2 or h.shape[1] != self.feature_dim:
-            raise ValueError(
-                f"h must have shape [B, {self.feature_dim}], one sample a row, but its shape is {list(h.shape)}."
-            )
+        self._check(h)
         y = _checks.labels("y", y, len(h), self.num_classes).to(self.device)
         if len(h) == 0:
             return
@@ -249,10 +245,11 @@ class ClassMoments:
             The deviations [B, d], on the device of the moments.
 
         Raises:
-            TypeError: If y are no integers.
-            ValueError: If a class has no sample, or a label is no class index.
+            TypeError: If h is not floating, or y no integers.
+            ValueError: If a class has no sample, the shapes do not fit, a label is no class index, or h is not finite.
         """
         require_every_class(self.counts)
+        self._check(h)
         y = _checks.labels("y", y, len(h), self.num_classes).to(self.device)
         return (h.to(self.references) - self.references[y]) - self._mean_shifts()[y]
 
@@ -291,6 +288,14 @@ class ClassMoments:
             variance_along=lambda U: (U * (covariance @ U)).sum(-2).clamp_min(0.0),
             epsilon=lambda: epsilon_of(self.bits),
         )
+
+    def _check(self, h: Tensor) -> None:
+        """Raise TypeError or ValueError unless these are features [B, d]."""
+        _checks.floating("h", h)
+        if h.ndim != 2 or h.shape[1] != self.feature_dim:
+            raise ValueError(
+                f"h must have shape [B, {self.feature_dim}], one sample a row, but its shape is {list(h.shape)}."
+            )
 
     def _mean_shifts(self) -> Tensor:
         """μ_k − r_k, [K, d]."""

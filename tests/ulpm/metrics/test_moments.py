@@ -184,3 +184,13 @@ def test_deviations_from_class_means_are_exact_whatever_the_labels_are_counted_i
     assert float(deviations.norm()) < 1e-7
     with pytest.raises(ValueError, match="y must lie in"):
         moments.centered(H.T, labels - 1)
+
+
+def test_deviations_of_features_that_are_none_of_these_are_refused():
+    _, H, labels = samples(3, [4, 3, 5], 4)
+    moments = ClassMoments(3, 4)
+    moments.update(H.T, labels)
+    with pytest.raises(ValueError, match=r"h must have shape \[B, 4\], one sample a row, but its shape is \[12, 1\]"):
+        moments.centered(H[:1].T, labels)
+    with pytest.raises(ValueError, match="h must be finite"):
+        moments.centered(torch.full_like(H.T, torch.nan), labels)
