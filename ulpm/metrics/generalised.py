@@ -98,7 +98,9 @@ def generalised_collapse(
     if classes is None:
         chosen = torch.arange(K, device=points.device)
     else:
-        chosen = _checks.labels("classes", classes, classes.numel(), K).to(points.device)
+        chosen = _checks.labels("classes", classes, _checks.whole_numbers("classes", classes).numel(), K).to(
+            points.device
+        )
         if len(chosen) == 0:
             raise ValueError("classes must name at least one class, but it is empty: leave it out for all of them.")
     lower, upper = distances_to_hulls(points, chosen)

@@ -156,6 +156,7 @@ def test_some_classes_are_measured_against_all():
     [
         ((torch.zeros(3),), ValueError, r"shape \[K ≥ 2, d\]"),
         ((torch.ones(3, 2),), ValueError, "vector 0 is the mean of all, so it has no direction"),
+        ((torch.eye(3), [0, 1]), TypeError, "classes must be a tensor of integers, but it is list"),
         ((torch.eye(3), torch.tensor([3])), ValueError, "classes must lie in 0 … 2"),
         ((torch.eye(3), torch.zeros(0, dtype=torch.int64)), ValueError, "at least one class"),
         ((ClassMoments(3, 2),), ValueError, "needs a sample"),
