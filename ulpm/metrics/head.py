@@ -51,6 +51,8 @@ def affine_error(layer: nn.Module, features: Tensor, output: Tensor) -> float:
         return torch.inf
     if expected.shape != output.shape:
         return torch.inf
+    if not output.numel():
+        return 0.0
     rows, expected_rows = (z.reshape(max(len(z), 1) if z.ndim > 1 else 1, -1) for z in (output, expected))
     return _error(_on_processor(rows), _on_processor(expected_rows), _tolerance(output, expected))
 

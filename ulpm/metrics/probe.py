@@ -85,9 +85,14 @@ class Probe:
         self._latest = (layer, features.detach().clone(), output.detach().clone())
 
     def _hold(self, _: nn.Module, inputs: object, returned: object) -> None:
-        """Compare the layer with what the model returned, in its first pass. Raises: ValueError if they differ."""
+        """Compare the layer with what the model returned, in its first pass with samples.
+
+        Raises: ValueError if they differ.
+        """
         self._returned = returned if self._only_head else None
-        if self._held or self._latest is None or not bool(torch.isfinite(self._latest[2]).all()):
+        if self._held or self._latest is None or not self._latest[2].numel():
+            return
+        if not bool(torch.isfinite(self._latest[2]).all()):
             return
         self._require_affine()
         # Whoever names a layer may mean an inner one, if it is clear which of its outputs are meant.

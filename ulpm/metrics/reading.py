@@ -122,6 +122,11 @@ def read(
         if not samples:
             raise ValueError("batches must hold at least one (inputs, labels) pair, but it is empty.")
         W, bias, name = seen.classifier, seen.bias, seen.name
+    if len(W) < 2:
+        raise ValueError(
+            f"neural collapse needs at least two classes, but the classifier {name!r} has one output: give a network "
+            "with an output a class."
+        )
     require_finite("W", W, name)
     _check_outputs(samples[name].labels, len(W), layer is None)
     W = W.float() if W.dtype in (torch.float16, torch.bfloat16) else W

@@ -101,6 +101,20 @@ def test_a_wide_layer_needs_no_square_matrix():
     assert torch.stack(list(found.values())).isfinite().all()
 
 
+def test_an_empty_batch_changes_nothing_wherever_it_is():
+    model, (x, y) = network(), data()
+    expected = ulpm.measure(model, [(x, y)])
+    for batches in ([(x[:0], y[:0]), (x, y)], [(x, y), (x[:0], y[:0])]):
+        found = ulpm.measure(model, batches)
+        assert {key: float(value) for key, value in found.items()} == {k: float(v) for k, v in expected.items()}
+
+
+def test_a_network_with_one_output_is_refused():
+    x, y = torch.randn(4, 2), torch.zeros(4, dtype=torch.int64)
+    with pytest.raises(ValueError, match=r"at least two classes, but the classifier '0' has one output"):
+        ulpm.measure(nn.Sequential(nn.Linear(2, 1)), [(x, y)])
+
+
 def test_a_layer_that_does_not_run_or_gives_no_features_is_refused():
     model, (x, y) = network(), data()
     model.add_module("unused", nn.Linear(2, 2))
