@@ -1,5 +1,6 @@
 """nc1 of a population from few samples a class, where the plain metrics read too little."""
 
+import math
 import warnings
 
 import torch
@@ -9,6 +10,9 @@ from torch import Tensor
 from ulpm.metrics.collapse import Center, centring_weights
 from ulpm.metrics.moments import ClassMoments
 from ulpm.metrics.tiles import tiles
+
+# Fourth powers of numbers between these are normal numbers.
+_MODERATE = (1e-60, 1e60)
 
 
 def few_sample_nc1(moments: ClassMoments, center: Center = "classes") -> dict[str, Float[Tensor, ""]]:
@@ -59,12 +63,18 @@ def few_sample_nc1(moments: ClassMoments, center: Center = "classes") -> dict[st
     spread = (M.square().sum() - tau @ (1 - 2 * p + K * p.square())) / K
     dof = N - K
     covariance = moments.within_covariance() * (N / dof)
+    ratio, cdnv = _quotient((n / N) @ v, spread), _pairs(means.mT, v, tau)
+    size = float(M.abs().max())
+    if size > 0 and not _MODERATE[0] < size < _MODERATE[1]:
+        # What follows has fourth powers of entries. Powers of two change no digit of a quotient.
+        unit = 2.0 ** -math.frexp(size)[1]
+        M, tau, covariance = M * unit, tau * unit**2, covariance * unit**2
     square = dof.square() / ((dof + 2) * (dof - 1)) * (covariance.square().sum() - covariance.trace().square() / dof)
     G = M.mT @ M - C.mT @ (tau[:, None] * C)
     A = M.mT @ covariance @ M - square * C.mT @ (C / n[:, None])
     return {
-        "nc1_ratio_corrected": _quotient((n / N) @ v, spread),
-        "nc1_cdnv_corrected": _pairs(means.mT, v, tau),
+        "nc1_ratio_corrected": ratio,
+        "nc1_cdnv_corrected": cdnv,
         "nc1_pinv_corrected": _trace(G, A, min(K - 1, len(means)), bool((n > 1).all())),
     }
 

@@ -135,3 +135,14 @@ def test_means_of_another_kind_are_refused_in_one_sentence():
         few_sample_nc1(one)
     with without_shape_checker(), pytest.raises(TypeError, match="moments must be a ClassMoments"):
         few_sample_nc1(torch.zeros(2))
+
+
+@pytest.mark.parametrize("power", [-400, -300, 300, 400])
+def test_corrected_values_see_no_scale(power):
+    _, H, labels = samples(3, [4, 3, 5], 4)
+    one, other = ClassMoments(3, 4), ClassMoments(3, 4)
+    one.update(H.T, labels)
+    other.update(math.ldexp(1.0, power) * H.T, labels)
+    expected, found = few_sample_nc1(one), few_sample_nc1(other)
+    for key, value in expected.items():
+        torch.testing.assert_close(found[key], value, rtol=1e-10, atol=0, msg=key)
