@@ -142,8 +142,8 @@ def forecast(
 
     Raises:
         TypeError: For what is no Features, or no sequence of epochs.
-        ValueError: If a snapshot has no classifier or is all zero, both are not of the same problem, the loss has not fallen, epochs
-            are not in order, or a flow does not get to its end.
+        ValueError: If a snapshot has no classifier or is all zero, both are not of the same problem, the loss has not
+            fallen, epochs are not in order, or a flow does not get to its end.
         OSError: If the features lie in a file that cannot be read.
 
     >>> problem = ulpm.Problem([5] * 3, feature_dim=4)
