@@ -14,6 +14,8 @@ from real_experiments.pair_result import read_results
 from real_experiments.recipe import Recipe
 from real_experiments.trainer import Diverged
 
+pytestmark = pytest.mark.usefixtures("unchecked_module")
+
 
 def test_pairs_without_data_are_listed_as_not_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"

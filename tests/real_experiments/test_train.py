@@ -32,6 +32,8 @@ from real_experiments.training_checkpoint import (
 from real_experiments.training_directory import TrainingDirectory
 from ulpm.support import METRICS
 
+pytestmark = pytest.mark.usefixtures("unchecked_module")
+
 SIZES = "--model resnet18 --width 4 --dataset fashion-mnist-sample --class-counts 12,10,8 --batch-size 8"
 TINY = ["train", *SIZES.split(), "--no-progress"]
 NETWORK = {"train_loss", "train_error", "log_loss", "squared_norm", "margin", "normalised_margin", *METRICS}

@@ -11,6 +11,8 @@ from ulpm.cli import main
 from ulpm.metrics import METRICS
 from ulpm.plotting import plot_metrics, save_figures
 
+pytestmark = pytest.mark.usefixtures("unchecked_module")
+
 NEW = {
     "nc1_distance",
     "nc2_norm_classifier_centered",

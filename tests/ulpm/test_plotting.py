@@ -27,6 +27,9 @@ from ulpm.plotting import (
 from ulpm.plotting.style import number
 
 LN10 = math.log(10)
+
+pytestmark = pytest.mark.usefixtures("unchecked_module")
+
 END = 400.0
 PLOTS = (plot_metrics, plot_loss, plot_margin, plot_invariants, plot_certificate)
 

@@ -122,13 +122,16 @@ def neural_collapse(
         if moderate_W is not W or moderate_H is not H:
             bias = _times_power(bias, _exponent(moderate_W) - _exponent(W) + _exponent(moderate_H) - _exponent(H))
     W, H = moderate_W, moderate_H
-    present = labels.bincount(minlength=num_classes) > 0
-    if leaves_out(absent) and not bool(present.all()):
+    present = torch.ones(num_classes, dtype=torch.bool, device=H.device) if per_class else None
+    if leaves_out(absent):
+        present = labels.bincount(minlength=num_classes) > 0
         require_two(present)
         W, labels = W[..., present, :], renumbered(labels, present)
         bias = bias if bias is None else bias[..., present]
     found = collapse_at(W, H, labels, bias, center)
-    return with_classes(found, _classes_at(W, H, labels, bias, center), present) if per_class else found
+    if not per_class or present is None:
+        return found
+    return with_classes(found, _classes_at(W, H, labels, bias, center), present)
 
 
 def collapse_at(
@@ -350,7 +353,7 @@ def _classifier(W: Tensor) -> tuple[Tensor, int, int]:
 def _moderate(matrix: Tensor) -> Tensor:
     """The same, or of size one where squares would over- or underflow: no metric sees the scale that a bias shares."""
     # Without a copy of absolute values, which would take as long as the metrics of few classes.
-    low, high = torch.aminmax(torch.maximum(matrix.amax((-2, -1)), -matrix.amin((-2, -1))))
+    low, high = torch.aminmax(torch.linalg.vector_norm(matrix, torch.inf, dim=(-2, -1)))
     return matrix if float(low) > 1e-60 and float(high) < 1e60 else of_size_one(matrix)
 
 
