@@ -10,6 +10,8 @@ import dataclasses
 import device_work
 import pytest
 
+pytestmark = pytest.mark.usefixtures("unchecked_module")
+
 
 @dataclasses.dataclass(frozen=True)
 class Budget:

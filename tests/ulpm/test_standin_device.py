@@ -15,6 +15,8 @@ from ulpm.flow.krylov import ConjugateGradients
 from ulpm.flow.system import FlowSystem
 from ulpm.losses import LossAt
 
+pytestmark = pytest.mark.usefixtures("unchecked_module")
+
 ON_CPU = torch.randn(4, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 INDEX = torch.tensor([0, 2])
 MASK = torch.tensor([True, False, True, False])

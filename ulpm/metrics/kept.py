@@ -77,6 +77,7 @@ class KeptSamples:
         self._predicted: list[Tensor] = []
         self._whole: list[_Block] | None = None
         self._classes = 0
+        self._format: float | None = None
         self._about_references: Tensor | None = None
         self._centred: Tensor | None = None
         self._numbered: tuple[Tensor, Tensor, Tensor | None]
@@ -142,6 +143,7 @@ class KeptSamples:
             features, labels = features[there], renumbered(labels[there], present)
             predicted = None if head is None else _predicted_among(features, *head, present)
         self._classes, self._numbered, self._whole = int(present.sum()), (features, labels, predicted), None
+        self._format = None
         return present
 
     def metrics(
@@ -260,10 +262,13 @@ class KeptSamples:
             yield block, self._centred
 
     def _epsilon(self) -> float:
-        # One of several processes may have no sample.
-        bits = max((format_bits(block.H) for block in self._blocks()), default=0)
-        found = self._shard.gather(torch.tensor(bits, dtype=torch.int64, device=self._device))
-        return epsilon_of(int(found.max()))
+        if self._format is None:
+            in_float32 = self._numbered[0].dtype is not torch.float64
+            # One of several processes may have no sample.
+            bits = max((format_bits(block.H, in_float32) for block in self._blocks()), default=0)
+            found = self._shard.gather(torch.tensor(bits, dtype=torch.int64, device=self._device))
+            self._format = epsilon_of(int(found.max()))
+        return self._format
 
     def _blocks(self) -> Iterator[_Block]:
         """Some samples at a time; the same block again if one holds all."""

@@ -5,7 +5,7 @@ from torch import Tensor
 
 EPSILON = torch.finfo(torch.float64).eps
 COARSEST = torch.finfo(torch.bfloat16).eps
-_BITS_OF_FLOAT32, _GLANCE = 24, 64
+_BITS_OF_FLOAT16, _BITS_OF_FLOAT32, _GLANCE = 11, 24, 64
 
 
 def significant_bits(values: Tensor) -> int:
@@ -15,10 +15,14 @@ def significant_bits(values: Tensor) -> int:
     return 53 - (int(lowest.min()).bit_length() - 1) if len(lowest) else 0
 
 
-def format_bits(values: Tensor) -> int:
-    """``significant_bits`` of matrices, or as many as only float64 has, once a part of them is seen to need them."""
+def format_bits(values: Tensor, in_float32: bool = False) -> int:
+    """``significant_bits`` of matrices, or fewer of the same format, once a part of them is seen to need this format.
+
+    That is float64, or float32 for values that were ``in_float32``, which has no more bits.
+    """
     few = significant_bits(values[..., :_GLANCE, :_GLANCE])
-    return few if few > _BITS_OF_FLOAT32 else significant_bits(values)
+    enough = _BITS_OF_FLOAT16 if in_float32 else _BITS_OF_FLOAT32
+    return few if few > enough else significant_bits(values)
 
 
 def epsilon_of(bits: int) -> float:

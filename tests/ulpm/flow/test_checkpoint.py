@@ -126,7 +126,8 @@ def flow_command(out: Path, rtol: str = "1e-9", seconds: str = "0.001") -> list[
     return [sys.executable, "-m", "ulpm", *arguments.split(), *options.split(), "--out", str(out)]
 
 
-@pytest.mark.parametrize("kills", [1, pytest.param(6, marks=pytest.mark.slow)])
+@pytest.mark.slow  # tests/attack/test_kills.py kills a flow in make test
+@pytest.mark.parametrize("kills", [1, 6])
 def test_a_process_killed_at_random_moments_resumes_to_the_same_bits(tmp_path: Path, kills: int) -> None:
     reference, victim, rtol = tmp_path / "reference", tmp_path / "victim", "1e-9" if kills == 1 else "1e-12"
     subprocess.run(flow_command(reference, rtol, "1000"), check=True, capture_output=True)
