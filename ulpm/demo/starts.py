@@ -103,7 +103,7 @@ def narrow() -> Start:
         "Six classes would need five dimensions for a simplex and have three: this start ends in an octahedron, "
         "and the proven bounds of the optimum stay apart."
     )
-    return Start("narrow", "Narrow", caption, problem, problem.random_state(0))
+    return Start("narrow", "d < K − 1", caption, problem, problem.random_state(0))
 
 
 def solved() -> Start:
