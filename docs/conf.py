@@ -79,7 +79,7 @@ html_show_sphinx = False
 html_copy_source = False
 pygments_style = "a11y-high-contrast-light"
 
-# The demo lies beside the pages. It is made anew when the package has changed.
+# The demo lies beside the pages. It is made again when the package has changed.
 DEMO = HERE / "_build" / "beside" / "demo.html"
 DEMO.parent.mkdir(parents=True, exist_ok=True)
 (DEMO.parent / "index.html").write_text('<meta http-equiv="refresh" content="0; url=docs/index.html">\n')

@@ -1,6 +1,6 @@
 """Arrays in files, of which a few rows at a time are in memory: .npy, .npz, .safetensors and .parquet.
 
-Nothing is unpickled. A .npy file, and an array that lies uncompressed in a .npz archive, is mapped into memory anew for
+Nothing is unpickled. A .npy file, and an array that lies uncompressed in a .npz archive, is mapped into memory for
 each part that is read: what was read before may leave memory.
 """
 
@@ -222,7 +222,7 @@ def _safetensors(path: Path) -> dict[str, Column]:
 
 def _slices(path: Path, name: str, shape: tuple[int, ...], rows: int) -> Iterator[np.ndarray]:
     for first in range(0, shape[0] if shape else 1, rows):
-        # Opened anew, so that what was read before may leave memory.
+        # Opened again, so that what was read before may leave memory.
         with _files.reading(path), safetensors.safe_open(path, framework="pt") as file:
             part = file.get_slice(name)[first : first + rows] if shape else file.get_tensor(name)
             # numpy has no bfloat16. float32 has all its numbers.

@@ -6,7 +6,7 @@ taken from the solver. They turn the programme into smooth equations, the KKT co
     A = G(μ) Bᵀ,    B = Aᵀ G(μ),    gap_{jm}(A B) = b_{jm} on 𝒜,    μ = 0 off 𝒜
 
 Rotations of the factors, and multipliers that are not unique, make the Jacobian singular. It is symmetric, and each
-step is the least-squares one of smallest norm. 𝒜 is read anew from every iterate, which makes this a semismooth Newton
+step is the least-squares one of smallest norm. 𝒜 is read again from every iterate, which makes this a semismooth Newton
 method for the complementarity conditions.
 """
 

@@ -85,7 +85,7 @@ def minimum_norm_separation(
     their logits may be averaged: the ``symmetric`` form is a K × K programme, ‖Z‖_* = ‖Z̄ diag(√n_k)‖_*, and as exact as
     the full one with K × N unknowns, which is there to be compared with. A polish takes only rank and active set from
     the solver, so that the geometry of the result is right to rounding as well and not its value alone. The duality
-    gap is computed anew from the logits and multipliers that are returned.
+    gap is computed again from the logits and multipliers that are returned.
 
     Args:
         problem: Its class counts and d.
