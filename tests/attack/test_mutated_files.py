@@ -18,6 +18,7 @@ from attack.mutations import mutated
 from ulpm import _files
 from ulpm.cli import main
 from ulpm.flow.checkpoint import read_checkpoint, write_checkpoint
+from ulpm.flow.options import FlowOptions
 from ulpm.flow.run import FlowRun
 from ulpm.runs import RunDirectory
 from ulpm.starts import read_features
@@ -97,9 +98,8 @@ def make(kind: str, run: Path, folder: Path) -> Path:
         return shutil.copy(run / "config.json", folder)
     if kind == "checkpoint":
         problem = ulpm.Problem([3, 2, 2], 4)
-        ends = {"log_time": 3.0, "log10_time": None, "log_loss": None}
-        sizes = {"rtol": 1e-6, "records": 5, "snapshots": 2, "max_steps": 1000}
-        flow = FlowRun.prepare(problem, problem.random_state(replicas=2), **ends, **sizes, config={"arguments": {}})
+        options = FlowOptions(log_time=3.0, records=5, snapshots=2, max_steps=1000)
+        flow = FlowRun.prepare(problem, problem.random_state(replicas=2), options, {"arguments": {}})
         with torch.no_grad():
             for _ in range(5):
                 flow.step()

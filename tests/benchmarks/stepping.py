@@ -5,6 +5,7 @@ import dataclasses
 import torch
 
 import ulpm
+from ulpm.flow.options import FlowOptions
 from ulpm.flow.run import FlowRun
 
 # So late that no step comes near it: nothing but the start is recorded.
@@ -13,18 +14,7 @@ _LOG_TIME = 1e6
 
 def started(problem: ulpm.Problem, state: ulpm.State, rtol: float) -> FlowRun:
     """A flow at its start."""
-    return FlowRun.prepare(
-        problem,
-        state,
-        log_time=_LOG_TIME,
-        log10_time=None,
-        log_loss=None,
-        rtol=rtol,
-        records=2,
-        snapshots=0,
-        max_steps=100_000,
-        config=None,
-    )
+    return FlowRun.prepare(problem, state, FlowOptions(log_time=_LOG_TIME, rtol=rtol, records=2))
 
 
 def hand_over(run: FlowRun) -> None:

@@ -13,6 +13,7 @@ import torch
 
 import ulpm
 from ulpm.distributed import ALONE, Place, Shard, torchrun_place
+from ulpm.flow.options import FlowOptions
 from ulpm.flow.run import FlowRun
 from ulpm.flow.sweep import own_replicas
 from ulpm.flow.system import FlowSystem
@@ -153,9 +154,8 @@ def test_an_evaluation_and_a_product_are_one_message_whatever_the_number_of_samp
 
 def test_replicas_that_wait_in_the_share_of_another_process_are_let_in():
     problem = ulpm.Problem([500] * 10, 64)  # so large that a cohort on a CPU is one replica
-    arguments = {"log_time": 0.5, "log10_time": None, "log_loss": None, "config": None, "max_steps": 1000}
     start = problem.random_state(replicas=3)
-    run = FlowRun.prepare(problem, start, **arguments, rtol=1e-3, records=3, snapshots=0)
+    run = FlowRun.prepare(problem, start, FlowOptions(log_time=0.5, rtol=1e-3, records=3, max_steps=1000))
     assert len(run.state.waiting.replicas) == 2
     with torch.inference_mode():
         shares = [own_replicas(run.loop, run.state, Shard(rank, 2)) for rank in range(2)]

@@ -17,6 +17,7 @@ from ulpm.cli.output import can_draw, in_options, say, write_json
 from ulpm.distributed import Shard, torchrun_shard
 from ulpm.flow import FlowRun, resume_flow
 from ulpm.flow.memory import PlannedStart, check_memory
+from ulpm.flow.options import FlowOptions
 from ulpm.flow.run import NOT_SEPARABLE, needs_dimensions
 from ulpm.losses import loss_from_record
 from ulpm.problem import Problem
@@ -113,9 +114,7 @@ class Flow:
         _checks.real("--checkpoint-seconds", self.checkpoint_seconds, above=0)
         # Memory that is free is not the same number everywhere.
         problem, state = shard.together(lambda: self._start(shard))
-        return FlowRun.prepare(
-            problem,
-            state,
+        options = FlowOptions(
             log_time=self.log_time,
             log10_time=self.log10_time,
             log_loss=self.log_loss,
@@ -123,9 +122,8 @@ class Flow:
             records=self.records,
             snapshots=self.snapshots,
             max_steps=self.max_steps,
-            config={"arguments": self._arguments()},
-            shard=shard,
         )
+        return FlowRun.prepare(problem, state, options, {"arguments": self._arguments()}, shard)
 
     def _finish(self, run: FlowRun, directory: RunDirectory, shard: Shard, began: float) -> int:
         if needs_dimensions(run.loop.system.problem):

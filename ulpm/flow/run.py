@@ -6,7 +6,7 @@ import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -16,12 +16,12 @@ from ulpm import _checks
 from ulpm._modes import plain_arithmetic
 from ulpm._threads import suitable_threads
 from ulpm.distributed import ALONE, Shard
-from ulpm.flow.arguments import Ends, Sizes, accepted
 from ulpm.flow.checkpoint import read_checkpoint, write_checkpoint
 from ulpm.flow.cohort import largest_cohort
 from ulpm.flow.interrupt import deferred_interrupt
 from ulpm.flow.loop import FlowLoop
 from ulpm.flow.milestones import Milestones
+from ulpm.flow.options import Accepted, FlowOptions
 from ulpm.flow.progress import ProgressBar, progress_bar
 from ulpm.flow.solver import Solver
 from ulpm.flow.state import FlowState
@@ -124,9 +124,7 @@ def gradient_flow(
     >>> [f"{value:.3f}" for value in path.margin_ratio.tolist()]
     ['-0.528', '0.995']
     """
-    run = FlowRun.prepare(
-        problem,
-        state,
+    options = FlowOptions(
         log_time=log_time,
         log10_time=log10_time,
         log_loss=log_loss,
@@ -137,9 +135,8 @@ def gradient_flow(
         snapshots=snapshots,
         max_steps=max_steps,
         solver=solver,
-        config=config,
-        shard=shard,
     )
+    run = FlowRun.prepare(problem, state, options, config, shard)
     if needs_dimensions(problem):
         warnings.warn(NOT_SEPARABLE, stacklevel=2)
     return run.finish(progress, checkpoint, checkpoint_seconds)
@@ -208,38 +205,21 @@ class FlowRun:
         cls,
         problem: Problem,
         state: State,
-        *,
-        log_time: float | None,
-        log10_time: float | None,
-        log_loss: float | None,
-        rtol: float,
-        records: int,
-        snapshots: int,
-        max_steps: int,
-        config: Mapping[str, Any] | None,
-        start_log_time: float | Tensor | None = None,
-        save_at: Sequence[float] | Tensor | None = None,
-        solver: Solver | None = None,
+        options: FlowOptions,
+        config: Mapping[str, Any] | None = None,
         shard: Shard = ALONE,
     ) -> "FlowRun":
         """Check the arguments of ``gradient_flow`` and record the start. Nothing is written anywhere."""
-
-        ends = Ends(log_time, log10_time, log_loss)
-        sizes = Sizes(rtol, records, snapshots, max_steps)
         # Memory that is free is not the same number everywhere.
-        facts, kind, end, start_time, marks = shard.together(
-            lambda: accepted(problem, state, ends, sizes, config, start_log_time, save_at, solver, shard)
-        )
-        replicas = facts["replicas"] or 1
+        checked = shard.together(lambda: options.accepted(problem, state, config, shard))
+        replicas = checked.facts["replicas"] or 1
         sweep, columns = shared_out(shard, replicas, problem.num_samples)
-        own = sweep.part(replicas)
-        start = state[own] if sweep.count > 1 else state
-        # Of a sweep each process sees the starts of its own replicas only.
-        times = start_time[own] if sweep.count > 1 else start_time
-        loop, begun = sweep.together(
-            lambda: _started(problem, start, kind, end, facts, columns, times, solver or Solver(), marks)
-        )
-        return cls(loop, begun, facts, sweep)
+        if sweep.count > 1:
+            # Of a sweep each process sees the starts of its own replicas only.
+            own = sweep.part(replicas)
+            state, checked = state[own], checked._replace(start_time=checked.start_time[own])
+        loop, begun = sweep.together(lambda: _started(problem, state, checked, options.solver or Solver(), columns))
+        return cls(loop, begun, checked.facts, sweep)
 
     def finish(
         self, progress: bool, checkpoint: str | os.PathLike[str] | None, checkpoint_seconds: float
@@ -314,18 +294,10 @@ class FlowRun:
 
 
 def _started(
-    problem: Problem,
-    state: State,
-    kind: Literal["log_time", "log_loss"],
-    end: float,
-    facts: Mapping[str, Any],
-    shard: Shard,
-    start_time: Float[Tensor, "*batch"],
-    solver: Solver,
-    save_at: Float[Tensor, " R"] | None,
+    problem: Problem, state: State, checked: Accepted, solver: Solver, shard: Shard
 ) -> tuple[FlowLoop, FlowState]:
     """A run at its start, which is recorded."""
-    records = facts["records"]
+    facts = checked.facts
     with plain_arithmetic(state.W.device):
         system = FlowSystem(problem, state.W.device, shard, solver.product_dtype)
         y = system.pack(state.factors._replace(H=state.H[..., shard.part(problem.num_samples)]))
@@ -341,8 +313,10 @@ def _started(
             nonzero = state.W.abs().amax((-2, -1)) + state.H.abs().amax((-2, -1)) > 0
             if bool((nonzero & (state.squared_norm < _SMALLEST_SQUARED_NORM)).any()):
                 raise ValueError("the start is so small that its norm underflows: scale it up.")
-        start_time = start_time.reshape(-1)
-        milestones = Milestones.until(kind, end, records, log_loss, start_time, save_at)
+        start_time = checked.start_time.reshape(-1)
+        milestones = Milestones.until(
+            checked.kind, checked.end, facts["records"], log_loss, start_time, checked.save_at
+        )
         loop = FlowLoop(system, Recorder(problem, y.device, shard), facts["rtol"], y.dtype, solver)
         clock = loop.clock.start(start_time, log_loss.double().cpu())
         return loop, loop.start(milestones, y, clock, facts["snapshots"])

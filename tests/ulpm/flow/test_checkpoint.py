@@ -14,6 +14,7 @@ import torch
 import ulpm
 from ulpm import _files
 from ulpm.flow.checkpoint import read_checkpoint, write_checkpoint
+from ulpm.flow.options import FlowOptions
 from ulpm.flow.run import FlowRun
 
 # The run-time checks of signatures make the flow several times slower, and have nothing to say about files.
@@ -38,10 +39,8 @@ def same_bits(a: ulpm.Trajectory, b: ulpm.Trajectory) -> None:
 def prepared(replicas: int | None, dtype: torch.dtype = torch.float64, **end: float) -> FlowRun:
     problem = ulpm.Problem([4, 3, 3], 7)
     state = problem.random_state(seed=2, replicas=replicas, dtype=dtype)
-    ends = {"log_time": None, "log10_time": None, "log_loss": None} | end
-    return FlowRun.prepare(
-        problem, state, **ends, rtol=1e-5, records=12, snapshots=3, max_steps=10_000, config={"note": "ρ²"}
-    )
+    options = FlowOptions(**end, rtol=1e-5, records=12, snapshots=3, max_steps=10_000)
+    return FlowRun.prepare(problem, state, options, {"note": "ρ²"})
 
 
 @pytest.mark.parametrize("replicas", [None, 3])

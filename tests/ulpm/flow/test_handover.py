@@ -8,6 +8,7 @@ import torch
 import ulpm
 from ulpm.flow.cohort import Cohort
 from ulpm.flow.handover import HandOver
+from ulpm.flow.options import FlowOptions
 from ulpm.flow.run import FlowRun
 
 
@@ -194,18 +195,8 @@ def test_one_stiff_step_that_pays_starts_the_count_of_those_that_do_not_anew():
 
 def test_a_flow_starts_explicit_and_ends_stiff_and_takes_far_fewer_evaluations_than_explicit_steps_would():
     problem = ulpm.Problem([5] * 4, 20)
-    run = FlowRun.prepare(
-        problem,
-        problem.random_state(seed=0),
-        log_time=1e4,
-        log10_time=None,
-        log_loss=None,
-        rtol=1e-6,
-        records=3,
-        snapshots=0,
-        max_steps=10_000,
-        config=None,
-    )
+    options = FlowOptions(log_time=1e4, records=3, max_steps=10_000)
+    run = FlowRun.prepare(problem, problem.random_state(seed=0), options)
     methods = []
     with torch.no_grad():
         while run.state.running:

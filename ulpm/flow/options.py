@@ -1,5 +1,6 @@
-"""The arguments of a run, checked: where it ends, what it records, and how exact it is."""
+"""The options of a run in one record, and what they come to once they are checked."""
 
+import dataclasses
 import itertools
 import math
 from collections.abc import Mapping, Sequence
@@ -18,24 +19,7 @@ from ulpm.problem import Problem
 from ulpm.recorder import describe_run
 from ulpm.state import State
 
-__all__ = ["Accepted", "Ends", "Sizes", "accepted"]
-
-
-class Ends(NamedTuple):
-    """Where a run ends, as it was given: one of them."""
-
-    log_time: float | None
-    log10_time: float | None
-    log_loss: float | None
-
-
-class Sizes(NamedTuple):
-    """How exact a run is, how much of it is kept, and how long it may be."""
-
-    rtol: float
-    records: int
-    snapshots: int
-    max_steps: int
+__all__ = ["Accepted", "FlowOptions"]
 
 
 class Accepted(NamedTuple):
@@ -48,44 +32,54 @@ class Accepted(NamedTuple):
     save_at: Float[Tensor, " R"] | None
 
 
-def accepted(
-    problem: Problem,
-    state: State,
-    ends: Ends,
-    sizes: Sizes,
-    config: Mapping[str, Any] | None,
-    start_log_time: float | Tensor | None,
-    save_at: Sequence[float] | Tensor | None,
-    solver: Solver | None,
-    shard: Shard,
-) -> Accepted:
-    """Raises: TypeError or ValueError as ``gradient_flow`` for arguments that make no sense."""
-    kind, end = _end(*ends)
-    marks = None if save_at is None else _save_at(save_at, kind, end)
-    facts = describe_run(problem, state, sizes.records if marks is None else len(marks) + 2, sizes.snapshots, config)
-    least = problem.smallest_loss
-    if kind == "log_loss" and least > 0 and end < math.log(least):
-        why, way = (
-            ("for labels smoothed so much", "ask for a larger one")
-            if problem.loss.attained
-            else ("in one dimension, where these counts cannot be separated", "use feature_dim of 2 or more")
-        )
-        raise ValueError(f"log_loss must be at least {math.log(least):.6g} {why}, but {end:g} was given: {way}.")
-    if solver is not None and not isinstance(solver, Solver):
-        raise TypeError(f"solver must be an ulpm.Solver, but {_checks.shown(solver)} was given.")
-    tolerance = _checks.real("rtol", sizes.rtol, above=0, below=1)
-    resolution = 8 * torch.finfo(state.W.dtype).eps
-    if tolerance < resolution:
-        raise ValueError(f"rtol must be at least {resolution:.1g} for {state.W.dtype}, but {sizes.rtol!r} was given.")
-    limit = _checks.integer("max_steps", sizes.max_steps, minimum=1)
-    check_memory(problem, state, facts["records"], facts["snapshots"], shard)
-    facts |= {"method": "gradient flow", kind: end, "rtol": tolerance, "max_steps": limit}
-    start_time = _start_time(start_log_time, state)
-    if start_log_time is not None:
-        facts["start_log_time"] = start_time.tolist() if state.batch_shape else float(start_time)
-    if marks is not None:
-        facts["save_at"] = marks.tolist()
-    return Accepted(facts, kind, end, start_time, marks)
+@dataclasses.dataclass(frozen=True)
+class FlowOptions:
+    """Where a run ends, how exact it is, what it records and by which methods, as ``gradient_flow`` documents it.
+
+    Nothing is checked before ``accepted``, so that any process of several can say what is wrong with its own.
+    """
+
+    log_time: float | None = None
+    log10_time: float | None = None
+    log_loss: float | None = None
+    start_log_time: float | Tensor | None = None
+    rtol: float = 1e-6
+    records: int = 200
+    save_at: Sequence[float] | Tensor | None = None
+    snapshots: int = 0
+    max_steps: int = 100_000
+    solver: Solver | None = None
+
+    def accepted(self, problem: Problem, state: State, config: Mapping[str, Any] | None, shard: Shard) -> Accepted:
+        """Raises: TypeError or ValueError as ``gradient_flow`` for arguments that make no sense."""
+        kind, end = _end(self.log_time, self.log10_time, self.log_loss)
+        marks = None if self.save_at is None else _save_at(self.save_at, kind, end)
+        facts = describe_run(problem, state, self.records if marks is None else len(marks) + 2, self.snapshots, config)
+        least = problem.smallest_loss
+        if kind == "log_loss" and least > 0 and end < math.log(least):
+            why, way = (
+                ("for labels smoothed so much", "ask for a larger one")
+                if problem.loss.attained
+                else ("in one dimension, where these counts cannot be separated", "use feature_dim of 2 or more")
+            )
+            raise ValueError(f"log_loss must be at least {math.log(least):.6g} {why}, but {end:g} was given: {way}.")
+        if self.solver is not None and not isinstance(self.solver, Solver):
+            raise TypeError(f"solver must be an ulpm.Solver, but {_checks.shown(self.solver)} was given.")
+        tolerance = _checks.real("rtol", self.rtol, above=0, below=1)
+        resolution = 8 * torch.finfo(state.W.dtype).eps
+        if tolerance < resolution:
+            raise ValueError(
+                f"rtol must be at least {resolution:.1g} for {state.W.dtype}, but {self.rtol!r} was given."
+            )
+        limit = _checks.integer("max_steps", self.max_steps, minimum=1)
+        check_memory(problem, state, facts["records"], facts["snapshots"], shard)
+        facts |= {"method": "gradient flow", kind: end, "rtol": tolerance, "max_steps": limit}
+        start_time = _start_time(self.start_log_time, state)
+        if self.start_log_time is not None:
+            facts["start_log_time"] = start_time.tolist() if state.batch_shape else float(start_time)
+        if marks is not None:
+            facts["save_at"] = marks.tolist()
+        return Accepted(facts, kind, end, start_time, marks)
 
 
 def _start_time(given: float | Tensor | None, state: State) -> Float[Tensor, "*batch"]:
