@@ -1,64 +1,23 @@
-"""The command line: ``python -m real_experiments train | measure | compare | reproduce | coverage``."""
+"""``python -m real_experiments``: its commands, once the packages that they need are there."""
 
-import os
 import sys
 from collections.abc import Sequence
-from typing import Annotated
-
-import tyro
-
-from real_experiments.compare import Compare
-from real_experiments.coverage import Coverage
-from real_experiments.measure import Measure
-from real_experiments.reproduce import Reproduce
-from real_experiments.train import Train
-from ulpm.support import accept_any_encoding
 
 __all__ = ["main"]
 
-Command = (
-    Annotated[Train, tyro.conf.subcommand("train")]
-    | Annotated[Measure, tyro.conf.subcommand("measure")]
-    | Annotated[Compare, tyro.conf.subcommand("compare")]
-    | Annotated[Reproduce, tyro.conf.subcommand("reproduce")]
-    | Annotated[Coverage, tyro.conf.subcommand("coverage")]
-)
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command. Returns: the exit status, 0 if all went well, 1 with one sentence on standard error otherwise."""
-    accept_any_encoding()
-    command = tyro.cli(
-        Command,
-        prog="python -m real_experiments",
-        description="Train real networks, and compare their neural collapse with the model's.",
-        args=arguments,
-        config=(tyro.conf.OmitSubcommandPrefixes,),
-    )
+    """Run a command. Returns: its exit status, or 1 with one sentence if a package is missing."""
     try:
-        return int(command.run())
-    except ConnectionError as error:
-        # The process that speaks may be the one that has ended.
-        print(f"real_experiments: {error}", file=sys.stderr)
-        return 1
-    except (ValueError, TypeError, OSError) as error:
-        _complain(str(error))
-        return 1
-    except (MemoryError, RuntimeError) as error:
-        # torch has no class of its own for a lack of memory.
-        if not isinstance(error, MemoryError) and "alloc" not in str(error):
+        from real_experiments.command import main as command
+    except ModuleNotFoundError as error:
+        package = str(error.name).partition(".")[0]
+        if package == __package__:
             raise
-        _complain("there is not enough memory: lower --batch-size, --measurement-batch or --width.")
+        way = "in the checkout, pip install -e '.[experiments]'."
+        print(f"real_experiments: the package {package} is missing: {way}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        _complain("interrupted; `train` with --resume, or `reproduce` again, continues from the last checkpoint.")
-        return 130
-
-
-def _complain(sentence: str) -> None:
-    """Once, also when several processes fail for the same reason."""
-    if os.environ.get("RANK", "0") == "0" or os.environ.get("WORLD_SIZE", "1") == "1":
-        print(f"real_experiments: {sentence}", file=sys.stderr)
+    return command(arguments)
 
 
 if __name__ == "__main__":

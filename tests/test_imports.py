@@ -197,7 +197,12 @@ def test_the_reader_of_imports_does_not_complain_about_a_right_one(name, source)
 
 
 # The experiments: a claim and the work it is made with, numerics, theorems, and what runs and reports all of them.
-EXPERIMENT_LAYERS = (("harness.claim", "harness.work"), ("numerics",), ("theorems",), ("harness", "__main__"))
+EXPERIMENT_LAYERS = (
+    ("harness.claim", "harness.work"),
+    ("numerics",),
+    ("theorems",),
+    ("harness", "command", "__main__"),
+)
 EXPERIMENT_MODULES = dict(modules(Path(theory_experiments.__file__).parent))
 
 
@@ -262,7 +267,8 @@ def test_the_reader_of_experiments_complains_about_a_wrong_import(name, source, 
         ("theorems.rates.claims", "from theory_experiments.theorems.rates.config import Config"),
         ("theorems.rates.__init__", "from theory_experiments.harness.work import Work"),
         ("harness.experiments", "from theory_experiments.theorems import rates, escape"),
-        ("__main__", "from theory_experiments.harness.runner import run"),
+        ("command", "from theory_experiments.harness.runner import run"),
+        ("__main__", "from theory_experiments.command import main"),
     ],
 )
 def test_the_reader_of_experiments_does_not_complain_about_a_right_import(name, source):
