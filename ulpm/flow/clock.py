@@ -105,7 +105,7 @@ def _clocks(clock: Tensor, loss: LossInside, theta: _Array | float, degrees: tup
     with np.errstate(over="ignore", invalid="ignore"):
         # Not np.clip, which takes as long as all the rest.
         factors = np.exp(np.minimum(np.maximum(fallen, -700), 0))
-        integrals = np.einsum("pnb,n->pb", factors[:, 1:], _WEIGHTS)
+        integrals = _WEIGHTS @ factors[:, 1:]
         result: _Array = T * factors[:, 0] + integrals * reach
     return result
 

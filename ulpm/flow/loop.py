@@ -153,14 +153,17 @@ class FlowLoop:
     def _after(self, s: FlowState) -> FlowState:
         """Take out of the cohort who has ended, and let in who waits."""
         c = s.cohort
-        reached = c.next_record == len(s.milestones.marks)
+        reached, settled = c.next_record == len(s.milestones.marks), resolved(c.size, c.y.dtype)
+        # After most steps there is nothing to be done, which numpy finds sooner.
+        if not (self.system.problem.attained or (reached.numpy() | c.failed.numpy() | ~settled.numpy()).any()):
+            return s
         converged = ~reached & at_rest(c)
         if bool(converged.any()):
             converged = minima(self.system, c, converged)
         if bool(converged.any()):
             s = self.landing.record_rest(s, converged.nonzero()[:, 0])
         failed = c.failed & ~(reached | converged)
-        unresolved = ~(reached | converged | failed | resolved(c.size, c.y.dtype))
+        unresolved = ~(reached | converged | failed | settled)
         if not bool((reached | converged | failed | unresolved).any()):
             return s
         success = Status.LOG_TIME_REACHED if s.milestones.kind == "log_time" else Status.LOG_LOSS_REACHED
