@@ -14,6 +14,7 @@ from ulpm.metrics.probe import Probe, probe
 from ulpm.metrics.rank import feature_rank
 from ulpm.metrics.records import METRICS, RECORDS
 from ulpm.metrics.regression import regression_collapse
+from ulpm.metrics.unrounded import unrounded_nc1
 
 __all__ = [
     "METRICS",
@@ -36,4 +37,5 @@ __all__ = [
     "precision_floors",
     "probe",
     "regression_collapse",
+    "unrounded_nc1",
 ]

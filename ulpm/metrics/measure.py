@@ -15,6 +15,7 @@ from ulpm.metrics.few_samples import few_sample_nc1, warn_of_single_samples
 from ulpm.metrics.kept import CENTRE_ACCURACY
 from ulpm.metrics.layers import Layers
 from ulpm.metrics.reading import read
+from ulpm.metrics.unrounded import unrounded_nc1
 
 __all__ = ["measure"]
 
@@ -98,7 +99,8 @@ def measure(
         center: What stands for μ_G, as in :func:`ulpm.neural_collapse`.
         means: Vectors [K, d], float32 or float64, that stand for the class means, or None.
         layers: Layers to measure, by their names, or all of a class; None is the classifier alone.
-        corrected: Whether to add the three keys of :func:`ulpm.metrics.few_sample_nc1`, for few samples a class.
+        corrected: Whether to add the keys of :func:`ulpm.metrics.few_sample_nc1`, for few samples a class, and of
+            :func:`ulpm.metrics.unrounded_nc1`, for features in bfloat16 or float16.
         per_class: Whether to add the values of the single classes as ``KEY_per_class``, and the class-balanced nc1, as
             in :func:`ulpm.neural_collapse`.
         absent: "refuse" a class without samples, or "leave out" such classes, as in :func:`ulpm.neural_collapse`.
@@ -141,5 +143,8 @@ def measure(
     del metrics[CENTRE_ACCURACY]
     if means is None and not reading.by_position:
         warn_of_single_samples(torch.bincount(kept.labels, minlength=len(reading.W)))
+    if not corrected:
+        return metrics
     with torch.no_grad():
-        return metrics | few_sample_nc1(kept.moments(means), center) if corrected else metrics
+        moments = kept.moments(means)
+        return metrics | few_sample_nc1(moments, center) | unrounded_nc1(moments, center)

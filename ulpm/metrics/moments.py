@@ -15,7 +15,8 @@ from torch import Tensor
 
 from ulpm import _checks
 from ulpm.metrics.absent import require_two
-from ulpm.metrics.precision import epsilon_of, format_bits
+from ulpm.metrics.grid import Grid
+from ulpm.metrics.precision import BITS_OF_HALVES, epsilon_of, format_bits
 from ulpm.metrics.tiles import LARGEST, Membership
 
 # So many classes without samples are named, the others counted.
@@ -70,7 +71,8 @@ class ClassMoments:
     With e_i = h_i − r_{y_i}, r_k the first sample seen of class k, it holds
 
         counts n_k [K],  references r_k [K, d],  sums Σ_{i∈k} e_i [K, d],  squares Σ_{i∈k} ‖e_i‖² [K],
-        scatter Σ_i e_i e_iᵀ [d, d] (all classes pooled),  bits, the significant bits of the features so far.
+        scatter Σ_i e_i e_iᵀ [d, d] (all classes pooled),  bits, the significant bits of the features so far,
+        grid, only while bfloat16 or float16 hold the features: the spread and spacing of each entry in each class.
 
     One-hot matrix products do the sums, so the result is the same in every run on the same device. Parts held by
     several workers are joined with :meth:`merge`; a class may be absent from a part, but not from the whole.
@@ -119,6 +121,7 @@ class ClassMoments:
         self.squares = zeros(num_classes)
         self.scatter = zeros(feature_dim, feature_dim)
         self.bits = 0
+        self.grid: Grid | None = None
         self.about_given_means = means is not None
         if means is not None:
             if _checks.floating("means", means).shape != self.references.shape:
@@ -144,7 +147,7 @@ class ClassMoments:
         if len(h) == 0:
             return
         h = h.detach().to(self.device).double()
-        self.bits = max(self.bits, format_bits(h))
+        self._note_format(format_bits(h))
         if len(h) * self.num_classes > LARGEST:
             self._update_few(h, y)
             return
@@ -154,6 +157,8 @@ class ClassMoments:
         self.counts += membership.counts
         self.sums += membership.sums(shifted.mT).mT
         self.squares += membership.sums(shifted.square().sum(1))
+        if self.grid is not None:
+            self.grid.add(h, shifted, membership)
         self.scatter += shifted.mT @ shifted
 
     def _update_few(self, h: Tensor, y: Tensor) -> None:
@@ -167,6 +172,8 @@ class ClassMoments:
         self.counts[classes] += membership.counts
         self.sums[classes] += membership.sums(shifted.mT).mT
         self.squares[classes] += membership.sums(shifted.square().sum(1))
+        if self.grid is not None:
+            self.grid.add(h, shifted, membership, classes)
         self.scatter += shifted.mT @ shifted
 
     def merge(self, other: "ClassMoments") -> None:
@@ -200,10 +207,12 @@ class ClassMoments:
         delta = references - self.references
         cross = sums.mT @ delta
         self.scatter += scatter + cross + cross.mT + delta.mT @ (counts[:, None] * delta)
+        self._note_format(other.bits)
+        if self.grid is not None and other.grid is not None:
+            self.grid.merge(other.grid, sums, counts, delta)
         self.squares += squares + 2 * (sums * delta).sum(1) + counts * delta.square().sum(1)
         self.sums += sums + counts[:, None] * delta
         self.counts += counts
-        self.bits = max(self.bits, other.bits)
 
     def absent_classes(self) -> list[int]:
         """The classes without samples."""
@@ -223,6 +232,8 @@ class ClassMoments:
         for name in ("counts", "references", "sums", "squares"):
             setattr(left, name, getattr(self, name)[present])
         left.scatter = self.scatter.clone()
+        if self.grid is not None:
+            left.grid = Grid(self.grid.squares[present], self.grid.powers[present])
         return left
 
     def class_means(self) -> Float[Tensor, "K d"]:
@@ -296,6 +307,14 @@ class ClassMoments:
             raise ValueError(
                 f"h must have shape [B, {self.feature_dim}], one sample a row, but its shape is {list(h.shape)}."
             )
+
+    def _note_format(self, bits: int) -> None:
+        """Samples of so many significant bits follow. A grid is kept from the first one on, until one is finer."""
+        if max(self.bits, bits) > BITS_OF_HALVES:
+            self.grid = None
+        elif self.bits == 0 and self.grid is None:
+            self.grid = Grid.like(self.sums)
+        self.bits = max(self.bits, bits)
 
     def _mean_shifts(self) -> Tensor:
         """μ_k − r_k, [K, d]."""

@@ -5,7 +5,9 @@ from torch import Tensor
 
 EPSILON = torch.finfo(torch.float64).eps
 COARSEST = torch.finfo(torch.bfloat16).eps
-_BITS_OF_FLOAT16, _BITS_OF_FLOAT32, _GLANCE = 11, 24, 64
+BITS_OF_HALVES = 11
+"""Those of float16; bfloat16 has fewer."""
+_BITS_OF_FLOAT32, _GLANCE = 24, 64
 
 
 def significant_bits(values: Tensor) -> int:
@@ -21,7 +23,7 @@ def format_bits(values: Tensor, in_float32: bool = False) -> int:
     That is float64, or float32 for values that were ``in_float32``, which has no more bits.
     """
     few = significant_bits(values[..., :_GLANCE, :_GLANCE])
-    enough = _BITS_OF_FLOAT16 if in_float32 else _BITS_OF_FLOAT32
+    enough = BITS_OF_HALVES if in_float32 else _BITS_OF_FLOAT32
     return few if few > enough else significant_bits(values)
 
 

@@ -78,7 +78,9 @@ def test_measure_gives_both_values_and_names_classes_with_one_sample():
     model, x = linear_model(), torch.randn(9, 6, dtype=torch.float64)
     y = torch.tensor([0, 0, 0, 1, 1, 1, 2, 2, 2])
     both = measure(model, [(x, y)], corrected=True)
-    assert tuple(both) == (*METRICS, "nc1_ratio_corrected", "nc1_cdnv_corrected", "nc1_pinv_corrected")
+    kinds = ("nc1_ratio", "nc1_cdnv", "nc1_pinv")
+    added = [f"{key}_{suffix}" for suffix in ("corrected", "unrounded") for key in kinds]
+    assert tuple(both) == (*METRICS, *added)
     assert_close({key: both[key] for key in METRICS}, measure(model, [(x, y)]), rtol=0.0)
     with pytest.warns(UserWarning, match=r"1 of 3 classes have one sample \(class 2\)"):
         measure(model, [(x[:7], y[:7])])
