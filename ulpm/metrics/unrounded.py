@@ -20,9 +20,9 @@ _KNOWN = 0.01
 def unrounded_nc1(moments: ClassMoments, center: Center = "classes") -> dict[str, Float[Tensor, ""]]:
     """Three metrics of variability without the variance that rounding to bfloat16 or float16 adds.
 
-    Near h with 2^e ≤ abs(h) < 2^(e+1), numbers of a format of machine epsilon ε are Δ = ε 2^e apart. Rounding to them
-    adds Δ²/12 to a variance (Sheppard's correction). With v_ka the mean of (h_a − μ_ka)² in class k, and r_ka that of
-    Δ²/12 times 1 − 1/n_k, the formulas of nc1_ratio, nc1_cdnv and nc1_pinv get
+    Near h with 2^e ≤ abs(h) < 2^(e+1), numbers of a format of machine epsilon ε are Δ = ε 2^e apart, in float16 with
+    e ≥ −14. Rounding to them adds Δ²/12 to a variance (Sheppard's correction). With v_ka the mean of (h_a − μ_ka)² in
+    class k, and r_ka that of Δ²/12 times 1 − 1/n_k, the formulas of nc1_ratio, nc1_cdnv and nc1_pinv get
 
         v_k − Σ_a min(r_ka, v_ka)  for  v_k,       Σ_W − diag_a(Σ_k (n_k/N) min(r_ka, v_ka))  for  Σ_W
 
@@ -33,7 +33,7 @@ def unrounded_nc1(moments: ClassMoments, center: Center = "classes") -> dict[str
     averages out, and changes a value that is resolved by less than nc1/(4 n_k) of it.
 
     Only the last rounding is removed. Features in float32 and float64 are read as they are, and so are averages of
-    rounded ones. Entries in float16 are taken for normal numbers, of at least 6e-5.
+    rounded ones. Features in float16 that are all below 1.5e-5 cannot be told from bfloat16.
 
     Args:
         moments: The moments of the features of K classes.
@@ -79,7 +79,9 @@ def unrounded_nc1(moments: ClassMoments, center: Center = "classes") -> dict[str
         return torch.cat([weights @ variances.sum(1), (shares @ variances @ X.square().sum(1))[None]])
 
     powers = grid.powers / n
-    rounding = epsilon**2 / 12 * powers * (1 - 1 / n)
+    # float16 has equally spaced numbers below its smallest normal one, 6e-5, which features may reach.
+    smallest = torch.finfo(torch.float16).smallest_normal if epsilon == torch.finfo(torch.float16).eps else 0.0
+    rounding = epsilon**2 / 12 * powers.clamp_min(smallest**2) * (1 - 1 / n)
     spread = (grid.squares / n - (moments.sums / n).square()).clamp_min(0.0)
     # The mean of equal powers of four is one, that of different ones is none.
     two_sided = torch.frexp(powers).mantissa != 0.5

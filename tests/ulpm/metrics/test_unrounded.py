@@ -204,6 +204,18 @@ def test_corrected_values_see_no_scale(power):
     torch.testing.assert_close(found, unrounded(moments_of(rounded, labels)), rtol=1e-11, atol=0)
 
 
+@pytest.mark.parametrize("exponent", [-16, -14, -12])
+def test_small_numbers_of_float16_are_equally_spaced(exponent):
+    size, given = 2.0**exponent, []
+    for spacings in (0.3, 1.0, 2.0, 4.0, 8.0):
+        features, labels = drawn([500] * 10, 64, spacings * 2.0**-24 / size, 0)
+        rounded = (size * features).half()
+        error = unrounded(moments_of(rounded.float(), labels)) / values(size * features, labels) - 1
+        given += error[error.isfinite()].abs().tolist()
+    assert max(given) < 0.01
+    assert len(given) >= 3
+
+
 def test_measure_gives_the_values_of_a_network_in_bfloat16():
     features, labels = drawn([60] * 4, 256, 0.01, 3)
     head = torch.nn.Linear(256, 4, dtype=torch.bfloat16)
