@@ -28,9 +28,9 @@ def unrounded_nc1(moments: ClassMoments, center: Center = "classes") -> dict[str
 
     An entry with v_ka < 5 r_ka is in doubt, as its class has to spread over the grid. So is one with samples on both
     sides of a power of two, where Δ changes. The mean of what rounding adds is removed. Its random part, of variance
-    (4/n_k) v_ka r_ka an entry, stays. A value is NaN where the format does not resolve it: where the r_ka in doubt and
-    two standard deviations of the random part make more than 1% of it. Class means stay as they are. Their rounding
-    averages out, and changes a value that is resolved by less than nc1/(4 n_k) of it.
+    (4/n_k) v_ka r_ka an entry and K nc1 times as much of class means, stays. A value is NaN where the format does not
+    resolve it: where the r_ka in doubt and two standard deviations of the random part make more than 1% of it.
+    Directions that nc1_pinv leaves out are left out here too.
 
     Only the last rounding is removed. Features in float32 and float64 are read as they are, and so are averages of
     rounded ones. Features in float16 that are all below 1.5e-5 cannot be told from bfloat16.
@@ -89,7 +89,8 @@ def unrounded_nc1(moments: ClassMoments, center: Center = "classes") -> dict[str
     # 4 v r/n of each entry, times squares of the weights; weights come first, as squares of a variance may overflow.
     of_traces = ((weights[..., None] * spread) * (weights[..., None] * rounding) / n).sum((1, 2))
     of_pinv = ((X.mT @ moments.within_covariance() @ X) * (X.mT * (shares @ rounding) @ X)).sum() / counts.sum()
-    deviation = 2 * torch.cat([of_traces, of_pinv[None]]).sqrt()
+    # Rounded means add this times nc1, and K times as much where two means, or one direction, make most of nc1.
+    deviation = 2 * (torch.cat([of_traces, of_pinv[None]]) * (1 + K * value)).sqrt()
     corrected = value - of(torch.minimum(rounding, spread))
     known = in_doubt + 2 * deviation <= _KNOWN * corrected
     return _named(torch.where(value.isinf(), value, torch.where(known, corrected, torch.nan)))
