@@ -30,7 +30,8 @@ def unrounded_nc1(moments: ClassMoments, center: Center = "classes") -> dict[str
     sides of a power of two, where Δ changes. The mean of what rounding adds is removed. Its random part, of variance
     (4/n_k) v_ka r_ka an entry and K nc1 times as much of class means, stays. A value is NaN where the format does not
     resolve it: where the r_ka in doubt and two standard deviations of the random part make more than 1% of it.
-    Directions that nc1_pinv leaves out are left out here too.
+    nc1_pinv is also NaN where it leaves a direction out: rounding of the means would explain that one, which may have
+    made most of nc1_pinv before.
 
     Only the last rounding is removed. Features in float32 and float64 are read as they are, and so are averages of
     rounded ones. Features in float16 that are all below 1.5e-5 cannot be told from bfloat16.
@@ -93,6 +94,8 @@ def unrounded_nc1(moments: ClassMoments, center: Center = "classes") -> dict[str
     deviation = 2 * (torch.cat([of_traces, of_pinv[None]]) * (1 + K * value)).sqrt()
     corrected = value - of(torch.minimum(rounding, spread))
     known = in_doubt + 2 * deviation <= _KNOWN * corrected
+    # A direction that rounding of the means explains may have made most of nc1_pinv before.
+    known[2] &= ~(X == 0).all(0).any()
     return _named(torch.where(value.isinf(), value, torch.where(known, corrected, torch.nan)))
 
 

@@ -171,6 +171,21 @@ def test_equal_class_means_are_as_in_the_plain_metrics():
     assert math.isnan(unrounded(moments)[2])
 
 
+def test_a_direction_of_class_means_that_rounding_hides_is_not_taken_for_none():
+    """The third mean lies between the others but for a thousandth, which makes nearly all of nc1_pinv."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(3).repeat_interleave(500)
+    centres = torch.tensor([[1.6, 1.6, 1.6], [-1.6, 1.6, 1.6], [0.3, 1.6, 1.601]], dtype=torch.float64)
+    features = centres[labels] + 0.03 * torch.randn(1500, 3, generator=generator, dtype=torch.float64)
+    rounded = moments_of(features.bfloat16().float(), labels)
+    exact = values(features, labels)
+    plain = neural_collapse_from_moments(rounded, torch.zeros(3, 3))
+    assert float(plain["nc1_pinv"]) < 0.01 * float(exact[2])
+    found = unrounded(rounded)
+    assert found[:2].isfinite().all()
+    assert found[2].isnan()
+
+
 def test_parts_merge_into_the_whole_and_absent_classes_are_left_out():
     features, labels = drawn([400, 500, 600], 24, 0.05, 1)
     rounded, order = features.bfloat16(), torch.randperm(1500, generator=torch.Generator().manual_seed(2))
