@@ -114,7 +114,8 @@ class Shard:
     def together(self, work: Callable[[], Result]) -> Result:
         """What ``work`` gives here, if it succeeds on every process; it may not speak to the others itself.
 
-        Raises: on all of them, what was raised here or else a ValueError with the sentence of the first that failed.
+        Raises: on all of them, what was raised here or else a ValueError with the sentence of the first that failed,
+        whatever it was: one that left the others waiting for it would not be heard.
         """
         if self.count == 1:
             return work()
@@ -122,9 +123,10 @@ class Shard:
         refusal: Exception | None = None
         try:
             done.append(work())
-        except (ValueError, TypeError, OSError) as error:
+        except Exception as error:
             refusal = error
-        sentences = [sentence for sentence in self.texts("" if refusal is None else str(refusal)) if sentence]
+        said = "" if refusal is None else str(refusal) or type(refusal).__name__
+        sentences = [sentence for sentence in self.texts(said) if sentence]
         if sentences:
             raise refusal or ValueError(sentences[0])
         return done[0]

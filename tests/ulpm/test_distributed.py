@@ -39,6 +39,16 @@ with torchrun_shard("cpu") as shard:
         assert "at least 2 classes" in str(error)
     else:
         sys.exit("a process was refused alone")
+    for refusal in (RuntimeError("no room"), MemoryError()):
+        def work():
+            if shard.leads:
+                raise refusal
+        try:
+            shard.together(work)
+        except (type(refusal) if shard.leads else ValueError) as error:
+            assert shard.leads or str(error) in ("no room", "MemoryError")
+        else:
+            sys.exit("a process went on alone")
     for name, replicas in (("flow", None), ("sweep", 5)):
         start = problem.random_state(replicas=replicas)
         path = ulpm.gradient_flow(problem, start, log10_time={log10_time}, records=5, snapshots=2, shard=shard)

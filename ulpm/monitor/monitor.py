@@ -241,9 +241,13 @@ class Monitor:
     def _reestimate(self, model: nn.Module, norms: list[Any], shard: Shard) -> None:
         """Give batch norms the mean of the statistics of all batches of the first loader, of all processes."""
         device = device_of(model)
-        with hooks_run(), evaluation_mode(model), reestimated(norms):
-            for batch in next(iter(self.loaders.values())):
-                run(model, Batch.of(batch, self._unpack).inputs, device)
+
+        def pass_over() -> None:
+            with hooks_run(), evaluation_mode(model), reestimated(norms):
+                for batch in next(iter(self.loaders.values())):
+                    run(model, Batch.of(batch, self._unpack).inputs, device)
+
+        shard.together(pass_over)
         for norm in norms:
             weight = norm.num_batches_tracked.double()
             total = shard.sum(weight)
