@@ -3,6 +3,34 @@
 That is what static checkers allow as well (the numeric tower of PEP 484).
 """
 
+import functools
+from collections.abc import Callable, Hashable
+from typing import Any
+
 from beartype import BeartypeConf, beartype
 
-checked = beartype(conf=BeartypeConf(is_pep484_tower=True))
+_beartype = beartype(conf=BeartypeConf(is_pep484_tower=True))
+_checks: dict[Hashable, Callable[..., Any]] = {}
+
+
+def checked(signature: Callable[..., Any]) -> Callable[..., Any]:
+    """The check of ``signature``: what jaxtyping passes has a function's signature, but neither its body nor a closure.
+
+    beartype takes a millisecond to build one. Many functions are never called while checks are on, and jaxtyping
+    decorates an inner function each time that it is defined. So a check is built at its first call, and equal
+    signatures of one name share it.
+    """
+    check: Callable[..., Any] | None = None
+
+    @functools.wraps(signature)
+    def built_when_called(*args: Any, **kwargs: Any) -> Any:
+        nonlocal check
+        if check is None:
+            hints = tuple(signature.__annotations__.items())
+            name = (signature.__module__, signature.__qualname__, signature.__code__, hints)
+            if name not in _checks:
+                _checks[name] = _beartype(signature)
+            check = _checks[name]
+        return check(*args, **kwargs)
+
+    return built_when_called
