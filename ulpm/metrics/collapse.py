@@ -307,13 +307,15 @@ def statistics_of(
 
 def _mismatches(statistics: ClassStatistics, W: Tensor, H: Tensor, bias: Tensor | None, close: bool) -> Tensor:
     """How many samples of this process have another nearest class mean than prediction."""
-
-    def count(part: Tensor) -> Tensor:
-        predicted = _logits(W, part, bias).max(-2).indices
-        return (nearest_class(statistics, part, close) != predicted).double().sum(-1)
-
     parts = _sample_tiles(W, H)
-    return count(H) if len(parts) == 1 else torch.stack([count(H[..., part]) for part in parts]).sum(0)
+    if len(parts) == 1:
+        return _mismatched(statistics, W, H, bias, close)
+    return torch.stack([_mismatched(statistics, W, H[..., part], bias, close) for part in parts]).sum(0)
+
+
+def _mismatched(statistics: ClassStatistics, W: Tensor, H: Tensor, bias: Tensor | None, close: bool) -> Tensor:
+    predicted = _logits(W, H, bias).max(-2).indices
+    return (nearest_class(statistics, H, close) != predicted).double().sum(-1)
 
 
 def _logits(W: Tensor, H: Tensor, bias: Tensor | None) -> Tensor:

@@ -18,20 +18,22 @@ Products = Sequence[tuple[Float[Tensor, "*batch K d"], Float[Tensor, "*batch d K
 
 def angle_deviation(directions: Float[Tensor, "*batch d K"]) -> Float[Tensor, "*batch"]:
     """The mean over j ≠ k of abs(⟨u_j, u_k⟩ + 1/(K−1)), of columns of length 1."""
-    K, transposed = directions.shape[-1], directions.mT
+    K = directions.shape[-1]
     if many(K):
         each = [angle_sums(one).sum() for one in directions.reshape(-1, *directions.shape[-2:])]
         return torch.stack(each).reshape(directions.shape[:-2]) / (K * (K - 1))
     parts = tiles(K, directions.shape[:-2].numel() * K)
-
-    def deviations(rows: slice) -> Tensor:
-        chosen = transposed if len(parts) == 1 else transposed[..., rows, :]
-        block: Tensor = (chosen @ directions + 1 / (K - 1)).abs()
-        block.diagonal(rows.start, -2, -1).fill_(0.0)
-        return block.sum((-2, -1))
-
-    mean: Tensor = _total(map(deviations, parts)) / (K * (K - 1))
+    mean: Tensor = _total(_deviations(directions, rows) for rows in parts) / (K * (K - 1))
     return mean
+
+
+def _deviations(directions: Tensor, rows: slice) -> Tensor:
+    """The sum of abs(⟨u_j, u_k⟩ + 1/(K−1)) over j ≠ k, with j in ``rows``."""
+    K, transposed = directions.shape[-1], directions.mT
+    chosen = transposed if rows == slice(0, K) else transposed[..., rows, :]
+    block: Tensor = (chosen @ directions + 1 / (K - 1)).abs()
+    block.diagonal(rows.start, -2, -1).fill_(0.0)
+    return block.sum((-2, -1))
 
 
 def distances_to_etf(products: Products) -> Float[Tensor, "..."]:
@@ -49,12 +51,14 @@ def distances_to_etf(products: Products) -> Float[Tensor, "..."]:
         # The norm has fourth powers of entries. Powers of two change no digit of a quotient.
         grams = _Grams([(of_size_one(A), of_size_one(B)) for A, B in products])
         norms = grams.norms()
+    return _total(_squares(grams, norms, rows) for rows in grams.parts).sqrt()
 
-    def squares(rows: slice) -> Tensor:
-        difference = grams(rows) / norms[..., None, None] - _etf(rows.start, rows.stop, K, norms.device)
-        return difference.square().sum((-2, -1))
 
-    return _total(map(squares, grams.parts)).sqrt()
+def _squares(grams: "_Grams", norms: Tensor, rows: slice) -> Tensor:
+    """The part of ‖G/‖G‖ − E‖² in these rows of each product."""
+    block = grams(rows)
+    difference = block / norms[..., None, None] - _etf(rows.start, rows.stop, block.shape[-1], norms.device)
+    return difference.square().sum((-2, -1))
 
 
 def of_size_one(matrix: Float[Tensor, "*batch m n"]) -> Float[Tensor, "*batch m n"]:

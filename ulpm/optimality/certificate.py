@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ulpm import _checks
 from ulpm._modes import plain_arithmetic
-from ulpm.losses.base import largest_gaps
+from ulpm.losses.base import LossAt, largest_gaps
 from ulpm.objective import Objective
 from ulpm.optimality import kkt
 from ulpm.optimality.minimum_bounds import minimum_bounds
@@ -196,16 +196,17 @@ def _of_margins(objective: Objective, at: Factors) -> Certificate:
         gaps = largest_gaps(Z, objective.label_rows(Z))
         largest = shard.gather(gaps.amax((-2, -1))).amax(0)[..., None, None]
         loss = dataclasses.replace(loss, largest_gaps=largest.expand_as(gaps))
-
-    def where_separating(value: Tensor) -> Tensor:
-        return torch.where(loss.margin > 0, value, torch.inf)
-
     return Certificate.of(
         problem,
         # Columns of R sum to 0, so that half the sum of absolute values is the sum of the label entries.
         lower_bound=shard.sum(loss.residual.abs().sum((-2, -1))) / 2 / operator_norm(loss.residual, shard),
-        upper_bound=where_separating(euclidean_norm(W, H, shard=shard).square() / 2 / loss.margin),
-        nuclear_upper_bound=where_separating(nuclear_norm(Z, shard) / loss.margin),
-        stationarity=where_separating(kkt.stationarity(W, H, loss, W_dot, H_dot, shard)),
+        upper_bound=_where_separating(loss, euclidean_norm(W, H, shard=shard).square() / 2 / loss.margin),
+        nuclear_upper_bound=_where_separating(loss, nuclear_norm(Z, shard) / loss.margin),
+        stationarity=_where_separating(loss, kkt.stationarity(W, H, loss, W_dot, H_dot, shard)),
         complementarity=kkt.complementarity(objective.label_rows(Z), Z, loss, shard),
     )
+
+
+def _where_separating(loss: LossAt, value: Tensor) -> Tensor:
+    """``value``, or infinity where a margin is not positive."""
+    return torch.where(loss.margin > 0, value, torch.inf)
