@@ -101,7 +101,7 @@ def run_experiment(
     configs = {variant: _adapted(wrong, None, device) for variant, wrong in experiment.NEGATIVE_CONTROLS.items()}
 
     def own_variants() -> str:
-        alone, own = Work(work.tell), {}
+        alone, own = work.alone(), {}
         for variant, wrong in list(configs.items())[shard.rank :: shard.count]:
             work.tell(f"negative control: {variant}")
             own[variant] = [claim.to_json() for claim in experiment.check(wrong, experiment.simulate(wrong, alone))]

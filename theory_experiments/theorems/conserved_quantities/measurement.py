@@ -40,9 +40,7 @@ def simulate(config: Config, work: Work) -> Data:
     coarse, fine = (largest_drifts(_flow(config, work, problems[0], config.rtol / factor, 30.0)) for factor in (1, 100))
     work.tell("gradient descent with momentum")
     start = _start(config, problems[1])
-    descent = ulpm.gradient_descent(
-        problems[1], start, learning_rate=0.05, momentum=0.3, steps=config.descent_steps, records=50
-    )
+    descent = work.descent(problems[1], start, learning_rate=0.05, momentum=0.3, steps=config.descent_steps, records=50)
     work.tell("the flow by a classical method")
     times = torch.linspace(0, config.plain_time, 41, dtype=torch.float64)
     small = ulpm.Problem([4, 3, 2], 5)

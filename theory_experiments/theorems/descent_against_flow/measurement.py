@@ -43,7 +43,12 @@ def simulate(config: Config, work: Work) -> Data:
         for rate in config.rates:
             work.tell(f"descent with rate {rate:g} and momentum {momentum:g}")
             steps = [max(1, int(time / (rate * step_time) + 0.5)) for time in config.times]
-            runs[momentum].append([_descent(problem, start, rate, momentum, count) for count in steps])
+            runs[momentum].append(
+                [
+                    work.descent(problem, start, learning_rate=rate, momentum=momentum, steps=count, records=8)
+                    for count in steps
+                ]
+            )
     scaled = []
     for rate in config.scaled_rates:
         work.tell(f"descent with rate {rate:g}/L")
@@ -51,9 +56,7 @@ def simulate(config: Config, work: Work) -> Data:
         v = problem.minimum_norm_value
         norm = 1.3 * latest_departure(rate, v) * threshold(config, rate) / config.threshold
         count = round(v / 2 * (math.log(norm / (2 * v)) + 7) / rate)
-        scaled.append(
-            ulpm.gradient_descent(problem, start, learning_rate=rate, steps=count, loss_scaled=True, records=200)
-        )
+        scaled.append(work.descent(problem, start, learning_rate=rate, steps=count, loss_scaled=True, records=200))
     end = max(float(path.log_time[-1].max()) for path in scaled)
     flow = work.flow(problem, start, log_time=end, records=config.flow_records)
     every = [path for each in runs.values() for paths in each for path in paths]
@@ -65,10 +68,6 @@ def simulate(config: Config, work: Work) -> Data:
         scaled,
         flow,
     )
-
-
-def _descent(problem: ulpm.Problem, start: ulpm.State, rate: float, momentum: float, steps: int) -> ulpm.Trajectory:
-    return ulpm.gradient_descent(problem, start, learning_rate=rate, momentum=momentum, steps=steps, records=8)
 
 
 def _distances(runs: Sequence[Sequence[ulpm.Trajectory]], targets: Sequence[ulpm.State]) -> Float[Tensor, "E T B"]:
