@@ -13,6 +13,7 @@ import pytest
 import torch
 
 import ulpm
+from theory_experiments.__main__ import main
 from theory_experiments.harness.work import Work
 
 ROOT = Path(__file__).parents[3]
@@ -22,12 +23,12 @@ ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 
 
 def run_on(processes: int, names: list[str], out: Path) -> subprocess.CompletedProcess[str]:
-    """In processes of their own, whose signatures are not checked at every call."""
     command = ["-m", "theory_experiments", *names, "--quick", "--out", str(out)]
-    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)] * (processes > 1)
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
     return subprocess.run([sys.executable, *launch, *command], env=ENVIRONMENT, capture_output=True, text=True)
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("processes", "names"),
     [
@@ -39,7 +40,7 @@ def test_claims_do_not_depend_on_the_number_of_processes(processes: int, names: 
     done = run_on(processes, names, tmp_path / "several")
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("experiments verified") == 1
-    assert run_on(1, names, tmp_path / "one").returncode == 0
+    assert main([*names, "--quick", "--out", str(tmp_path / "one")]) == 0
     several, one = (json.loads((tmp_path / folder / "claims.json").read_text()) for folder in ("several", "one"))
     assert several["experiments"].keys() == one["experiments"].keys() == set(names)
     assert f"torchrun --nproc-per-node {processes} -m theory_experiments" in str(several["experiments"])
@@ -75,3 +76,19 @@ def test_alone_the_work_is_the_plain_flow_and_the_plain_map() -> None:
     norms, doubled = work.replicas(lambda W, H: (W.norm(dim=(1, 2)), 2 * H), start.W, start.H)
     assert torch.equal(norms, start.W.norm(dim=(1, 2)))
     assert torch.equal(doubled, 2 * start.H)
+
+
+def test_a_run_with_the_same_start_and_settings_is_made_once() -> None:
+    problem = ulpm.Problem([2, 2], 3)
+    work = Work(lambda said: None)
+    begun = problem.random_state(seed=0)
+    path = work.flow(problem, begun, log_time=5, records=3)
+    assert work.flow(problem, problem.random_state(seed=0), records=3, log_time=5) is path
+    assert work.alone().flow(problem, begun, log_time=5, records=3) is path
+    others = [
+        work.flow(problem, begun, log_time=5, records=4),
+        work.flow(problem, problem.random_state(seed=1), log_time=5, records=3),
+        work.flow(ulpm.Problem([2, 2], 3, reduction="mean"), begun, log_time=5, records=3),
+        work.descent(problem, begun, steps=5, records=3),
+    ]
+    assert len({id(each) for each in (path, *others)}) == 5

@@ -63,9 +63,13 @@ def _problem(config: Config, R: int, feature_dim: int) -> ulpm.Problem:
 
 
 def _optimum(config: Config, name: str, problem: ulpm.Problem) -> ulpm.LayerPeeledOptimum:
-    if name == "a":
-        return ulpm.norm_constrained_optimum(problem, *config.energies)
-    return ulpm.regularised_optimum(problem, *config.decays)
+    return _solved(name, problem, config.energies if name == "a" else config.decays)
+
+
+@functools.cache  # negative controls ask for the optima of the experiment again
+def _solved(name: str, problem: ulpm.Problem, pair: tuple[float, float]) -> ulpm.LayerPeeledOptimum:
+    solve = ulpm.norm_constrained_optimum if name == "a" else ulpm.regularised_optimum
+    return solve(problem, *pair)
 
 
 def _search(config: Config, name: str, work: Work) -> Search:
