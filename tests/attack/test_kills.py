@@ -9,6 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from ulpm.cli import main
+
+pytestmark = pytest.mark.usefixtures("unchecked_module")
+
 KILLS = [2, pytest.param(100, marks=pytest.mark.slow)]
 SIGNALS = [3, pytest.param(50, marks=pytest.mark.slow)]
 NAMES = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
@@ -18,14 +22,24 @@ RESUME = [sys.executable, "-m", "ulpm", "resume"]
 
 
 def command(out: Path, seconds: str) -> list[str]:
-    return [sys.executable, "-m", "ulpm", *FLOW.split(), "--checkpoint-seconds", seconds, "--out", str(out)]
+    return [sys.executable, "-m", "ulpm", *flow(out, seconds)]
+
+
+def flow(out: Path, seconds: str) -> list[str]:
+    return [*FLOW.split(), "--checkpoint-seconds", seconds, "--out", str(out)]
+
+
+def ends_as(reference: dict[str, bytes], out: Path) -> None:
+    """Assert that the run, when it goes on undisturbed in this process, ends with the files of the reference."""
+    assert main(["resume", str(out), "--no-progress"]) == 0
+    assert {name: (out / name).read_bytes() for name in FILES} == reference
 
 
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """The files of a run that nobody disturbed."""
     out = tmp_path_factory.mktemp("reference") / "run"
-    subprocess.run(command(out, "1000"), check=True, capture_output=True)
+    assert main(flow(out, "1000")) == 0
     return {name: (out / name).read_bytes() for name in FILES}
 
 
@@ -75,9 +89,7 @@ def test_a_flow_killed_at_random_moments_ends_with_the_same_bits(
             assert process.returncode == 0, output
             assert {name: (out / name).read_bytes() for name in FILES} == reference
             out = tmp_path / str(rounds)
-    done = subprocess.run([*RESUME, str(out), "--no-progress"], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert {name: (out / name).read_bytes() for name in FILES} == reference
+    ends_as(reference, out)
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="what a process handles is read from Linux's /proc")
@@ -115,6 +127,4 @@ def test_a_flow_that_is_told_to_end_leaves_a_checkpoint_and_one_sentence(
             assert process.returncode in (-number_of_signal, 1, -signal.SIGINT), errors
             ended = (out / "trajectory.safetensors").exists()  # and then the signal came at the very end
             assert resume or ended or not out.exists() or age(out) > 0
-    done = subprocess.run([*RESUME, str(out), "--no-progress"], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert {name: (out / name).read_bytes() for name in FILES} == reference
+    ends_as(reference, out)

@@ -13,6 +13,7 @@ import torch
 
 import ulpm
 from ulpm import _files
+from ulpm.cli import main
 from ulpm.flow.checkpoint import read_checkpoint, write_checkpoint
 from ulpm.flow.options import FlowOptions
 from ulpm.flow.run import FlowRun
@@ -166,9 +167,7 @@ def same_files(reference: Path, resumed: Path) -> None:
 
 def test_a_process_interrupted_from_the_keyboard_resumes_to_the_same_bits(tmp_path: Path) -> None:
     reference, victim = tmp_path / "reference", tmp_path / "victim"
-    subprocess.run(flow_command(reference, seconds="1000"), check=True, capture_output=True)
     command = flow_command(victim, seconds="1000")  # no checkpoint but the last
-    resume = [sys.executable, "-m", "ulpm", "resume", str(victim), "--no-progress", "--checkpoint-seconds", "1000"]
     with (tmp_path / "log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)
         deadline = time.monotonic() + 60
@@ -179,7 +178,9 @@ def test_a_process_interrupted_from_the_keyboard_resumes_to_the_same_bits(tmp_pa
         assert process.wait(timeout=60) == 130, (tmp_path / "log").read_text()
     assert (victim / "checkpoint.safetensors").exists()
     assert not (victim / "trajectory.safetensors").exists()
-    subprocess.run(resume, check=True, capture_output=True)
+    # What nobody interrupts needs no process of its own.
+    assert main(["resume", str(victim), "--no-progress", "--checkpoint-seconds", "1000"]) == 0
+    assert main(flow_command(reference, seconds="1000")[3:]) == 0
     same_files(reference, victim)
 
 
@@ -205,16 +206,17 @@ def test_a_checkpoint_with_other_contents_is_refused_with_one_sentence(tmp_path:
         ulpm.resume_flow(file)
 
 
-def test_a_run_killed_before_its_first_checkpoint_starts_again_from_its_configuration(tmp_path: Path) -> None:
+def test_a_run_killed_before_its_first_checkpoint_starts_again_from_its_configuration(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "run"
-    command = [sys.executable, "-m", "ulpm"]
     sizes = ("--class-counts", "3,2", "--feature-dim", "3", "--log-time", "5", "--records", "5")
     small = ("flow", *sizes, "--no-progress", "--no-figures")
-    subprocess.run([*command, *small, "--out", str(tmp_path / "reference")], check=True, capture_output=True)
+    assert main([*small, "--out", str(tmp_path / "reference")]) == 0
     out.mkdir()
     (out / "config.json").write_text((tmp_path / "reference" / "config.json").read_text())
-    done = subprocess.run([*command, "resume", str(out), "--no-progress"], capture_output=True, text=True, check=True)
-    assert "starting again from config.json" in done.stdout
+    assert main(["resume", str(out), "--no-progress"]) == 0
+    assert "starting again from config.json" in capsys.readouterr().out
     same_bits(*(ulpm.Trajectory.load(run / "trajectory.safetensors") for run in (tmp_path / "reference", out)))
-    again = subprocess.run([*command, "resume", str(out)], capture_output=True, text=True, check=True)
-    assert "nothing to resume" in again.stdout
+    assert main(["resume", str(out)]) == 0
+    assert "nothing to resume" in capsys.readouterr().out
