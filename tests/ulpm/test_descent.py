@@ -37,6 +37,7 @@ def test_descent_equals_torch_sgd_on_the_summed_cross_entropy(momentum: float, l
     torch.testing.assert_close(path.final_state.H, expected.H, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_the_distance_to_the_flow_shrinks_in_proportion_to_the_learning_rate() -> None:
     state = PROBLEM.random_state(seed=2)
     flow = ulpm.gradient_flow(PROBLEM, state, log_time=math.log(20.0), rtol=1e-10, records=2)
@@ -51,6 +52,7 @@ def test_the_distance_to_the_flow_shrinks_in_proportion_to_the_learning_rate() -
     assert slope == pytest.approx(1.0, abs=0.1)
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_momentum_advances_flow_time_by_the_rate_over_one_minus_beta() -> None:
     state = PROBLEM.random_state(seed=2)
     path = ulpm.gradient_descent(PROBLEM, state, learning_rate=0.002, momentum=0.5, steps=5000, records=2)
@@ -81,6 +83,7 @@ def test_its_clock_is_the_sum_of_the_rates() -> None:
     assert path.log_time[0] == -math.inf
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_a_loss_that_becomes_zero_is_no_divisor_of_the_rate() -> None:
     squares = ulpm.Problem([2] * 3, 4, loss=ulpm.SquaredError())
     with pytest.raises(ValueError, match=r"loss_scaled divides by the loss, .* with squared-error: leave it out"):
@@ -99,6 +102,7 @@ def test_replicas_are_the_runs_one_by_one() -> None:
             torch.testing.assert_close(together.columns()[name][:, i], column, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_the_classifier_sum_is_conserved_and_balancedness_is_not() -> None:
     path = ulpm.gradient_descent(PROBLEM, PROBLEM.random_state(seed=1), learning_rate=0.1, momentum=0.3, steps=2000)
     assert float(path.invariant_drift["classifier_sum"].max()) < 1e-13
@@ -120,6 +124,7 @@ def test_a_diverging_replica_says_so_and_leaves_the_others_alone() -> None:
     assert len(exploding.log_time) == 1
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_records_have_distinct_steps_that_are_even_in_log_log_time() -> None:
     path = ulpm.gradient_descent(PROBLEM, PROBLEM.random_state(seed=1), learning_rate=0.1, steps=3000, records=40)
     steps = path.config["record_steps"]

@@ -9,6 +9,8 @@ from ulpm.cli import main
 from ulpm.plotting import plot_certificate, plot_invariants, plot_loss, plot_margin, save_figures
 from ulpm.summary import certificate_table, markdown_table, summarise
 
+pytestmark = pytest.mark.usefixtures("unchecked_module")  # checks cost several times what the flows themselves do
+
 MEMBERS = {
     "decay": ulpm.Problem([3, 2, 2], 3, weight_decay=(5e-3, 1e-3), bias=True, reduction="mean"),
     "smoothing": ulpm.Problem([3, 3], 2, loss=ulpm.CrossEntropy(label_smoothing=0.1)),
@@ -61,7 +63,6 @@ def test_certificates_of_a_minimum_speak_of_it_and_not_of_the_margin_problem(pat
     assert any("Phi" in text for text in texts)
 
 
-@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("options", "words"),
     [

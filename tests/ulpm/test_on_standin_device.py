@@ -9,6 +9,8 @@ from standin_device import NAME
 
 import ulpm
 
+pytestmark = pytest.mark.usefixtures("unchecked_module")  # checks cost several times what the flows themselves do
+
 COUNTS, DIM = [3] * 3, 4
 TIMES = torch.tensor([1.0, 3.0])
 PROBLEMS = {

@@ -24,6 +24,7 @@ def test_records_are_at_the_given_times_with_the_start_before_and_the_end_after(
     assert path.snapshots.records.tolist() == [0, 5]
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_what_is_recorded_at_a_time_is_where_a_flow_to_that_time_ends():
     path = ulpm.gradient_flow(PROBLEM, START, log10_time=10.0, save_at=torch.tensor([2.0, 9.0]), rtol=1e-9)
     for i, log_time in ((1, 2.0), (2, 9.0)):
@@ -37,6 +38,7 @@ def test_a_time_that_is_the_end_is_recorded_once():
     assert path.log_time[1:].tolist() == pytest.approx([1.0, 3.0], rel=1e-12)
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_a_run_with_chosen_times_is_resumed_bit_for_bit(tmp_path):
     replicas = PROBLEM.random_state(seed=0, replicas=2)
     whole = ulpm.gradient_flow(PROBLEM, replicas, log_time=300.0, save_at=[1.0, 10.0, 100.0])

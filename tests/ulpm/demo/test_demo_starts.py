@@ -21,6 +21,7 @@ def test_a_caption_is_a_sentence_that_fits_two_lines(make: Callable[[], Start]) 
     assert start.class_names is None or len(start.class_names) == start.problem.num_classes
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_images_in_the_basis_of_their_span_flow_as_all_their_pixels_do() -> None:
     start = images()
     pixels, labels = ulpm.fashion_mnist_sample()
@@ -44,6 +45,7 @@ def test_the_saddle_is_one_and_the_start_is_beside_it_with_less_loss() -> None:
     assert ulpm.log_loss(start.problem, start.state) < ulpm.log_loss(start.problem, at)
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_the_narrow_start_ends_in_an_octahedron() -> None:
     start = narrow()
     path = ulpm.gradient_flow(start.problem, start.state, log10_time=100, records=2)
@@ -53,6 +55,7 @@ def test_the_narrow_start_ends_in_an_octahedron() -> None:
     assert torch.allclose(cosines.sort(1).values, expected.expand(6, 6), atol=0.02)
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_the_solved_start_keeps_its_axes_and_its_box_becomes_a_cube() -> None:
     start = solved()
     path = ulpm.gradient_flow(start.problem, start.state, log10_time=100, rtol=start.rtol, records=9, snapshots=9)

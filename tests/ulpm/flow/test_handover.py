@@ -193,6 +193,7 @@ def test_one_stiff_step_that_pays_starts_the_count_of_those_that_do_not_anew():
     assert i == RULE.trial_steps
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_a_flow_starts_explicit_and_ends_stiff_and_takes_far_fewer_evaluations_than_explicit_steps_would():
     problem = ulpm.Problem([5] * 4, 20)
     options = FlowOptions(log_time=1e4, records=3, max_steps=10_000)

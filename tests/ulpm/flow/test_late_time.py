@@ -9,7 +9,7 @@ import ulpm
 from ulpm.flow.handover import HandOver
 from ulpm.flow.run import gradient_flow
 
-pytestmark = pytest.mark.usefixtures("unchecked")
+pytestmark = pytest.mark.usefixtures("unchecked_module")
 
 SMALL = ulpm.Problem([5] * 4, 20)
 LARGE = ulpm.Problem([50] * 10, 64)

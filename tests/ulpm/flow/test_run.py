@@ -13,7 +13,7 @@ from ulpm.flow.cohort import largest_cohort
 from ulpm.objective import Objective
 
 # The run-time checks cost more than the arithmetic of these small problems; the tests of the loop run with them.
-pytestmark = pytest.mark.usefixtures("unchecked")
+pytestmark = pytest.mark.usefixtures("unchecked_module")
 
 CASES = {
     "balanced": ([5] * 3, 8, 1.0),
