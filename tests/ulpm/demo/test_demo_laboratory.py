@@ -28,7 +28,7 @@ function report(settings) {
   return {
     failure: run.failure ?? null, counts: run.problem.counts, start: numbers(run.frames[0].y), end: numbers(last.y),
     logLoss: last.logValue, margin: last.bounds.margin, lower: last.bounds.lower, upper: last.bounds.upper,
-    metrics: last.metrics, resting: run.flow.resting,
+    metrics: last.metrics, resting: run.flow.resting, implicit: run.flow.method === run.flow.implicit,
     descent: run.descentFrames.map((frame) => frame && frame.logValue),
     target: targetInView(run.settings, run.problem, run.objective, last.y, run.axes),
     marks: marksOf(run.problem, last.y, run.axes, run.shown),
@@ -47,6 +47,21 @@ def evaluate(expression: str) -> Any:
     found = subprocess.run([NODE, "-"], input=program, capture_output=True, text=True, check=False)
     assert found.returncode == 0, found.stderr
     return json.loads(found.stdout)
+
+
+def objective_value(problem: ulpm.Problem, W: torch.Tensor, H: torch.Tensor) -> torch.Tensor:
+    """L + ½ Σ λ‖·‖², written from the definitions of the losses."""
+    logits, labels = (W @ H).T, problem.labels
+    match problem.loss:
+        case ulpm.CrossEntropy(label_smoothing=alpha):
+            loss = torch.nn.functional.cross_entropy(logits, labels, label_smoothing=alpha, reduction="sum")
+        case ulpm.Focal(gamma=gamma):
+            log_right = logits.log_softmax(1).gather(1, labels[:, None])
+            loss = -((1 - log_right.exp()) ** gamma * log_right).sum()
+        case _:
+            loss = 0.5 * (logits - torch.nn.functional.one_hot(labels, problem.num_classes)).square().sum()
+    of_rows, of_features = problem.weight_decay
+    return loss + 0.5 * (of_rows * W.square().sum() + of_features * H.square().sum())
 
 
 def state_of(numbers: list[float], num_classes: int, dim: int) -> ulpm.State:
@@ -82,6 +97,55 @@ def test_a_run_of_any_setting_ends_as_that_of_the_package(name: str) -> None:
         assert found["lower"] == pytest.approx(float(path.certificate.lower_bound[-1]), rel=1e-6)
         assert found["upper"] == pytest.approx(float(path.certificate.nuclear_upper_bound[-1]), rel=1e-6)
     assert found["resting"] == problem.attained
+
+
+def test_a_stiff_run_becomes_implicit_and_ends_as_that_of_the_package() -> None:
+    # Twelve classes on a circle: the angles between neighbours make some components far faster than in a simplex.
+    settings = {"K": 12, "n": 2, "d": 2, "end": 100}
+    found = evaluate(f"report({json.dumps(settings)})")
+    assert found["failure"] is None
+    assert found["implicit"]
+    problem = ulpm.Problem([2] * 12, 2)
+    path = ulpm.gradient_flow(problem, state_of(found["start"], 12, 2), log10_time=100, rtol=1e-7, records=2)
+    assert found["logLoss"] == pytest.approx(float(path.log_loss[-1]), rel=1e-6)
+    assert found["margin"] == pytest.approx(float(path.margin[-1]), rel=1e-6)
+    for key, value in found["metrics"].items():
+        assert value == pytest.approx(float(path.metrics[key][-1]), rel=1e-6, abs=1e-12), key
+    assert path.certificate is not None
+    assert found["lower"] == pytest.approx(float(path.certificate.lower_bound[-1]), rel=1e-6)
+    assert found["upper"] == pytest.approx(float(path.certificate.nuclear_upper_bound[-1]), rel=1e-6)
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_the_derivative_of_the_field_and_its_systems_are_those_of_torch(name: str) -> None:
+    settings, model = SETTINGS[name]
+    sigma = 50.0
+    y, v, product, solution = (
+        torch.tensor(part, dtype=torch.float64)
+        for part in evaluate(f"""(() => {{
+          const {{ objective, frames: [{{ y }}] }} = new Run({{ ...firstSettings(), ...{json.dumps(settings)} }});
+          const rate = new Float64Array(y.length);
+          objective.field(y, rate);
+          const jacobian = objective.jacobian(y, rate);
+          const v = Float64Array.from(y, normals(1));
+          const product = new Float64Array(y.length);
+          jacobian.times(v, product);
+          if (!jacobian.factor({sigma})) throw new Error("not positive");
+          return [y, v, product, jacobian.solve(v)].map((part) => Array.from(part));
+        }})()""")
+    )
+    counts = evaluate(f"report({json.dumps(settings | {'end': 1})}).counts")
+    problem = ulpm.Problem(counts, settings["d"], **model)
+    K, d = settings["K"], settings["d"]
+
+    def objective(y: torch.Tensor) -> torch.Tensor:
+        total = objective_value(problem, y.view(-1, d)[:K], y.view(-1, d)[K:].T)
+        return total if isinstance(problem.loss, ulpm.SquaredError) else total.log()
+
+    J = -torch.autograd.functional.hessian(objective, y)
+    assert torch.allclose(product, J @ v, rtol=1e-11, atol=1e-12 * float((J @ v).norm()))
+    expected = torch.linalg.solve(sigma * torch.eye(len(y), dtype=torch.float64) - J, v)
+    assert torch.allclose(solution, expected, rtol=1e-11, atol=1e-12 * float(expected.norm()))
 
 
 def test_gradient_descent_is_that_of_the_package_and_ends_with_its_steps() -> None:

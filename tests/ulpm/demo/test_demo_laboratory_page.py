@@ -173,7 +173,8 @@ def test_the_laboratory_fits_the_window_and_all_that_acts_has_a_name(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("link", "seconds"), [("#lab&K=4&n=12&d=3&end=1000", 1.0), ("#lab&K=10&n=20&d=16&end=100", 3.0)]
+    ("link", "seconds"),
+    [("#lab&K=4&n=12&d=3&end=1000", 1.0), ("#lab&K=10&n=20&d=16&end=100", 3.0), ("#lab&K=12&n=12&d=2&end=1000", 5.0)],
 )
 def test_the_flow_ends_while_you_wait(browser: Any, file: Path, link: str, seconds: float) -> None:
     took = min(opened(browser, file, link).ask("lab.milliseconds") for _ in range(3))

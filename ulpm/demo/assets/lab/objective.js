@@ -7,12 +7,14 @@ class Objective {
     this.kind = LOSSES[lossName];
     this.loss = this.kind.at(strength);
     this.decay = decay;
+    this.flat = this.kind.flat ? this.kind.flat(strength, problem.K) : 0;
     this.logarithmic = this.kind.logarithmic;
     // Whether margins grow for ever; else the flow comes to rest.
     this.margins = this.kind.margins && decay === 0;
     this.split = problem.K * problem.d;
     this.Z = new Float64Array(problem.N * problem.K);
     this.R = new Float64Array(problem.N * problem.K);
+    this.bends = new Float64Array(problem.N);
     this.logLoss = NaN;
   }
 
@@ -29,14 +31,32 @@ class Objective {
   // log Φ at y, and λ over the scale of time; leaves Z and R, over the scale of time, too.
   value(y) {
     this.logits(y);
-    this.logLoss = this.loss(this.Z, this.problem, this.R);
+    this.logLoss = this.loss(this.Z, this.problem, this.R, this.bends);
+    this.total = this.logLoss;
     if (this.decay === 0) return [this.logLoss, 0];
     const penalty = Math.log((this.decay / 2) * dot(y, y, y.length));
-    const total = logSum([this.logLoss, penalty]);
+    const total = (this.total = logSum([this.logLoss, penalty]));
     if (!this.logarithmic) return [total, this.decay];
     const share = Math.exp(this.logLoss - total);
     for (let e = 0; e < this.R.length; e++) this.R[e] *= share;
     return [total, this.decay * Math.exp(-total)];
+  }
+
+  // The derivative of the field at y, where the field is `rate`.
+  jacobian(y, rate) {
+    const [, unit] = this.value(y);
+    return new Jacobian(this, y, rate, unit);
+  }
+
+  // S_i = −∂R_i/∂Z_i at a fixed scale of time, for all samples [N, K, K], where the value was taken last.
+  curvature() {
+    const { K, N, labels } = this.problem;
+    const S = new Float64Array(N * K * K);
+    const flat = this.flat === 0 ? 0 : this.flat * Math.exp(-this.total);
+    for (let i = 0; i < N; i++) {
+      this.kind.curvature(this.R.subarray(i * K, i * K + K), labels[i], this.bends[i], flat, S.subarray(i * K * K, (i + 1) * K * K));
+    }
+    return S;
   }
 
   logits(y) {
