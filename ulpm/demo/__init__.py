@@ -7,9 +7,9 @@ slider shows the same pixels everywhere. The curves are plotly's, whose JavaScri
     scenarios → (runs) → view: what is seen from where;  curves: what is plotted → page: one HTML file
 
 Beside these films the page has a laboratory and a story, written in JavaScript. assets/lab follows the flow itself, one
-concept a file: linear, start, losses, objective, flow and descent are the numerics; metrics and view are what is
-measured and seen; run, link, picture and lab are what a person does with them. assets/chapters.js has the words of the
-story.
+concept a file: linear, start, losses, objective, jacobian, explicit, implicit, flow and descent are the numerics;
+metrics and view are what is measured and seen; run, link, picture and lab are what a person does with them.
+assets/chapters.js has the words of the story.
 """
 
 from ulpm.demo.page import write_page

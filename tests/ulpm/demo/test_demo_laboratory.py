@@ -31,7 +31,7 @@ function report(settings) {
     metrics: last.metrics, resting: run.flow.resting, implicit: run.flow.method === run.flow.implicit,
     descent: run.descentFrames.map((frame) => frame && frame.logValue),
     target: targetInView(run.settings, run.problem, run.objective, last.y, run.axes),
-    marks: marksOf(run.problem, last.y, run.axes, run.shown),
+    marks: marksOf(run.objective, last.y, run.axes, run.shown),
   };
 }
 """
@@ -74,7 +74,15 @@ SETTINGS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "narrow": ({"K": 6, "n": 4, "d": 3}, {}),
     "imbalanced": ({"K": 4, "n": 10, "d": 3, "imbalance": 5, "scale": 2.0}, {}),
     "focal": ({"K": 3, "n": 4, "d": 3, "loss": "focal", "strength": 2.0}, {"loss": ulpm.Focal(2.0)}),
-    "decayed": ({"K": 4, "n": 5, "d": 4, "decay": 0.01}, {"weight_decay": (0.01, 0.01)}),
+    "decayed": ({"K": 4, "n": 5, "d": 4, "decayW": 0.01, "decayH": 0.01}, {"weight_decay": (0.01, 0.01)}),
+    "decayed unequally": (
+        {"K": 3, "n": 6, "d": 2, "imbalance": 2, "decayW": 0.1, "decayH": 1e-3},
+        {"weight_decay": (0.1, 1e-3)},
+    ),
+    "squared and decayed": (
+        {"K": 3, "n": 4, "d": 4, "loss": "squared", "decayW": 0.01, "decayH": 0.1},
+        {"loss": ulpm.SquaredError(), "weight_decay": (0.01, 0.1)},
+    ),
     "smoothed": ({"K": 3, "n": 4, "d": 3, "loss": "smoothed", "strength": 0.1}, {"loss": ulpm.CrossEntropy(0.1)}),
     "squared": ({"K": 3, "n": 4, "d": 4, "loss": "squared"}, {"loss": ulpm.SquaredError()}),
 }
@@ -165,7 +173,14 @@ def test_descent_with_too_long_steps_is_said_to_diverge() -> None:
     assert evaluate("report({ K: 3, n: 4, d: 3, rate: 3, loss: 'squared', end: 3 })")["descent"][-1] is None
 
 
-@pytest.mark.parametrize("settings", [{"K": 4, "n": 6, "d": 5}, {"K": 4, "n": 20, "d": 3, "imbalance": 10}])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"K": 4, "n": 6, "d": 5},
+        {"K": 4, "n": 20, "d": 3, "imbalance": 10},
+        {"K": 4, "n": 6, "d": 5, "decayW": 0.1, "decayH": 1e-3},
+    ],
+)
 def test_the_target_is_where_the_flow_goes(settings: dict[str, Any]) -> None:
     found = evaluate(f"report({json.dumps(settings | {'end': 1000})})")
     for name in ("rows", "means"):
@@ -254,12 +269,17 @@ def test_a_link_keeps_every_setting_and_mends_what_makes_no_sense() -> None:
         "rate": 0.03,
         "loss": "focal",
         "strength": 1.5,
-        "decay": 0.001,
+        "decayW": 0.001,
+        "decayH": 0.1,
         "end": 30,
         "moves": [{"frame": 3, "kind": "row", "k": 6, "by": [0.1, -2, 0]}],
     }
     pairs = f"new URLSearchParams(settingsToPairs({json.dumps(settings)}, 'B.'))"
     assert evaluate(f"settingsFromPairs({pairs}, 'B.')") == settings
-    odd = "K=99&n=-3&d=x&seed=1.2&loss=constructor&decay=7&end=5&moves=3_row_12_1_1_1~zz&strength=-1"
+    # Links of version 0.2 have one decay.
+    assert evaluate("settingsFromPairs(new URLSearchParams('decay=0.01'))") == evaluate(
+        "({ ...firstSettings(), decayW: 0.01, decayH: 0.01 })"
+    )
+    odd = "K=99&n=-3&d=x&seed=1.2&loss=constructor&decayW=7&decayH=0.1&end=5&moves=3_row_12_1_1_1~zz&strength=-1"
     mended = evaluate(f"settingsFromPairs(new URLSearchParams({json.dumps(odd)}))")
     assert mended == evaluate("({ ...firstSettings(), K: 12, n: 1, seed: 1 })")

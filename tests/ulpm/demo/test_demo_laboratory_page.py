@@ -67,7 +67,8 @@ def test_every_control_changes_the_scene_and_the_link(browser: Any, file: Path) 
         "seed": "7",
         "loss": "focal",
         "strength": "4",
-        "decay": "0.1",
+        "decayW": "0.1",
+        "decayH": "0.01",
         "rate": "0.1",
         "end": "10",
     }
@@ -86,6 +87,20 @@ def test_every_control_changes_the_scene_and_the_link(browser: Any, file: Path) 
     seen.append(page.points())
     assert len(set(seen)) == len(changes) + 2
     assert len(set(links)) == len(changes) + 1
+    assert page.complaints() == []
+
+
+def test_both_factors_are_decayed_or_none(browser: Any, file: Path) -> None:
+    page = opened(browser, file, "#lab&K=3&n=4&d=3&decay=0.01&end=1")
+    decays = "[lab.settings[0].decayW, lab.settings[0].decayH]"
+    assert page.ask(decays) == [0.01, 0.01]
+    assert "&decayW=0.01&decayH=0.01&" in page.ask("linkNow()")
+    for name, value, found in (("decayH", 0.1, [0.01, 0.1]), ("decayW", 0, [0, 0]), ("decayH", 0.001, [0.001, 0.001])):
+        page.ask(f"lab.set('{name}', {value})")
+        page.wait("!lab.busy")
+        assert page.ask(decays) == found
+        shown = [page.ask(f"Number(lab.inputs.{each}.input.value)") for each in ("decayW", "decayH")]
+        assert shown == found
     assert page.complaints() == []
 
 

@@ -98,7 +98,7 @@ const CHAPTERS = [
       <p><strong>The unknown.</strong> Where known classes are tight and far apart, an input of no known class stands out.
       Detectors of such inputs build on this. <small>(Ben Ammar, Belkhir, Popescu, Manzanera, Franchi, 2024)</small></p>
       <p>Now it is your turn: the laboratory follows this flow in your browser, in any setting you like.</p>`,
-    lab: { K: 4, n: 12, d: 3, decay: 0.01, end: 10 },
+    lab: { K: 4, n: 12, d: 3, decayW: 0.01, decayH: 0.01, end: 10 },
     read: "norms",
   },
 ];

@@ -56,7 +56,7 @@ class Flow {
     const system = new RescaledTime(objective, y.length);
     Object.assign(this, { objective, system, tolerance, resting: false, failed: false });
     const from = Float64Array.from(y);
-    const logScale = objective.logarithmic ? objective.value(from)[0] : 0;
+    const logScale = objective.logarithmic ? objective.value(from).total : 0;
     this.before = this.now = system.point(from, Math.exp(logTime + logScale), new Float64Array(y.length));
     this.explicit = this.method = new DormandPrince(system);
     this.implicit = new Rosenbrock(system);
@@ -149,6 +149,6 @@ class Flow {
 
   timeAt(theta) {
     const { y, clock } = this.method.inside(theta);
-    return this.system.logTime(clock, this.objective.value(y)[0]);
+    return this.system.logTime(clock, this.objective.value(y).total);
   }
 }

@@ -2,23 +2,22 @@
 //
 // J = −M + F Fᵀ where the loss is logarithmic (F Fᵀ from the scale of time), else −M, with M the second derivative of Φ
 // over the scale. Features of different samples meet in M only by way of W: with S_i = −∂R_i/∂Z_i [K, K],
-//   W, W      λI + Σ_i S_i ⊗ h_i h_iᵀ
-//   h_i, h_i  λI + Wᵀ S_i W
+//   W, W      λ_W I + Σ_i S_i ⊗ h_i h_iᵀ
+//   h_i, h_i  λ_H I + Wᵀ S_i W
 //   h_i, W    (Wᵀ S_i)_ak h_ib − R_ik δ_ab, of a and (k, b).
 // So samples are eliminated one by one, and what is left is a system for W alone.
 
 class Jacobian {
-  // The objective has just been evaluated at y, where the field is `rate` and λ over the scale of time is `unit`.
-  constructor(objective, y, rate, unit) {
-    Object.assign(this, { objective, y, rate, unit });
+  // The objective has just been evaluated at y, where the field is `rate` and the decays over the scale of time `units`.
+  constructor(objective, y, rate, units, S) {
+    Object.assign(this, { objective, y, rate, units, S });
     this.R = Float64Array.from(objective.R);
-    this.S = objective.curvature();
     this.dZ = new Float64Array(this.R.length);
   }
 
   // J v into `out`.
   times(v, out) {
-    const { objective, y, rate, R, S, dZ, unit } = this;
+    const { objective, y, rate, R, S, dZ, units } = this;
     const { problem: { K, d, N }, split } = objective;
     const change = new Float64Array(K);
     for (let i = 0; i < N; i++) {
@@ -27,7 +26,7 @@ class Jacobian {
       for (let k = 0; k < K; k++) dZ[i * K + k] = -dot(S, change, K, (i * K + k) * K);
     }
     const along = objective.logarithmic ? dot(rate, v, v.length) : 0;
-    for (let e = 0; e < v.length; e++) out[e] = along * rate[e] - unit * v[e];
+    for (let e = 0; e < v.length; e++) out[e] = along * rate[e] - units[e < split ? 0 : 1] * v[e];
     for (let i = 0; i < N; i++) {
       addSample(y, dZ, out, i, K, d, split + i * d);
       addSample(v, R, out, i, K, d, split + i * d);
@@ -36,12 +35,12 @@ class Jacobian {
 
   // Prepares systems with a σ; false where σI − J is not positive.
   factor(sigma) {
-    const { objective, y, rate, R, S, unit } = this;
+    const { objective, y, rate, R, S, units } = this;
     const { problem: { K, d, N }, split } = objective;
     this.roots = new Float64Array(N * d * d);
     this.couplings = new Float64Array(N * d * split);
     const left = (this.left = new Float64Array(split * split));
-    for (let e = 0; e < split; e++) left[e * split + e] = sigma + unit;
+    for (let e = 0; e < split; e++) left[e * split + e] = sigma + units[0];
     const WS = new Float64Array(d * K);
     for (let i = 0; i < N; i++) {
       const [h, s] = [split + i * d, i * K * K];
@@ -51,7 +50,7 @@ class Jacobian {
       for (let k = 0; k < K; k++) for (let a = 0; a < d; a++) for (let j = 0; j < K; j++) WS[a * K + k] += y[j * d + a] * S[s + j * K + k];
       for (let a = 0; a < d; a++) {
         for (let b = 0; b <= a; b++) for (let k = 0; k < K; k++) C[a * d + b] += WS[a * K + k] * y[k * d + b];
-        C[a * d + a] += sigma + unit;
+        C[a * d + a] += sigma + units[1];
         for (let k = 0; k < K; k++) {
           for (let b = 0; b < d; b++) B[a * split + k * d + b] = WS[a * K + k] * y[h + b];
           B[a * split + k * d + a] -= R[i * K + k];

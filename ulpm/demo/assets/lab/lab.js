@@ -10,13 +10,15 @@ const CONTROLS = [
   ["seed", "seed"],
   ["loss", "loss"],
   ["strength", "strength"],
-  ["decay", "decay λ"],
+  ["decayW", "decay of W"],
+  ["decayH", "decay of H"],
   ["rate", "gradient descent η"],
   ["end", "up to time t"],
 ];
 const CHOICES = {
   loss: () => Object.entries(LOSSES).map(([name, { title }]) => [name, title]),
-  decay: () => DECAYS.map((x) => [String(x), x ? String(x) : "none"]),
+  decayW: () => DECAYS.map((x) => [String(x), x ? String(x) : "none"]),
+  decayH: () => CHOICES.decayW(),
   rate: () => RATES.map((x) => [String(x), x ? String(x) : "none"]),
   end: () => ENDS.map((x) => [String(x), powerOfTen(x)]),
 };
@@ -103,6 +105,9 @@ class Lab {
     if (RANGES[name] && !(value >= RANGES[name].from && value <= RANGES[name].to)) return;
     if (name === "seed" && !Number.isInteger(value)) return;
     if (name === "loss") settings.strength = LOSSES[value].strength ? LOSSES[value].strength.first : 0;
+    // A first decay is that of both factors, and "none" is none for both.
+    const other = { decayW: "decayH", decayH: "decayW" }[name];
+    if (other) Object.assign(settings, value && !settings[other] ? { [other]: value } : decayPair(settings.decayW, settings.decayH));
     if (name !== "rate") settings.moves = [];
     this.settings[this.active] = settings;
     // Both settings share the clock.
@@ -264,8 +269,8 @@ class Lab {
     const counts = classCounts(s.K, s.n, s.imbalance);
     const { failure } = this.runs[this.active];
     if (failure) return failure;
-    if (s.loss === "squared") return s.decay ? "Squared error with decay ends in an orthogonal frame, if d ≥ K: classes at right angles, and no simplex." : "Squared error is zero at finite logits: the flow stops before anything has collapsed.";
-    if (s.decay) return `With decay λ = ${s.decay} the flow comes to rest: follow the norms, which stop where decay and loss balance.`;
+    if (s.loss === "squared") return s.decayW ? "Squared error with decay ends in an orthogonal frame, if d ≥ K: classes at right angles, and no simplex." : "Squared error is zero at finite logits: the flow stops before anything has collapsed.";
+    if (s.decayW) return "With decay the flow comes to rest: follow the norms, which stop where decay and loss balance.";
     if (s.loss === "smoothed") return "Smoothed labels ask for finite margins only: the flow comes to rest, and how far it collapsed depends on the start.";
     if (s.d < s.K - 1) return `A simplex of ${s.K} classes needs ${s.K - 1} dimensions and has ${s.d}: where the flow ends depends on the start.`;
     if (new Set(counts).size > 1) return "Classes with more samples take more room: the shape of largest margin (dashed) is no regular simplex.";
@@ -278,10 +283,12 @@ class Lab {
     const moved = s.moves.length ? `, ${s.moves.length} ${s.moves.length === 1 ? "mark" : "marks"} moved by hand` : "";
     const loss = LOSSES[s.loss].title + (LOSSES[s.loss].strength ? ` (${LOSSES[s.loss].strength.name} = ${s.strength})` : "");
     return (
-      `Laboratory. Gradient flow of the summed ${loss}${s.decay ? ` with decay λ = ${s.decay} of W and H` : ""}, computed in this browser; K = ${s.K}, ` +
+      `Laboratory. Gradient flow of the summed ${loss}${s.decayW ? ` with decay λ_W = ${s.decayW} and λ_H = ${s.decayH}` : ""}, computed in this browser; K = ${s.K}, ` +
       `samples ${problem.counts.join(", ")}, d = ${s.d}; random start, seed ${s.seed}${moved}; relative tolerance of a step 10⁻⁸. ` +
       `${s.rate ? `Open marks and thin grey curves are gradient descent with step size ${s.rate}, ${MOST_DESCENT_STEPS} steps at most. ` : ""}` +
-      "Drawn are √(2K)·w/ρ and √(2N)·h/ρ, ρ² = ‖W‖² + ‖H‖²."
+      (s.decayW === s.decayH
+        ? "Drawn are √(2K)·w/ρ and √(2N)·h/ρ, ρ² = ‖W‖² + ‖H‖²."
+        : "Drawn are √K·w/‖W‖ and √N·h/‖H‖, as the two norms stay apart.")
     );
   }
 }

@@ -15,7 +15,12 @@ const DECAYS = [0, 1e-4, 1e-3, 1e-2, 0.1];
 
 function firstSettings() {
   const numbers = Object.fromEntries(Object.entries(RANGES).map(([name, range]) => [name, range.first]));
-  return { ...numbers, loss: "cross-entropy", strength: 0, decay: 0, end: 1000, moves: [] };
+  return { ...numbers, loss: "cross-entropy", strength: 0, decayW: 0, decayH: 0, end: 1000, moves: [] };
+}
+
+// Both decays or none: with one alone what one factor loses the other gains, and no finite state minimises Φ.
+function decayPair(decayW, decayH) {
+  return decayW && decayH ? { decayW, decayH } : { decayW: 0, decayH: 0 };
 }
 
 // A move: at a frame, the mean or the row of a class goes by so much along the axes of the view.
@@ -31,7 +36,7 @@ function moveFromText(text) {
 }
 
 function settingsToPairs(settings, prefix = "") {
-  const pairs = ["K", "n", "d", "seed", "imbalance", "scale", "rate", "loss", "strength", "decay", "end"].map((name) => [prefix + name, String(settings[name])]);
+  const pairs = ["K", "n", "d", "seed", "imbalance", "scale", "rate", "loss", "strength", "decayW", "decayH", "end"].map((name) => [prefix + name, String(settings[name])]);
   if (settings.moves.length) pairs.push([prefix + "moves", settings.moves.map(moveToText).join("~")]);
   return pairs;
 }
@@ -50,7 +55,9 @@ function settingsFromPairs(pairs, prefix = "") {
   const { strength } = LOSSES[settings.loss];
   const value = Number(given("strength") || NaN);
   if (strength) settings.strength = Number.isFinite(value) ? Math.min(strength.to, Math.max(strength.from, value)) : strength.first;
-  if (DECAYS.includes(Number(given("decay")))) settings.decay = Number(given("decay"));
+  // Links of version 0.2 have one decay for both factors.
+  const decays = ["decayW", "decayH"].map((name) => Number(given(name) || given("decay")));
+  if (decays.every((x) => DECAYS.includes(x))) Object.assign(settings, decayPair(...decays));
   if (ENDS.includes(Number(given("end")))) settings.end = Number(given("end"));
   settings.moves = (given("moves") || "").split("~").filter(Boolean).map(moveFromText).filter((move) => move && move.frame < FRAMES && move.k < settings.K).sort((one, other) => one.frame - other.frame);
   return settings;

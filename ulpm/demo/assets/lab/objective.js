@@ -1,16 +1,18 @@
-// What a setting minimises, Φ = L(W H) + ½λ(‖W‖² + ‖H‖²), and the vector field of its flow.
+// What a setting minimises, Φ = L(W H) + ½λ_W‖W‖² + ½λ_H‖H‖², and the vector field of its flow.
 
 // The field F at y = (W, H) is −∇ log Φ, or −∇Φ where the loss is not logarithmic: ds = Φ dt, or ds = dt.
 class Objective {
-  constructor(problem, lossName, strength, decay) {
+  // Both decays are 0, or both are positive.
+  constructor(problem, lossName, strength, decays) {
     this.problem = problem;
     this.kind = LOSSES[lossName];
     this.loss = this.kind.at(strength);
-    this.decay = decay;
+    this.decays = decays;
+    this.decayed = decays[0] > 0;
     this.flat = this.kind.flat ? this.kind.flat(strength, problem.K) : 0;
     this.logarithmic = this.kind.logarithmic;
     // Whether margins grow for ever; else the flow comes to rest.
-    this.margins = this.kind.margins && decay === 0;
+    this.margins = this.kind.margins && !this.decayed;
     this.split = problem.K * problem.d;
     this.Z = new Float64Array(problem.N * problem.K);
     this.R = new Float64Array(problem.N * problem.K);
@@ -22,41 +24,47 @@ class Objective {
   field(y, out) {
     const { K, d, N } = this.problem;
     const { R, split } = this;
-    const [total, unit] = this.value(y);
-    for (let e = 0; e < y.length; e++) out[e] = -unit * y[e];
+    const { total, units } = this.value(y);
+    for (let e = 0; e < split; e++) out[e] = -units[0] * y[e];
+    for (let e = split; e < y.length; e++) out[e] = -units[1] * y[e];
     for (let i = 0; i < N; i++) addSample(y, R, out, i, K, d, split + i * d);
     return total;
   }
 
-  // log Φ at y, and λ over the scale of time; leaves Z and R, over the scale of time, too.
+  // log Φ at y, and λ_W and λ_H over the scale of time; leaves Z and R, over the scale of time, too.
   value(y) {
     this.logits(y);
     this.logLoss = this.loss(this.Z, this.problem, this.R, this.bends);
-    this.total = this.logLoss;
-    if (this.decay === 0) return [this.logLoss, 0];
-    const penalty = Math.log((this.decay / 2) * dot(y, y, y.length));
-    const total = (this.total = logSum([this.logLoss, penalty]));
-    if (!this.logarithmic) return [total, this.decay];
+    if (!this.decayed) return { total: this.logLoss, units: this.decays };
+    const [ofRows, ofFeatures] = this.squares(y);
+    const total = logSum([this.logLoss, Math.log((this.decays[0] * ofRows + this.decays[1] * ofFeatures) / 2)]);
+    if (!this.logarithmic) return { total, units: this.decays };
     const share = Math.exp(this.logLoss - total);
     for (let e = 0; e < this.R.length; e++) this.R[e] *= share;
-    return [total, this.decay * Math.exp(-total)];
+    return { total, units: this.decays.map((decay) => decay * Math.exp(-total)) };
   }
 
   // The derivative of the field at y, where the field is `rate`.
   jacobian(y, rate) {
-    const [, unit] = this.value(y);
-    return new Jacobian(this, y, rate, unit);
+    const { total, units } = this.value(y);
+    return new Jacobian(this, y, rate, units, this.curvature(total));
   }
 
-  // S_i = −∂R_i/∂Z_i at a fixed scale of time, for all samples [N, K, K], where the value was taken last.
-  curvature() {
+  // S_i = −∂R_i/∂Z_i at a fixed scale of time, for all samples [N, K, K], where the value was taken last: `total`.
+  curvature(total) {
     const { K, N, labels } = this.problem;
     const S = new Float64Array(N * K * K);
-    const flat = this.flat === 0 ? 0 : this.flat * Math.exp(-this.total);
+    const flat = this.flat === 0 ? 0 : this.flat * Math.exp(-total);
     for (let i = 0; i < N; i++) {
       this.kind.curvature(this.R.subarray(i * K, i * K + K), labels[i], this.bends[i], flat, S.subarray(i * K * K, (i + 1) * K * K));
     }
     return S;
+  }
+
+  // ‖W‖² and ‖H‖².
+  squares(y) {
+    const features = y.length - this.split;
+    return [dot(y, y, this.split), dot(y, y, features, this.split, this.split)];
   }
 
   logits(y) {

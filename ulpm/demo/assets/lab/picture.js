@@ -18,7 +18,7 @@ function pictureOf(run, others) {
   const { problem, settings, objective } = run;
   const last = run.frames[run.frames.length - 1];
   const axes = run.axes || principalAxes(problem, last.y);
-  const marks = run.frames.map(({ y }) => marksOf(problem, y, axes, run.shown));
+  const marks = run.frames.map(({ y }) => marksOf(objective, y, axes, run.shown));
   const target = targetInView(settings, problem, objective, last.y, axes);
   const unequal = new Set(problem.counts).size > 1;
   return {
@@ -28,7 +28,7 @@ function pictureOf(run, others) {
     rows: marks.map((frame) => frame.rows),
     means: marks.map((frame) => frame.means),
     features: marks.map((frame) => frame.features),
-    ghosts: run.descentFrames.map((frame) => frame && marksOf(problem, frame.y, axes, []).means),
+    ghosts: run.descentFrames.map((frame) => frame && marksOf(objective, frame.y, axes, []).means),
     featureClasses: run.shown.map((i) => problem.labels[i]),
     target,
     targetName: target ? target.name : "",
@@ -70,7 +70,7 @@ function lossPanel(run, others) {
   const marks = [-1000, -100, -10, -1, 0, 1, 10].filter((y) => warped(y) >= low && warped(y) <= high + 0.1);
   const ticks = spreadOut(marks.map((y) => [warped(y), y === 0 ? "1" : y === 1 ? "10" : powerOfTen(y)]), 0.17 * (high - low));
   const kept = (y) => (Number.isFinite(y) ? Math.min(high + 0.1, Math.max(low, warped(y))) : null);
-  const title = run.settings.decay ? "Training loss with decay (sum over samples)" : "Training loss L (sum over samples)";
+  const title = run.objective.decayed ? "Training loss with decay (sum over samples)" : "Training loss L (sum over samples)";
   return { title, curves: [curveOf("loss", run, others, log, kept, scientific)], range: [low - 0.1, high + 0.15], ticks };
 }
 

@@ -24,7 +24,7 @@ class Run {
     this.settings = settings;
     this.problem = problemOf(classCounts(settings.K, settings.n, settings.imbalance), settings.d);
     this.shown = shownSamples(this.problem);
-    this.objective = new Objective(this.problem, settings.loss, settings.strength, settings.decay);
+    this.objective = new Objective(this.problem, settings.loss, settings.strength, [settings.decayW, settings.decayH]);
     this.frames = [];
     this.axes = null; // of the end of the run without moves, once that is known
     this.applied = 0; // moves that are in the frames
@@ -96,8 +96,8 @@ class Run {
   apply({ kind, k, by }) {
     const frame = this.frames.length - 1;
     const y = Float64Array.from(this.frames[frame].y);
-    const { K, d, N, labels } = this.problem;
-    const unit = norm(y) / Math.sqrt(2 * (kind === "row" ? K : N));
+    const { K, d, labels } = this.problem;
+    const unit = 1 / lengthUnits(this.objective, y)[kind === "row" ? 0 : 1];
     const move = (at) => this.axes.forEach((axis, p) => { for (let a = 0; a < d; a++) y[at + a] += unit * (by[p] || 0) * axis[a]; });
     if (kind === "row") move(k * d);
     else labels.forEach((label, i) => { if (label === k) move((K + i) * d); });
@@ -128,8 +128,7 @@ class Run {
   measured(y) {
     const logValue = this.objective.field(y, new Float64Array(y.length));
     const bounds = provenBounds(this.objective, y);
-    const { split } = this.objective;
-    const norms = [norm(y.subarray(0, split)), norm(y.subarray(split))];
+    const norms = this.objective.squares(y).map(Math.sqrt);
     return { y, logValue, bounds, norms, metrics: collapseMetrics(this.problem, y) };
   }
 

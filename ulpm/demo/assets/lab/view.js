@@ -39,8 +39,8 @@ function orthonormal(vectors, wanted) {
 // The shape at the end, or null where none is known: rows of W and class means [K, r], in coordinates of their own.
 function targetShape(settings, { K, d, counts }, objective, y) {
   const balanced = new Set(counts).size === 1;
-  if (!objective.margins && (!balanced || settings.decay === 0)) return null;
-  if (settings.loss === "squared") return d >= K && objective.decay > 0 ? orthogonalFrame(K) : null;
+  if (!objective.margins && (!balanced || !objective.decayed)) return null;
+  if (settings.loss === "squared") return d >= K && objective.decayed ? orthogonalFrame(K) : null;
   if (d >= K - 1) return simplexEncoded(counts);
   return balanced && K % 2 === 0 && 2 * d >= K && objective.margins ? orthoplex(K, d, y) : null;
 }
@@ -118,7 +118,16 @@ function targetInView(settings, problem, objective, y, axes) {
   };
 }
 
-// What the scene shows of y: √(2K) w/ρ, √(2N) μ/ρ and the first features of each class, on the axes.
+// What rows and features are multiplied by: √(2K)/ρ and √(2N)/ρ, ρ² = ‖W‖² + ‖H‖², as the flow makes the two norms equal.
+// Where decays differ it does not, and these are √K/‖W‖ and √N/‖H‖.
+function lengthUnits(objective, y) {
+  const { problem: { K, N }, decays } = objective;
+  const [ofRows, ofFeatures] = objective.squares(y);
+  if (decays[0] !== decays[1]) return [Math.sqrt(K / ofRows), Math.sqrt(N / ofFeatures)];
+  return [Math.sqrt((2 * K) / (ofRows + ofFeatures)), Math.sqrt((2 * N) / (ofRows + ofFeatures))];
+}
+
+// What the scene shows of y: rows, class means and the first features of each class, on the axes.
 const MOST_FEATURES = 160;
 const MOST_OF_A_CLASS = 24;
 
@@ -133,10 +142,10 @@ function shownSamples({ K, counts }) {
   return shown;
 }
 
-function marksOf(problem, y, axes, shown) {
-  const { K, d, N } = problem;
-  const rho = norm(y);
-  const [ofRows, ofFeatures] = [Math.sqrt(2 * K) / rho, Math.sqrt(2 * N) / rho];
+function marksOf(objective, y, axes, shown) {
+  const { problem } = objective;
+  const { K, d } = problem;
+  const [ofRows, ofFeatures] = lengthUnits(objective, y);
   const place = (from, at, unit) => axes.map((axis) => unit * dot(axis, from, d, 0, at));
   const { means } = classMeans(problem, y);
   return {
