@@ -90,7 +90,8 @@ def _checks() -> str:
 
 
 def _plain_links(text: str) -> str:
-    """A notebook alone has no pages beside it: links to them become their words."""
+    """A notebook alone has no pages beside it: links to them become their words, and what says how to get it goes."""
+    text = "\n\n".join(paragraph for paragraph in text.split("\n\n") if " download>" not in paragraph)
     return re.sub(r"\[([^\]]+)\]\((?!https?:)[^)]*\)", r"\1", text)
 
 
