@@ -3,14 +3,27 @@
 That is what static checkers allow as well (the numeric tower of PEP 484).
 """
 
+import contextlib
 import functools
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from typing import Any
 
+import jaxtyping
 from beartype import BeartypeConf, beartype
 
 _beartype = beartype(conf=BeartypeConf(is_pep484_tower=True))
 _checks: dict[Hashable, Callable[..., Any]] = {}
+
+
+@contextlib.contextmanager
+def without_checks() -> Iterator[None]:
+    """No signature is checked here."""
+    before = jaxtyping.config.jaxtyping_disable
+    jaxtyping.config.update("jaxtyping_disable", True)
+    try:
+        yield
+    finally:
+        jaxtyping.config.update("jaxtyping_disable", before)
 
 
 def checked(signature: Callable[..., Any]) -> Callable[..., Any]:

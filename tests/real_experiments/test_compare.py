@@ -90,6 +90,7 @@ def test_mistakes_get_one_sentence_and_write_nothing(tmp_path: Path, capsys: pyt
     assert not (tmp_path / "c").exists()
 
 
+@pytest.mark.usefixtures("unspaced")
 def test_a_run_of_an_earlier_version_is_compared_on_the_metrics_that_it_has(tmp_path: Path) -> None:
     write_run(tmp_path / "r", 4.0)
     directory = TrainingDirectory(tmp_path / "r")
@@ -107,6 +108,7 @@ def test_a_run_of_an_earlier_version_is_compared_on_the_metrics_that_it_has(tmp_
     assert main([*command, "--no-progress"]) == 0
 
 
+@pytest.mark.usefixtures("unspaced")
 def test_metrics_that_are_zero_from_the_start_are_left_out(tmp_path: Path) -> None:
     """Of two classes the centred means and rows are opposite to each other at any time."""
     write_run(tmp_path / "r", 4.0)
@@ -152,6 +154,7 @@ def test_a_name_in_a_configuration_that_is_unknown_here_gets_one_sentence(
     assert error.count("\n") == 1
 
 
+@pytest.mark.usefixtures("unspaced")
 @pytest.mark.parametrize("which", ["network", "control"])
 def test_a_network_trained_with_adam_has_no_flow_time_and_the_page_says_what_became_of_its_law(
     tmp_path: Path, which: str

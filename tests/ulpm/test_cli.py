@@ -81,6 +81,7 @@ def test_features_as_large_as_raw_ones_come_with_a_hint_at_scale(tmp_path, capsy
     assert ("--scale 1 would bring them" in capsys.readouterr().out) == hinted
 
 
+@pytest.mark.usefixtures("unspaced")
 def test_figures_of_several_runs_do_not_replace_those_of_one(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -92,6 +93,7 @@ def test_figures_of_several_runs_do_not_replace_those_of_one(
     assert (run / "metrics.png").read_bytes() == before
 
 
+@pytest.mark.usefixtures("unspaced")
 def test_plot_and_table_take_several_runs(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*SMALL, *QUIET, "--seed", "1", "--out", str(tmp_path / "b")]) == 0
     both = [str(run), str(tmp_path / "b")]

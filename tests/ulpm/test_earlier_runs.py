@@ -72,6 +72,7 @@ def test_a_table_shows_a_dash_for_what_an_earlier_run_lacks(
         assert "–" not in cells[order.index(new)]
 
 
+@pytest.mark.usefixtures("unspaced")
 def test_an_earlier_run_is_plotted_and_certified_by_its_commands(folders: tuple[Path, Path]) -> None:
     _, old = folders
     assert main(["plot", str(old)]) == 0

@@ -81,6 +81,7 @@ def test_other_losses_and_a_bias_are_compared_without_decay_too(tmp_path: Path, 
         assert max(each.factor(name) for name in comparison.compared) < 1.005
 
 
+@pytest.mark.usefixtures("unspaced")
 def test_the_page_of_a_network_with_decay_says_where_both_end(tmp_path: Path) -> None:
     write_run(tmp_path / "r", MOBILITY, EPOCHS, weight_decay=DECAY, loss="squared-error")
     command = ["compare", str(tmp_path / "r"), "--out", str(tmp_path / "c"), "--no-progress"]

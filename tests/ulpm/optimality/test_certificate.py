@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mpmath import mp
 from oracles import collapsed_arrays, exact, exact_loss_and_field, in_digits, random_arrays
+from runtime_checks import without_checks
 
 from ulpm import Problem, State, gradient_flow
 from ulpm.optimality import Certificate, certify
@@ -25,7 +26,8 @@ def near_collapse(counts, d, gap, noise=1e-3, seed=3):
 def run():
     """K = 4, n = 5, d = 20 to log t = 1e5, every record with its state."""
     problem = Problem([5] * 4, 20)
-    path = gradient_flow(problem, problem.random_state(seed=0), log_time=1e5, records=80, snapshots=80)
+    with without_checks():
+        path = gradient_flow(problem, problem.random_state(seed=0), log_time=1e5, records=80, snapshots=80)
     return path, certify(problem, State(path.snapshots.W, path.snapshots.H))
 
 
@@ -58,7 +60,7 @@ def test_the_relative_gap_closes_like_one_over_log_time(run):
 def test_with_unequal_counts_the_bounds_close_on_the_simplex_encoded_optimum(counts):
     problem = Problem(counts, 20)
     # At rtol 1e-6 the gap of (40, 40, 4, 4) is the integrator's error, 2.8e-4; the flow's own is 2.7e-5.
-    state = gradient_flow(problem, problem.random_state(seed=0), log_time=1e5, rtol=1e-8, records=2).final_state
+    state = gradient_flow(problem, problem.random_state(seed=0), log_time=1e5, rtol=1e-7, records=2).final_state
     certificate = certify(problem, state)
     assert float(certificate.lower_bound) <= problem.minimum_norm_value <= float(certificate.nuclear_upper_bound)
     assert float(certificate.gap) <= 1e-4
