@@ -1,5 +1,6 @@
 """Several processes give the run that one gives."""
 
+import json
 import os
 import signal
 import subprocess
@@ -24,8 +25,17 @@ TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--np
 NAMES = ("flow", "sweep", "flow-resumed", "sweep-resumed")
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 
+MEMBERS = {
+    "mean": ulpm.Problem([3, 2, 4], 5, reduction="mean"),
+    "bias": ulpm.Problem([3, 2, 4], 5, bias=True),
+    "decay": ulpm.Problem([3, 2, 4], 5, weight_decay=(5e-3, 1e-3), bias=True, reduction="mean"),
+    "smoothing": ulpm.Problem([3, 2, 4], 5, loss=ulpm.CrossEntropy(label_smoothing=0.1), weight_decay=(1e-3, 1e-3)),
+    "focal": ulpm.Problem([3, 2, 4], 5, loss=ulpm.Focal(gamma=2.0)),
+    "squared": ulpm.Problem([3, 2, 4], 5, loss=ulpm.SquaredError(), weight_decay=(1e-3, 5e-3), reduction="mean"),
+}
+
 WORKER = """
-import sys, torch, ulpm
+import json, sys, torch, ulpm
 from ulpm.distributed import torchrun_shard
 
 torch.set_num_threads(1)
@@ -63,17 +73,32 @@ with torchrun_shard("cpu") as shard:
         resumed = ulpm.resume_flow(checkpoint, max_steps=1000, checkpoint_seconds=1e9, shard=shard)
         if shard.leads:
             resumed.save(f"{{sys.argv[1]}}/{{name}}-resumed.safetensors")
+    for name, record in json.loads(sys.argv[2]).items():
+        problem = ulpm.Problem.from_record(record)
+        start = problem.random_state(seed=0)
+        path = ulpm.gradient_flow(problem, start, log_time=5.0, records=5, snapshots=2, shard=shard)
+        if shard.leads:
+            path.save(f"{{sys.argv[1]}}/{{name}}.safetensors")
+        checkpoint = f"{{sys.argv[1]}}/{{name}}-checkpoint.safetensors"
+        ulpm.gradient_flow(problem, start, log_time=5.0, records=5, max_steps=9, checkpoint=checkpoint, shard=shard)
 """
 
 
-def run_on(processes, folder, log10_time):
+def run_on(processes, folder, log10_time, members):
     script = folder / "worker.py"
     script.write_text(WORKER.format(counts=COUNTS, dim=DIM, log10_time=log10_time))
+    records = json.dumps({name: problem.record() for name, problem in members.items()})
     done = subprocess.run(
-        [*TORCHRUN, str(processes), str(script), str(folder)], env=ENVIRONMENT, capture_output=True, text=True
+        [*TORCHRUN, str(processes), str(script), str(folder), records], env=ENVIRONMENT, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    return {name: ulpm.Trajectory.load(folder / f"{name}.safetensors") for name in NAMES}
+    return folder
+
+
+@pytest.fixture(scope="module")
+def by_two(tmp_path_factory):
+    """What two processes save: one start of both, as each process takes seconds to import torch."""
+    return run_on(2, tmp_path_factory.mktemp("two"), 8.0, MEMBERS)
 
 
 def assert_the_same(path, alone):
@@ -108,21 +133,45 @@ def test_one_process_alone_exchanges_nothing():
     assert ALONE.any(True, False) == [True, False]
 
 
-@pytest.mark.parametrize(
-    ("processes", "log10_time"),
-    [(2, 8.0), *(pytest.param(n, 100.0, marks=pytest.mark.slow) for n in (2, 3, 4))],
-)
-def test_any_number_of_processes_takes_the_same_steps_and_makes_the_same_records(processes, log10_time, tmp_path):
+def assert_those_of_one(folder, log10_time):
+    together = {name: ulpm.Trajectory.load(folder / f"{name}.safetensors") for name in NAMES}
     problem = ulpm.Problem(COUNTS, DIM)
-    together = run_on(processes, tmp_path, log10_time)
     for name, replicas in (("flow", None), ("sweep", 5)):
         start = problem.random_state(replicas=replicas)
         alone = ulpm.gradient_flow(problem, start, log10_time=log10_time, records=5, snapshots=2)
         assert_the_same(together[name], alone)
         assert_the_same(together[f"{name}-resumed"], alone)
         # And one process goes on with what several have begun.
-        checkpoint = tmp_path / f"{name}-checkpoint.safetensors"
+        checkpoint = folder / f"{name}-checkpoint.safetensors"
         assert_the_same(ulpm.resume_flow(checkpoint, max_steps=1000), alone)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_two_processes_take_the_same_steps_and_make_the_same_records_as_one(by_two):
+    assert_those_of_one(by_two, 8.0)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("processes", [2, 3, 4])
+def test_any_number_of_processes_does_so_until_late_times(processes, tmp_path):
+    assert_those_of_one(run_on(processes, tmp_path, 100.0, {}), 100.0)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_two_processes_make_the_records_of_one_for_each_member(by_two):
+    for name, problem in MEMBERS.items():
+        together = ulpm.Trajectory.load(by_two / f"{name}.safetensors")
+        alone = ulpm.gradient_flow(problem, problem.random_state(seed=0), log_time=5.0, records=5, snapshots=2)
+        begun = ulpm.resume_flow(by_two / f"{name}-checkpoint.safetensors", max_steps=1000)
+        for path in (together, begun):
+            assert path.problem == problem
+            assert path.stats["steps"] == alone.stats["steps"]
+            for key, values in alone.columns().items():
+                floor = 1e-12 if key.endswith("drift") else 1e-13
+                torch.testing.assert_close(path.columns()[key], values, rtol=1e-9, atol=floor, msg=f"{name}: {key}")
+            end = path.final_state.vector()
+            torch.testing.assert_close(end, alone.final_state.vector(), rtol=1e-10, atol=1e-11)
 
 
 class Counted(Shard):
