@@ -11,7 +11,7 @@ import ulpm
 PACKAGE = Path(ulpm.__file__).parent
 # A part is a module or a subpackage of ulpm. It may import parts of earlier layers, and of its own layer only itself.
 LAYERS = (
-    {"_special_files", "_memory", "_streams", "_extras"},
+    {"_special_files", "_memory", "_streams", "_extras", "_blocks"},
     {"_files", "_versions", "_threads", "_modes", "_checks", "logdomain", "sample"},
     {"distributed", "losses", "state"},  # sums over samples, wherever they are taken
     {"problem"},

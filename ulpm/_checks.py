@@ -17,6 +17,17 @@ def floating(name: str, value: object) -> Tensor:
 
     Raises: TypeError for anything but a float32 or float64 tensor, ValueError for entries that are not finite.
     """
+    value = real_numbers(name, value)
+    if value.numel() and not _all_finite(value.detach()):
+        finite(name, math.nan)
+    return value
+
+
+def real_numbers(name: str, value: object) -> Tensor:
+    """Return ``value`` if it is a floating-point tensor, whatever its entries are.
+
+    Raises: TypeError for anything but a float32 or float64 tensor.
+    """
     if not isinstance(value, Tensor):
         raise TypeError(f"{name} must be a torch tensor, but a {type(value).__name__} was given: use torch.as_tensor.")
     has_numbers(name, value)
@@ -24,12 +35,16 @@ def floating(name: str, value: object) -> Tensor:
         raise TypeError(
             f"{name} must have dtype float32 or float64, but it has {_dtype_name(value)}: convert it to float64 first."
         )
-    if value.numel() and not _all_finite(value.detach()):
+    return value
+
+
+def finite(name: str, extreme: float) -> None:
+    """Raises: ValueError if an ``extreme`` of a tensor is not finite."""
+    if not math.isfinite(extreme):
         raise ValueError(
             f"{name} must be finite, but it contains NaN or infinity: look for what made them, such as a training that "
             "diverged or a division by zero."
         )
-    return value
 
 
 def _all_finite(value: Tensor) -> bool:
@@ -58,15 +73,31 @@ def labels(name: str, value: object, num_samples: int, num_classes: int) -> Tens
 
     Raises: TypeError if it is not an integer tensor, ValueError for a wrong shape or an index outside 0 … K−1.
     """
+    value = one_a_sample(name, value, num_samples)
+    if num_samples:
+        lowest, highest = torch.stack(torch.aminmax(value)).tolist()
+        class_indices(name, lowest, highest, num_classes)
+    return value
+
+
+def one_a_sample(name: str, value: object, num_samples: int) -> Tensor:
+    """Return ``value`` as an int64 tensor [N], whatever its entries are.
+
+    Raises: TypeError if it is not an integer tensor, ValueError for a wrong shape.
+    """
     value = whole_numbers(name, value)
     if value.shape != (num_samples,):
         raise ValueError(f"{name} must have shape [{num_samples}], one label a sample, but it is {list(value.shape)}.")
-    if num_samples and (int(value.min()) < 0 or int(value.max()) >= num_classes):
+    return value
+
+
+def class_indices(name: str, lowest: float, highest: float, num_classes: int) -> None:
+    """Raises: ValueError if labels from ``lowest`` to ``highest`` are not within 0 … K−1."""
+    if lowest < 0 or highest >= num_classes:
         raise ValueError(
-            f"{name} must lie in 0 … {num_classes - 1}, but they lie in {int(value.min())} … {int(value.max())}: "
+            f"{name} must lie in 0 … {num_classes - 1}, but they lie in {int(lowest)} … {int(highest)}: "
             "renumber them from 0."
         )
-    return value
 
 
 def whole_numbers(name: str, value: object) -> Tensor:

@@ -33,16 +33,18 @@ class Invariant:
 
     def drift(
         self,
-        now: Tensor,
+        at: Factors,
         start: Tensor,
         log_time: Float[Tensor, " S"],
         rho: Float[Tensor, " S"],
+        shard: Shard = ALONE,
     ) -> Float[Tensor, " S"]:
         """How far it is from where it should be, relative to ρ^degree."""
         if self.rate:
             decay = torch.exp(-self.rate * torch.exp(log_time.to(start)))
             start = start * decay.view(-1, *[1] * (start.ndim - 1))
-        moved: Tensor = vector_norm((now - start).flatten(1), dim=1)
+        change = self.of(at, shard) - start
+        moved: Tensor = vector_norm(change.flatten(1), dim=1)
         return moved / (rho.square() if self.degree == 2 else rho)
 
 

@@ -2,20 +2,20 @@
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ulpm import _checks
 from ulpm._versions import versions
 from ulpm.distributed import ALONE, Shard
 from ulpm.invariants import invariants_of
-from ulpm.metrics.collapse import members, metrics_at, statistics_of
+from ulpm.losses import LossAt
+from ulpm.metrics.collapse import Center, members, metrics_at, plain_metrics_at, statistics_of
 from ulpm.metrics.floors import feature_size
-from ulpm.metrics.tiles import column_squares
 from ulpm.objective import Objective
 from ulpm.optimality.certificate import Certificate, certificate_at, has_certificate
 from ulpm.problem import Problem, checked
@@ -73,7 +73,9 @@ class Recorder:
         self._objective = Objective(problem, device, shard)
         self._invariants = invariants_of(problem)
         self._certified = has_certificate(problem)
-        self._members = members(self._objective.labels, problem.num_classes, shard)
+        # One process has whole classes, in order.
+        even = shard.count == 1 and len(set(problem.class_counts)) == 1
+        self._members = members(self._objective.labels, problem.num_classes, shard, even)
 
     def begin(self, at: Factors, records: int, snapshots: int) -> Records:
         """An empty table for a run from ``at``, replicas first.
@@ -100,17 +102,28 @@ class Recorder:
         replicas: Int[Tensor, " S"],
         at: Factors,
         known: dict[str, Float[Tensor, " S"]],
+        loss: LossAt | None = None,
     ) -> Records:
-        """``records`` with those of ``replicas`` in ``rows``; ``known`` holds log_time, log_loss and margin."""
+        """``records`` with those of ``replicas`` in ``rows``; ``known`` holds log_time, log_loss and margin.
+
+        The ``loss`` of the states ``at`` saves evaluating it again.
+        """
         rows, replicas = rows.cpu(), replicas.cpu()  # the table is on the host, and what is not takes such indices
         # Inference mode saves a third of the time where a run begins, outside its own; what is kept is a copy.
         with torch.inference_mode():
             precise = Factors(at.W.double(), at.H.double(), None if at.b is None else at.b.double())
-            measured = self._measured(records, precise, replicas, known["log_time"])
-            names, values = list(measured), torch.stack(list(measured.values())).cpu()
+            if loss is not None and loss.residual.dtype != torch.float64:
+                loss = None
+            measured, plain, careful_metrics = self._measured(records, precise, replicas, known["log_time"], loss)
+            # One transfer from a device, which says as well whether the metrics are right.
+            *columns, right = torch.stack([*measured.values(), plain.expand_as(measured["squared_norm"])]).cpu()
+            if not bool(right.all()):
+                measured |= careful_metrics()
+                columns = list(torch.stack(list(measured.values())).cpu())
+            values = {name: column.clone() for name, column in zip(measured, columns, strict=True)}
         cells = rows * records.shape[1] + replicas
         table = dict(records.table)
-        for name, value in (known | dict(zip(names, values.clone(), strict=True))).items():
+        for name, value in (known | values).items():
             if name not in table:
                 table[name] = torch.full(records.shape, torch.nan, dtype=torch.float64, device="cpu")
             table[name].view(-1)[cells] = value.double().cpu()
@@ -123,30 +136,45 @@ class Recorder:
         return dataclasses.replace(records, table=table)
 
     def _measured(
-        self, records: Records, at: Factors, replicas: Int[Tensor, " S"], log_time: Float[Tensor, " S"]
-    ) -> dict[str, Float[Tensor, " S"]]:
-        """All columns but those that the flow knows anyway."""
+        self,
+        records: Records,
+        at: Factors,
+        replicas: Int[Tensor, " S"],
+        log_time: Float[Tensor, " S"],
+        loss: LossAt | None,
+    ) -> tuple[dict[str, Float[Tensor, " S"]], Bool[Tensor, ""], Callable[[], dict[str, Float[Tensor, " S"]]]]:
+        """All columns but those that the flow knows anyway; whether metrics are right, and how to get right ones.
+
+        Only the last, which are wanted where rounding may hide a difference of class means, waits for a device.
+        """
         W64, H64, b64 = at
-        squared_norm = W64.square().sum((-2, -1)) + self._shard.sum(column_squares(H64).sum(-1))
+        statistics, distance_ratio = statistics_of(H64, *self._members, self._shard)
+        squared_norm = W64.square().sum((-2, -1)) + statistics.squared_sizes @ statistics.counts
         # The origin, a critical point, has no scale to compare with; its drift is 0.
         rho = squared_norm.sqrt().clamp(min=1e-150)
-        drifts = {
-            invariant.key: invariant.drift(
-                invariant.of(at, self._shard), records.invariants[invariant.key][replicas], log_time, rho
-            )
-            for invariant in self._invariants
-        }
-        statistics, distance_ratio = statistics_of(H64, *self._members, self._shard)
-        metrics = metrics_at(statistics, distance_ratio, W64, H64, b64, shard=self._shard)
-        certificate = certificate_at(self._objective, at).columns() if self._certified else {}
-        return {
+        drifts = {}
+        for invariant in self._invariants:
+            start = records.invariants[invariant.key]
+            start = start if len(start) == 1 else start[replicas]
+            drifts[invariant.key] = invariant.drift(at, start, log_time, rho, self._shard)
+        products = W64 @ H64
+        center: Center = "classes"
+        samples = statistics, distance_ratio, W64, H64, b64, center, self._shard, products
+        metrics, plain = plain_metrics_at(*samples)
+        certificate = certificate_at(self._objective, at, loss, products).columns() if self._certified else {}
+
+        def named(metrics: dict[str, Tensor]) -> dict[str, Tensor]:
+            return {f"metrics.{key}": value for key, value in metrics.items()}
+
+        measured = {
             "squared_norm": squared_norm,
             "feature_size": feature_size(statistics),
             **({"log_penalty": self._objective.log_penalty(at)} if self._objective.problem.decayed else {}),
-            **{f"metrics.{key}": value for key, value in metrics.items()},
+            **named(metrics),
             **{f"invariant_drift.{key}": value for key, value in drifts.items()},
             **{f"certificate.{key}": value for key, value in certificate.items()},
         }
+        return measured, plain, lambda: named(metrics_at(*samples))
 
     def trajectory(
         self,

@@ -60,6 +60,15 @@ class LossInside:
         (start, middle, end), (first, last) = self.log_loss, self.slope
         return LossInside(self.step_size[rows], (start[rows], middle[rows], end[rows]), (first[rows], last[rows]))
 
+    def at(self, theta: Float[Tensor, " B"]) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
+        """log L and −d log L/ds at the fraction ``theta`` of the step, by the quartic through all of that."""
+        x, h, start = theta.numpy(), self.step_size.numpy(), self.log_loss[0].numpy()
+        m0, c2, c3, lacking = _coefficients(self)
+        bump = 16 * lacking * x * (1 - x)
+        value = start + x * (m0 + x * (c2 + x * c3) + bump * (1 - x))
+        fall = -(m0 + x * (2 * c2 + 3 * c3 * x) + 2 * bump * (1 - 2 * x)) / h
+        return torch.from_numpy(value), torch.from_numpy(fall)
+
 
 def clock_through_step(clock: Float[Tensor, " B"], loss: LossInside) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
     """T at the end of a step, which may be far longer than 1/g², and an estimate of its error.
@@ -86,17 +95,15 @@ def _clocks(clock: Tensor, loss: LossInside, theta: _Array | float, degrees: tup
     """T at a fraction of the step by polynomials of the given degrees: [degrees, B]."""
     # In numpy, whose small operations take a third of the time of torch's.
     T, h = clock.numpy(), loss.step_size.numpy()
-    start, middle, end = (values.numpy() for values in loss.log_loss)
     first, last = (values.numpy() for values in loss.slope)
     reach = np.minimum(theta * h, _LAYERS / np.maximum(np.minimum(first, last), 1e-300))
     x = (theta * h - reach * _NODES) / h
     # Changes of log L since the start as polynomials in the fraction x of the step.
-    rise, m0, m1 = end - start, -first * h, -last * h
-    c2, c3 = 3 * rise - 2 * m0 - m1, m0 + m1 - 2 * rise
+    m0, c2, c3, lacking = _coefficients(loss)
     cubic = x * (m0 + x * (c2 + x * c3))
-    lacking = middle - start - (0.5 * m0 + 0.25 * c2 + 0.125 * c3)
     changes = {4: cubic + 16 * lacking * np.square(x * (1 - x)), 3: cubic}
     if 2 in degrees:
+        rise, m1 = (loss.log_loss[2] - loss.log_loss[0]).numpy(), -last * h
         changes[2] = x * ((2 * rise - m1) + x * (m1 - rise))
     change = np.stack([changes[degree] for degree in degrees])
     # The first node is the end itself.
@@ -108,6 +115,15 @@ def _clocks(clock: Tensor, loss: LossInside, theta: _Array | float, degrees: tup
         integrals = _WEIGHTS @ factors[:, 1:]
         result: _Array = T * factors[:, 0] + integrals * reach
     return result
+
+
+def _coefficients(loss: LossInside) -> tuple[_Array, _Array, _Array, _Array]:
+    """m0, c2, c3 and l of log L(0) + x (m0 + x (c2 + x c3)) + 16 l x²(1 − x)² in the fraction x of the step."""
+    h = loss.step_size.numpy()
+    start, middle, end = (values.numpy() for values in loss.log_loss)
+    rise, m0, m1 = end - start, -loss.slope[0].numpy() * h, -loss.slope[1].numpy() * h
+    c2, c3 = 3 * rise - 2 * m0 - m1, m0 + m1 - 2 * rise
+    return m0, c2, c3, middle - start - (0.5 * m0 + 0.25 * c2 + 0.125 * c3)
 
 
 def clock_at(log_t: Float[Tensor, "*any"], log_loss: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:

@@ -7,23 +7,27 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from ulpm._blocks import SMALL, parts
 from ulpm.flow.clock import Clock, LossInside
 from ulpm.flow.cohort import Cohort
+from ulpm.flow.crossing import Crossings
 from ulpm.flow.host import plus, to_host
-from ulpm.flow.milestones import Milestones
 from ulpm.flow.runge_kutta import Trial
 from ulpm.flow.state import FlowState
 from ulpm.flow.system import FlowSystem
+from ulpm.losses import LossAt
 from ulpm.recorder import Recorder
 
 __all__ = ["Landing", "Method", "Place"]
 
 _LANDING_ATTEMPTS = 60
+# Each doubles the digits of a guess that has some three; the model has about six.
+_MODEL_ITERATIONS = 2
 # Records inside one step are found side by side, as many as fit into this many numbers, beside those of their states
 # some 60 that are recorded or on the way to it.
 _LANDING_ELEMENTS, _RECORD_ELEMENTS = 2**19, 60
-# e^−650 of a step is still a normal number, with room for powers of it in the interpolant.
-_EARLIEST = -650.0
+# Of larger states a few, if they are no more than these numbers: a pass over the stages of a step makes all of them.
+_FEW, _LANDING_ROOM = 4, 2**23
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +57,7 @@ class Landing:
         self.system = system
         self.recorder = recorder
         self.clock = clock
+        self._room: Tensor | None = None
 
     def record_passed(
         self,
@@ -72,11 +77,13 @@ class Landing:
         passed = (marks[:, c.replicas] <= end.position).sum(0)
         count = torch.where(accepted, passed - c.next_record, 0).clamp(min=0)
         rows = torch.repeat_interleave(torch.arange(len(count), device="cpu"), count)
+        numbers = self.system.numbers
+        most = max(_LANDING_ELEMENTS // (numbers + _RECORD_ELEMENTS), min(_FEW, _LANDING_ROOM // numbers), 1)
         nth = torch.arange(len(rows), device="cpu") - (count.cumsum(0) - count)[rows]
         records = c.next_record[rows] + nth
         # The end on its own, so that no bit of it depends on how many records came before.
         for group in ((records < last).nonzero()[:, 0], (records == last).nonzero()[:, 0]):
-            for part in torch.split(group, max(1, _LANDING_ELEMENTS // (self.system.numbers + _RECORD_ELEMENTS))):
+            for part in torch.split(group, most):
                 if len(part):
                     s = self._inside(s, c, method, step, inside, rows[part], records[part], end)
         c.next_record = c.next_record + count
@@ -88,7 +95,7 @@ class Landing:
         y = c.y[rows.to(c.y.device)]
         loss = self.system.loss(y)
         known = self.known(c.clock[rows], loss.log_loss, loss.margin)
-        return self._record(s, c.replicas[rows], c.next_record[rows], y, known)
+        return self._record(s, c.replicas[rows], c.next_record[rows], y, known, loss)
 
     def known(
         self, clock: Float[Tensor, " S"], log_loss: Float[Tensor, " S"], margin: Float[Tensor, " S"]
@@ -110,76 +117,54 @@ class Landing:
     ) -> FlowState:
         """Record some milestones inside the step, ``records`` of ``rows``: where the position equals their mark.
 
-        By Newton's method for the fraction θ of the step, within a bracket, from the θ at which a cubic for θ as a
-        function of the position has the mark.
+        By Newton's method for the fraction θ of the step, first with the quartic of the clock in the place of log L,
+        which takes no state: from there one correction is enough, as a rule.
         """
         replicas, inside, where = c.replicas[rows], inside.take(rows), rows.to(c.y.device)
-        milestones = s.milestones
-        mark, start_clock = milestones.marks[records, replicas], c.clock[rows]
-        first = self._speed(milestones, start_clock, inside.log_loss[0], inside.slope[0], replicas)
-        last = self._speed(milestones, end.clock[rows], inside.log_loss[2], inside.slope[1], replicas)
-        length = end.position[rows] - c.position[rows]
-        x = (mark - c.position[rows]) / length
-        m0, m1 = (length / (inside.step_size * speed) for speed in (first, last))
-        theta = x * (m0 + x * ((3 - 2 * m0 - m1) + x * (m0 + m1 - 2)))
-        theta = torch.where((theta >= 0) & (theta <= 1), theta, x)
-        theta, at_start = self._first_moments(milestones, theta, inside, mark, start_clock)
-        low, high = torch.zeros_like(mark), torch.ones_like(mark)
+        mark = s.milestones.marks[records, replicas]
+        whole = torch.zeros_like(mark), torch.ones_like(mark)
         tolerance = 64 * torch.finfo(c.y.dtype).eps * mark
-        done = at_start.clone()
-        for _ in range(_LANDING_ATTEMPTS):
-            y = method.interpolate(step, theta.to(c.y), where)
-            clock = self.clock.inside_step(start_clock, inside, theta)
+        crossings = Crossings(s.milestones, self.clock, replicas, mark, inside, c.clock[rows], tolerance, *whole)
+        theta, at_start = crossings.guess(c.position[rows], end.position[rows], end.clock[rows])
+        model, early = crossings.take(torch.arange(len(rows), device="cpu")), theta
+        for _ in range(_MODEL_ITERATIONS):
+            theta = model.look(theta, inside.at(theta)[0]).theta
+        theta = torch.where(at_start, early, theta)
+        for attempt in range(1, _LANDING_ATTEMPTS + 1):
+            y = self._states(method, step, theta.to(step.start), where)
             loss = self.system.loss(y)
-            known = self.known(clock, loss.log_loss, loss.margin)
-            s = dataclasses.replace(s, counts=plus(s.counts, loss_evaluations=len(mark)))
-            log_loss = known["log_loss"]
-            miss = milestones.position(known["log_time"], log_loss, replicas) - mark
-            done |= miss.abs() <= tolerance
-            if bool(done.all()):
-                break
-            low, high = torch.where(miss < 0, theta, low), torch.where(miss < 0, high, theta)
-            speed = self._speed(milestones, clock, log_loss, torch.lerp(*inside.slope, theta), replicas)
-            newton = theta - miss / (inside.step_size * speed)
-            bracketed = (newton > low) & (newton < high)
-            # Towards 0 by orders of magnitude, since a mark may be at e^(−300) of the first step.
-            between = torch.where(low < 1e-3 * high, (low.clamp(min=1e-290) * high).sqrt(), (low + high) / 2)
-            theta = torch.where(done, theta, torch.where(bracketed, newton, between))
-        if bool(at_start.any()):
-            known["log_time"] = torch.where(at_start, milestones.log_time(mark), known["log_time"])
-        return self._record(s, replicas, records, y, known)
+            s = dataclasses.replace(s, counts=plus(s.counts, loss_evaluations=len(theta)))
+            log_loss, margin = to_host(loss.log_loss, loss.margin)
+            seen = crossings.look(theta, log_loss)
+            there = seen.found | at_start | (attempt == _LANDING_ATTEMPTS)
+            log_time = torch.where(at_start, s.milestones.log_time(crossings.mark), seen.log_time)
+            known = {"log_time": log_time, "log_loss": log_loss, "margin": margin}
+            if bool(there.all()):
+                return self._record(s, crossings.replicas, records, y, known, loss)
+            done, left = there.nonzero()[:, 0], (~there).nonzero()[:, 0]
+            if len(done):
+                known = {name: value[done] for name, value in known.items()}
+                s = self._record(s, crossings.replicas[done], records[done], y[done.to(y.device)], known)
+            crossings, theta = crossings.take(left), seen.theta[left]
+            where, records, at_start = where[left.to(where.device)], records[left], at_start[left]
+        raise AssertionError("the last attempt records whatever is left")
 
-    def _first_moments(
-        self,
-        milestones: Milestones,
-        theta: Float[Tensor, " S"],
-        inside: LossInside,
-        mark: Float[Tensor, " S"],
-        start_clock: Float[Tensor, " S"],
-    ) -> tuple[Float[Tensor, " S"], Bool[Tensor, " S"]]:
-        """``theta``, but t·L/h where the mark is so early that the loss has not changed yet. And where even that number
-        is too small to be one, so that the state is the start, bit for bit.
-        """
-        at_start = start_clock == 0
-        if milestones.kind != "log_time" or not bool(at_start.any()):
-            return theta, torch.zeros_like(at_start)
-        log_clock = milestones.log_time(mark) + self.clock.log_scale(inside.log_loss[0])
-        early = torch.exp(log_clock) / inside.step_size
-        unchanged = early * inside.step_size * inside.slope[0] < 0.1
-        theta = torch.where(at_start & (early <= 1) & unchanged, early, theta)
-        return theta, at_start & (log_clock - inside.step_size.log() < _EARLIEST)
-
-    def _speed(
-        self,
-        milestones: Milestones,
-        clock: Float[Tensor, " S"],
-        log_loss: Float[Tensor, " S"],
-        slope: Float[Tensor, " S"],
-        replicas: Int[Tensor, " S"],
-    ) -> Float[Tensor, " S"]:
-        """How fast milestones pass in s."""
-        log_time, log_scale = self.clock.log_time(clock, log_loss), self.clock.log_scale(log_loss)
-        return milestones.speed(log_time, log_loss, log_scale, slope, replicas)
+    def _states(
+        self, method: Method, step: Trial, theta: Float[Tensor, " S"], rows: Int[Tensor, " S"]
+    ) -> Float[Tensor, "S D"]:
+        """States inside the step, which are valid until the next ones are asked for."""
+        D = step.start.shape[1]
+        if step.start.device.type != "cpu" or D <= SMALL:
+            return method.interpolate(step, theta, rows)
+        # A part of the vectors at a time, which stays in a cache for all states, and into memory that is kept.
+        if self._room is None or self._room.numel() < len(rows) * D or self._room.dtype != theta.dtype:
+            self._room = step.start.new_empty(len(rows) * D)
+        states = self._room[: len(rows) * D].view(len(rows), D)
+        for part in parts(D, SMALL):
+            vectors = {name: getattr(step, name)[..., part] for name in ("start", "middle", "end", "end_rate", "error")}
+            of_part = dataclasses.replace(step, stages=step.stages[..., part], **vectors)
+            states[:, part] = method.interpolate(of_part, theta, rows)
+        return states
 
     def _record(
         self,
@@ -188,9 +173,22 @@ class Landing:
         rows: Int[Tensor, " S"],
         y: Float[Tensor, "S D"],
         known: dict[str, Float[Tensor, " S"]],
+        loss: LossAt | None = None,
     ) -> FlowState:
-        records = self.recorder.record(s.records, rows, replicas, self.system.unpack(y), known)
+        records = s.records
+        # One large state at a time stays in a cache, and so does what is made of it.
+        step = 1 if y.device.type == "cpu" and y.shape[1] > SMALL else len(rows)
+        for part in parts(len(rows), step):
+            at, own = self.system.unpack(y[part]), {name: value[part] for name, value in known.items()}
+            there = None if loss is None else _some(loss, part)
+            records = self.recorder.record(records, rows[part], replicas[part], at, own, there)
         ends = rows == len(s.milestones.marks) - 1
         if bool(ends.any()):
             s.final[replicas[ends].to(y.device)] = y[ends.to(y.device)]
         return dataclasses.replace(s, records=records)
+
+
+def _some(loss: LossAt, part: slice) -> LossAt:
+    """The loss at some of several states."""
+    memory = None if loss.memory is None else loss.memory[part]
+    return LossAt(loss.log_loss[part], loss.residual[part], loss.largest_gaps[part], loss.log_scale[part], memory)

@@ -15,7 +15,7 @@ Center = Literal["classes", "samples"]
 
 def grand_mean(statistics: ClassStatistics) -> Float[Tensor, "*batch d 1"]:
     """h̄, the mean of all samples, relative to the origin of the statistics."""
-    mean: Tensor = statistics.means @ (statistics.counts / statistics.counts.sum())[:, None]
+    mean: Tensor = statistics.means @ statistics.shares[:, None]
     return mean
 
 

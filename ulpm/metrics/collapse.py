@@ -3,13 +3,16 @@
 Both entries reduce the features to `ClassStatistics` first, so that each formula is written once.
 """
 
+import dataclasses
+import functools
 from collections.abc import Iterable, Iterator
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ulpm import _checks
+from ulpm._blocks import column_tiles
 from ulpm.distributed import ALONE, Shard
 from ulpm.metrics.absent import Absent, leaves_out, renumbered, require_two
 from ulpm.metrics.centre import Center as Center
@@ -22,8 +25,8 @@ from ulpm.metrics.per_class import Samples, of_frame, of_samples, with_classes
 from ulpm.metrics.precision import epsilon_of, format_bits
 from ulpm.metrics.records import METRICS, RECORDS
 from ulpm.metrics.simplex import of_size_one
-from ulpm.metrics.tiles import Membership, column_squares, column_tiles, side_by_side, tiles
-from ulpm.metrics.variability import pinv_trace, with_equal_means
+from ulpm.metrics.tiles import Membership, tiles
+from ulpm.metrics.variability import pinv_trace, plain_pinv_trace, with_equal_means
 
 # Of two, far beyond the digits of float64, and such that a bias times this is a number.
 _LARGEST_POWER = 900
@@ -107,28 +110,43 @@ def neural_collapse(
     >>> bool(metrics["nc1_pinv"] < 1e-30), bool(metrics["nc2_angle_means"] < 1e-14), float(metrics["nc4_mismatch"])
     (True, True, 0.0)
     """
-    W, num_classes, dim = _classifier(W)
-    _checks.shape("H", _checks.floating("H", H), dim, None)
+    num_classes, dim = _sizes(_checks.real_numbers("W", W))
+    _checks.shape("H", _checks.real_numbers("H", H), dim, None)
     if H.shape[:-2] != W.shape[:-2]:
         raise ValueError(
             f"W and H must have the same leading axes, but their shapes are {list(W.shape)} and {list(H.shape)}."
         )
     _checks.computes_in_float64(H.device)
-    labels = _checks.labels("labels", labels, H.shape[-1], num_classes).to(H.device)
-    W, H = W.to(H.device).double(), H.detach().double()
-    moderate_W, moderate_H = _moderate(W), _moderate(H)
+    labels = _checks.one_a_sample("labels", labels, H.shape[-1]).to(H.device)
+    W, H, leave_out = W.detach().to(H.device).double(), H.detach().double(), leaves_out(absent)
+    membership = Membership(labels, num_classes)
+    # All that inputs are checked for, by one transfer from a device: there are no other waits for it but one.
+    numbers = (*_sizes_of_entries(W), *_sizes_of_entries(H), *torch.aminmax(labels), membership.counts.min())
+    low_W, high_W, low_H, high_H, first, last, fewest = torch.stack([number.double() for number in numbers]).tolist()
+    _checks.finite("W", high_W)
+    _checks.finite("H", high_H)
+    _checks.class_indices("labels", first, last, num_classes)
+    if fewest == 0 and not leave_out:
+        require_every_class(membership.counts)
+    # Of size one where squares would over- or underflow: no metric sees the scale, which a bias shares.
+    moderate_W, moderate_H = (
+        matrix if low > 1e-60 and high < 1e60 else of_size_one(matrix)
+        for matrix, low, high in ((W, low_W, high_W), (H, low_H, high_H))
+    )
     if bias is not None:
         bias = _bias(bias, W)
         if moderate_W is not W or moderate_H is not H:
             bias = _times_power(bias, _exponent(moderate_W) - _exponent(W) + _exponent(moderate_H) - _exponent(H))
     W, H = moderate_W, moderate_H
     present = torch.ones(num_classes, dtype=torch.bool, device=H.device) if per_class else None
-    if leaves_out(absent):
-        present = labels.bincount(minlength=num_classes) > 0
+    if leave_out:
+        present = membership.counts > 0
         require_two(present)
         W, labels = W[..., present, :], renumbered(labels, present)
         bias = bias if bias is None else bias[..., present]
-    found = collapse_at(W, H, labels, bias, center)
+        membership = Membership(labels, W.shape[-2])
+    statistics, distance_ratio = statistics_of(H, membership, membership.counts)
+    found = metrics_at(statistics, distance_ratio, W, H, bias, center)
     if not per_class or present is None:
         return found
     return with_classes(found, _classes_at(W, H, labels, bias, center), present)
@@ -158,13 +176,35 @@ def metrics_at(
     bias: Float[Tensor, "*#batch K"] | None = None,
     center: Center = "classes",
     shard: Shard = ALONE,
+    products: Float[Tensor, "*batch K N"] | None = None,
 ) -> dict[str, Float[Tensor, "*batch"]]:
-    """``collapse_at`` from what ``statistics_of`` the samples H has found."""
-    frame, plain = _frame(statistics, W, center)
-    metrics = _of(frame)
-    mismatch = shard.sum(_mismatches(statistics, W, H, bias, not plain)) / statistics.counts.sum()
-    of_samples = {"nc1_distance": distance_ratio, "nc4_mismatch": mismatch}
-    return in_order(metrics | (of_samples if plain else where_defined(metrics, of_samples)))
+    """``collapse_at`` from what ``statistics_of`` the samples H has found, and W H if that is known."""
+    frame, plain = _plain_frame(statistics, W, center)
+    close = not bool(plain)
+    if close:
+        frame = _careful_frame(frame, statistics, center)
+    mismatch = _mismatch(statistics, W, H, bias, close, shard, products)
+    metrics, of_samples = _of(frame), {"nc1_distance": distance_ratio, "nc4_mismatch": mismatch}
+    return in_order(metrics | (where_defined(metrics, of_samples) if close else of_samples))
+
+
+def plain_metrics_at(
+    statistics: ClassStatistics,
+    distance_ratio: Float[Tensor, "*batch"],
+    W: Float[Tensor, "*batch K d"],
+    H: Float[Tensor, "*batch d N"],
+    bias: Float[Tensor, "*#batch K"] | None = None,
+    center: Center = "classes",
+    shard: Shard = ALONE,
+    products: Float[Tensor, "*batch K N"] | None = None,
+) -> tuple[dict[str, Float[Tensor, "*batch"]], Bool[Tensor, ""]]:
+    """``metrics_at`` by the formulas as they stand, and whether nothing else is needed, without waiting for a device.
+
+    They are enough where class means are far apart for any precision, and sizes moderate.
+    """
+    frame, plain = _plain_frame(statistics, W, center)
+    mismatch = _mismatch(statistics, W, H, bias, False, shard, products)
+    return in_order(_of(frame) | {"nc1_distance": distance_ratio, "nc4_mismatch": mismatch}), plain
 
 
 def neural_collapse_from_moments(
@@ -218,7 +258,7 @@ def neural_collapse_from_moments(
     W, present = W.to(moments.device).double(), moments.counts > 0
     if leaves_out(absent) and not bool(present.all()):
         moments, W = moments.without_absent(), W[present]
-    frame, _ = _frame(moments.statistics(), W, center)
+    frame = _frame(moments.statistics(), W, center)
     return with_classes(_of(frame), of_frame(frame), present) if per_class else _of(frame)
 
 
@@ -226,7 +266,7 @@ def classes_of_statistics(
     statistics: ClassStatistics, W: Float[Tensor, "K d"], center: Center, parts: Iterable[Samples]
 ) -> dict[str, Float[Tensor, " K"]]:
     """Values of each class, from the samples in parts and what the statistics say of them."""
-    frame, _ = _frame(statistics, W, center)
+    frame = _frame(statistics, W, center)
     return of_frame(frame) | of_samples(frame, parts)
 
 
@@ -234,14 +274,15 @@ def _classes_at(W: Tensor, H: Tensor, labels: Tensor, bias: Tensor | None, cente
     """Values of each class of float64 tensors that are known to fit."""
     membership, counts = members(labels, W.shape[-2])
     statistics, _ = statistics_of(H, membership, counts)
-    frame, _ = _frame(statistics, W, center)
+    frame = _frame(statistics, W, center)
     # As the statistics were found: about a sample of the class, then its mean.
     deviations = membership.minus(H, H.index_select(-1, membership.first))
     membership.subtract_(deviations, membership.sums(deviations) / counts)
 
     def parts() -> Iterator[Samples]:
         for part in _sample_tiles(W, H):
-            predicted = _logits(W, H[..., part], bias).max(-2).indices
+            logits = W @ H[..., part]
+            predicted = (logits if bias is None else logits + bias[..., None]).max(-2).indices
             yield Samples(H[..., part], deviations[..., part], labels[part], predicted)
 
     return of_frame(frame) | of_samples(frame, parts())
@@ -251,7 +292,7 @@ def metrics_of_statistics(
     statistics: ClassStatistics, W: Float[Tensor, "K d"], center: Center = "classes"
 ) -> dict[str, Float[Tensor, ""]]:
     """``neural_collapse_from_moments`` of any statistics and a float64 W that fits them."""
-    return _of(_frame(statistics, W, center)[0])
+    return _of(_frame(statistics, W, center))
 
 
 def where_defined(metrics: dict[str, Tensor], of_samples: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -268,10 +309,13 @@ def in_order(metrics: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def members(
-    labels: Int[Tensor, " N"], num_classes: int, shard: Shard = ALONE
+    labels: Int[Tensor, " N"], num_classes: int, shard: Shard = ALONE, even: bool = False
 ) -> tuple[Membership, Float[Tensor, " K"]]:
-    """Which samples are in which class, and how many of all processes. Raises: ValueError if a class has none."""
-    membership = Membership(labels, num_classes)
+    """Which samples are in which class, and how many of all processes; ``even`` as for a Membership.
+
+    Raises: ValueError if a class has none.
+    """
+    membership = Membership(labels, num_classes, even)
     counts = shard.sum(membership.counts)
     require_every_class(counts)
     return membership, counts
@@ -285,12 +329,12 @@ def statistics_of(
     Deviations are centred twice, about a sample, then the mean.
     """
     references = shard.first(H.index_select(-1, membership.first), membership.counts)
-    deviations = membership.minus(H, references)
-    mean_shifts = shard.sum(membership.sums(deviations)) / counts
-    membership.subtract_(deviations, mean_shifts)
+    deviations, sums = membership.about(H, references)
+    mean_shifts = shard.sum(sums) / counts
     origin, num_samples = references[..., :1], counts.sum()
     means = (references - origin) + mean_shifts
-    squares = column_squares(deviations)
+    centres = means - means @ (counts / num_samples)[:, None]
+    squares, about_mean = membership.squares_apart_(deviations, mean_shifts, centres)
     statistics = ClassStatistics(
         counts=counts,
         origin=origin,
@@ -299,27 +343,30 @@ def statistics_of(
         variance_along=lambda U: shard.sum((U.mT @ deviations).square().sum(-1)) / num_samples,
         epsilon=lambda: epsilon_of(max(shard.gather(torch.tensor(format_bits(H), device=H.device)).tolist())),
     )
-    centres = means - grand_mean(statistics)
-    about_mean = [column_squares(deviations[..., part] + membership.columns(centres, part)) for part in column_tiles(H)]
-    within, total = shard.sum(torch.stack([squares.sqrt().sum(-1), side_by_side(about_mean).sqrt().sum(-1)]))
+    within, total = shard.sum(torch.stack([squares, about_mean]).sqrt_().sum(-1))
     return statistics, within / total
 
 
-def _mismatches(statistics: ClassStatistics, W: Tensor, H: Tensor, bias: Tensor | None, close: bool) -> Tensor:
-    """How many samples of this process have another nearest class mean than prediction."""
-    parts = _sample_tiles(W, H)
-    if len(parts) == 1:
-        return _mismatched(statistics, W, H, bias, close)
-    return torch.stack([_mismatched(statistics, W, H[..., part], bias, close) for part in parts]).sum(0)
+def _mismatch(
+    statistics: ClassStatistics,
+    W: Tensor,
+    H: Tensor,
+    bias: Tensor | None,
+    close: bool,
+    shard: Shard,
+    products: Tensor | None,
+) -> Tensor:
+    """The share of samples that have another nearest class mean than prediction; means may be ``close``."""
 
+    def count(part: slice) -> Tensor:
+        samples = H[..., part]
+        logits = W @ samples if products is None else products[..., part]
+        predicted = (logits if bias is None else logits + bias[..., None]).max(-2).indices
+        return (nearest_class(statistics, samples, close) != predicted).sum(-1, dtype=torch.float64)
 
-def _mismatched(statistics: ClassStatistics, W: Tensor, H: Tensor, bias: Tensor | None, close: bool) -> Tensor:
-    predicted = _logits(W, H, bias).max(-2).indices
-    return (nearest_class(statistics, H, close) != predicted).double().sum(-1)
-
-
-def _logits(W: Tensor, H: Tensor, bias: Tensor | None) -> Tensor:
-    return W @ H if bias is None else W @ H + bias[..., None]
+    parts = _sample_tiles(W, H) if close else tiles(H.shape[-1], W.shape[:-1].numel())
+    mismatch: Tensor = shard.sum(functools.reduce(torch.add, map(count, parts))) / statistics.counts.sum()
+    return mismatch
 
 
 def _sample_tiles(W: Tensor, H: Tensor) -> list[slice]:
@@ -327,15 +374,34 @@ def _sample_tiles(W: Tensor, H: Tensor) -> list[slice]:
     return min(column_tiles(H), tiles(H.shape[-1], W.shape[:-1].numel()), key=lambda found: found[0].stop)
 
 
-def _frame(statistics: ClassStatistics, W: Tensor, center: Center) -> tuple[Frame, bool]:
-    """What the metrics are made of, and whether all class means are far apart for any precision."""
+def _frame(statistics: ClassStatistics, W: Tensor, center: Center) -> Frame:
+    """What the metrics are made of."""
+    frame, plain = _plain_frame(statistics, W, center)
+    return frame if bool(plain) else _careful_frame(frame, statistics, center)
+
+
+def _plain_frame(statistics: ClassStatistics, W: Tensor, center: Center) -> tuple[Frame, Bool[Tensor, ""]]:
+    """The same by the formulas as they stand, and whether they are enough, as for ``plain_metrics_at``."""
+    weights, M = _centred_means(statistics, center)
+    trace, apart = plain_pinv_trace(M, weights, statistics)
+    frame = Frame.of(statistics, M, W, trace)
+    return frame, apart & frame.moderate
+
+
+def _careful_frame(plain: Frame, statistics: ClassStatistics, center: Center) -> Frame:
+    """The same without differences of means that the rounding of the features explains, for any sizes."""
+    weights, M = _centred_means(statistics, center)
+    trace = pinv_trace(M, weights, statistics)
+    equal = trace.isnan()
+    if bool(plain.moderate & ~equal.any()):
+        return dataclasses.replace(plain, pinv_trace=trace)
+    M = torch.where(equal[..., None, None], 0.0, M)
+    return Frame.of(with_equal_means(statistics, equal), M, plain.rows, trace, of_any_size=True)
+
+
+def _centred_means(statistics: ClassStatistics, center: Center) -> tuple[Tensor, Tensor]:
     weights = centring_weights(statistics.counts, center)
-    M = statistics.means - statistics.means @ weights[:, None]
-    trace, plain = pinv_trace(M, weights, statistics)
-    if not plain:
-        equal = trace.isnan()
-        statistics, M = with_equal_means(statistics, equal), torch.where(equal[..., None, None], 0.0, M)
-    return Frame.of(statistics, M, W, trace), plain
+    return weights, statistics.means - statistics.means @ weights[:, None]
 
 
 def _of(frame: Frame) -> dict[str, Tensor]:
@@ -345,18 +411,21 @@ def _of(frame: Frame) -> dict[str, Tensor]:
 
 def _classifier(W: Tensor) -> tuple[Tensor, int, int]:
     """W, detached, with its numbers of classes and features."""
-    _checks.shape("W", _checks.floating("W", W), None, None)
-    num_classes, dim = W.shape[-2:]
+    return W.detach(), *_sizes(_checks.floating("W", W))
+
+
+def _sizes(W: Tensor) -> tuple[int, int]:
+    """The numbers of classes and features."""
+    num_classes, dim = _checks.shape("W", W, None, None).shape[-2:]
     if num_classes < 2:
         raise ValueError(f"neural collapse needs at least two classes, but W has {num_classes} row.")
-    return W.detach(), num_classes, dim
+    return num_classes, dim
 
 
-def _moderate(matrix: Tensor) -> Tensor:
-    """The same, or of size one where squares would over- or underflow: no metric sees the scale that a bias shares."""
+def _sizes_of_entries(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """The largest entry of the replica where that is smallest, and of all; NaN if there is one."""
     # Without a copy of absolute values, which would take as long as the metrics of few classes.
-    low, high = torch.aminmax(torch.linalg.vector_norm(matrix, torch.inf, dim=(-2, -1)))
-    return matrix if float(low) > 1e-60 and float(high) < 1e60 else of_size_one(matrix)
+    return torch.aminmax(torch.linalg.vector_norm(matrix, torch.inf, dim=(-2, -1)))
 
 
 def _exponent(matrix: Tensor) -> Tensor:

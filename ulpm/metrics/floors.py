@@ -59,10 +59,9 @@ def precision_floors(
 
 def feature_size(statistics: ClassStatistics) -> Float[Tensor, "*batch"]:
     """η/m, the size of the features over that of the differences of their class means."""
-    shares = statistics.counts / statistics.counts.sum()
-    squares = (statistics.means + statistics.origin).square().sum(-2) + statistics.within_traces
+    mean_square = statistics.squared_sizes @ statistics.shares
     centred = statistics.means - statistics.means.mean(-1, keepdim=True)
-    return ((squares @ shares) / centred.square().sum(-2).mean(-1)).sqrt()
+    return (mean_square / centred.square().sum(-2).mean(-1)).sqrt()
 
 
 def rounding_floors(

@@ -3,11 +3,11 @@
 import dataclasses
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ulpm.metrics.moments import ClassStatistics
-from ulpm.metrics.simplex import angle_deviation, distances_to_etf
+from ulpm.metrics.simplex import angle_deviation, distances_to_etf, of_size_one
 from ulpm.metrics.variability import distance_normalised_variance
 
 __all__ = ["Frame", "norm_of"]
@@ -18,8 +18,8 @@ class Frame:
     """Class means and classifier, in float64, and what is measured of them.
 
     ``means`` M = [μ_k − μ_G] [..., d, K]; ``rows`` W [..., K, d] and ``centred_rows`` w_k − w̄; ``columns`` M, Wᵀ and
-    the centred rows side by side [3, ..., d, K] and their ``directions``, columns of length 1. The rest are metrics:
-    see ``ulpm.metrics.records``.
+    the centred rows side by side [3, ..., d, K] and their ``directions``, columns of length 1. ``moderate`` says
+    whether squares of products of these are numbers. The rest are metrics: see ``ulpm.metrics.records``.
     """
 
     statistics: ClassStatistics
@@ -37,6 +37,7 @@ class Frame:
     distances: Float[Tensor, " 4 *batch"]
     self_difference: Float[Tensor, "*batch"]
     duality: Float[Tensor, "*batch"]
+    moderate: Bool[Tensor, ""]
 
     @classmethod
     def of(
@@ -45,16 +46,25 @@ class Frame:
         M: Float[Tensor, "*batch d K"],
         W: Float[Tensor, "*batch K d"],
         trace: Float[Tensor, "*batch"],
+        of_any_size: bool = False,
     ) -> "Frame":
-        """Everything from the statistics, the means about their centre, the rows, and nc1_pinv."""
-        counts = statistics.counts
-        pooled_trace = statistics.within_traces @ (counts / counts.sum())
+        """Everything from the statistics, the means about their centre, the rows, and nc1_pinv.
+
+        With ``of_any_size`` it does not matter whether they are ``moderate``.
+        """
+        pooled_trace = statistics.within_traces @ statistics.shares
         # What is asked of several matrices is computed side by side: a small problem costs what its kernels cost.
         centered = _centered(W)
         columns = torch.stack([M, W.mT, centered.mT])
-        lengths = norm_of(columns, -2)
+        squares = columns.square().sum(-2)
+        lengths, size_squares = squares.sqrt(), squares.sum(-1)
+        sizes = size_squares.sqrt()
         directions = columns / lengths[..., None, :]
-        M_direction, W_direction = columns[:2] / norm_of(columns[:2])[..., None, None]
+        M_direction, W_direction = columns[:2] / sizes[:2, ..., None, None]
+        factors = [(M.mT, M), (W, W.mT), (centered, centered.mT), (W, M)]
+        if of_any_size:
+            factors = [(of_size_one(A), of_size_one(B)) for A, B in factors]
+        distances, moderate = distances_to_etf(factors)
         return cls(
             statistics=statistics,
             means=M,
@@ -63,14 +73,15 @@ class Frame:
             columns=columns,
             directions=directions,
             pinv_trace=trace,
-            trace_ratio=pooled_trace / (M.square().sum((-2, -1)) / W.shape[-2]),
+            trace_ratio=pooled_trace / (size_squares[0] / W.shape[-2]),
             distance_normalised_variance=distance_normalised_variance(statistics),
-            classifier_sum=norm_of(W.sum(-2), -1) / norm_of(W),
+            classifier_sum=norm_of(W.sum(-2), -1) / sizes[1],
             variations=lengths.std(-1) / lengths.mean(-1),
             angles=angle_deviation(directions),
-            distances=distances_to_etf([(M.mT, M), (W, W.mT), (centered, centered.mT), (W, M)]),
+            distances=distances,
             self_difference=norm_of(W_direction - M_direction),
             duality=norm_of(directions[0] - directions[2], -2).mean(-1),
+            moderate=moderate,
         )
 
 

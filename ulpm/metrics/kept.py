@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ulpm import _checks
+from ulpm._blocks import LARGEST
 from ulpm.distributed import ALONE, Shard
 from ulpm.metrics.absent import renumbered, require_two
 from ulpm.metrics.collapse import (
@@ -27,7 +28,7 @@ from ulpm.metrics.nearest import nearest_class
 from ulpm.metrics.per_class import Samples, with_classes
 from ulpm.metrics.precision import epsilon_of, format_bits
 from ulpm.metrics.records import METRICS
-from ulpm.metrics.tiles import LARGEST, Membership, column_squares, column_tiles, side_by_side, tiles
+from ulpm.metrics.tiles import Membership, column_squares, tiles
 
 __all__ = ["CENTRE_ACCURACY", "OF_FEATURES", "KeptSamples"]
 
@@ -200,9 +201,7 @@ class KeptSamples:
         traces, sums = self._zeros(len(counts)), self._zeros(4)
         for block, deviations in self._deviations(references, shifts):
             squares = column_squares(deviations)
-            about_mean = side_by_side(
-                [column_squares(deviations[:, p] + block.members.columns(centres, p)) for p in column_tiles(block.H)]
-            )
+            about_mean = block.members.squares_with(deviations, centres)
             nearest = nearest_class(statistics, block.H)
             predicted = nearest if block.predicted is None else block.predicted
             right, mismatched = (nearest == block.labels).sum(), (nearest != predicted).sum()

@@ -6,6 +6,7 @@ the variance, whereas E‖h‖² − ‖μ‖² cancels all digits.
 """
 
 import copy
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -14,10 +15,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ulpm import _checks
+from ulpm._blocks import LARGEST
 from ulpm.metrics.absent import require_two
 from ulpm.metrics.grid import Grid
-from ulpm.metrics.precision import BITS_OF_HALVES, epsilon_of, format_bits
-from ulpm.metrics.tiles import LARGEST, Membership
+from ulpm.metrics.precision import BITS_OF_HALVES, bits_of, epsilon_of, format_bits, glance
+from ulpm.metrics.tiles import Membership
 
 # So many classes without samples are named, the others counted.
 _NAMED = 20
@@ -40,6 +42,16 @@ class ClassStatistics:
     within_traces: Float[Tensor, "*batch K"]
     variance_along: Callable[[Tensor], Tensor]
     epsilon: Callable[[], float]
+
+    @functools.cached_property
+    def shares(self) -> Float[Tensor, " K"]:
+        """n_k/N."""
+        return self.counts / self.counts.sum()
+
+    @functools.cached_property
+    def squared_sizes(self) -> Float[Tensor, "*batch K"]:
+        """‖μ_k‖² + v_k, the mean of ‖h‖² in each class: rounding is relative to the whole of a feature."""
+        return (self.origin + self.means).square().sum(-2) + self.within_traces
 
 
 def require_every_class(counts: Float[Tensor, " K"]) -> None:
@@ -142,12 +154,17 @@ class ClassMoments:
             TypeError: If h is not floating, or y no integers.
             ValueError: If the shapes do not fit, a label is no class index, or h is not finite.
         """
-        self._check(h)
-        y = _checks.labels("y", y, len(h), self.num_classes).to(self.device)
+        self._fits(h)
+        y = _checks.one_a_sample("y", y, len(h)).to(self.device)
         if len(h) == 0:
             return
         h = h.detach().to(self.device).double()
-        self._note_format(format_bits(h))
+        # One transfer from a device for all that has to be known.
+        seen = (torch.linalg.vector_norm(h, torch.inf), *torch.aminmax(y), glance(h))
+        largest, lowest, highest, bit = torch.stack([number.double() for number in seen]).tolist()
+        _checks.finite("h", largest)
+        _checks.class_indices("y", lowest, highest, self.num_classes)
+        self._note_format(format_bits(h, few=bits_of(int(bit))))
         if len(h) * self.num_classes > LARGEST:
             self._update_few(h, y)
             return
@@ -159,7 +176,7 @@ class ClassMoments:
         self.squares += membership.sums(shifted.square().sum(1))
         if self.grid is not None:
             self.grid.add(h, shifted, membership)
-        self.scatter += shifted.mT @ shifted
+        self.scatter.addmm_(shifted.mT, shifted)
 
     def _update_few(self, h: Tensor, y: Tensor) -> None:
         """``update`` where there are many classes: it touches those of the batch only."""
@@ -174,7 +191,7 @@ class ClassMoments:
         self.squares[classes] += membership.sums(shifted.square().sum(1))
         if self.grid is not None:
             self.grid.add(h, shifted, membership, classes)
-        self.scatter += shifted.mT @ shifted
+        self.scatter.addmm_(shifted.mT, shifted)
 
     def merge(self, other: "ClassMoments") -> None:
         """Add the samples that ``other`` has seen; ``other`` stays as it is.
@@ -260,7 +277,8 @@ class ClassMoments:
             ValueError: If a class has no sample, the shapes do not fit, a label is no class index, or h is not finite.
         """
         require_every_class(self.counts)
-        self._check(h)
+        self._fits(h)
+        _checks.floating("h", h)
         y = _checks.labels("y", y, len(h), self.num_classes).to(self.device)
         return (h.to(self.references) - self.references[y]) - self._mean_shifts()[y]
 
@@ -300,9 +318,9 @@ class ClassMoments:
             epsilon=lambda: epsilon_of(self.bits),
         )
 
-    def _check(self, h: Tensor) -> None:
-        """Raise TypeError or ValueError unless these are features [B, d]."""
-        _checks.floating("h", h)
+    def _fits(self, h: Tensor) -> None:
+        """Raise TypeError or ValueError unless this is a floating tensor [B, d]."""
+        _checks.real_numbers("h", h)
         if h.ndim != 2 or h.shape[1] != self.feature_dim:
             raise ValueError(
                 f"h must have shape [B, {self.feature_dim}], one sample a row, but its shape is {list(h.shape)}."

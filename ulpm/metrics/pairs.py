@@ -10,7 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ulpm.metrics.tiles import SMALL, tiles
+from ulpm._blocks import SMALL
+from ulpm.metrics.tiles import tiles
 
 __all__ = ["angle_sums", "nearest_distances", "variance_sums"]
 

@@ -27,13 +27,8 @@ def margin(epsilon: float) -> float:
     return _MARGIN_OF_SUMS if epsilon < torch.finfo(torch.float16).eps else _MARGIN_OF_HALVES
 
 
-# The largest share of the size √(Σ_k squared_size) of the features at which any format leaves a direction undecided.
+# The largest share of the size √(Σ_k squared_sizes) of the features at which any format leaves a direction undecided.
 LARGEST_SHARE = margin(COARSEST) * COARSEST / math.sqrt(12)
-
-
-def squared_size(statistics: ClassStatistics) -> Float[Tensor, "*batch K"]:
-    """‖μ_k‖² + v_k, the mean of ‖h‖² in each class: rounding is relative to the whole of a feature."""
-    return (statistics.origin + statistics.means).square().sum(-2) + statistics.within_traces
 
 
 def rounding_of_means(statistics: ClassStatistics) -> Float[Tensor, "*batch"]:
@@ -45,7 +40,7 @@ def rounding_of_means(statistics: ClassStatistics) -> Float[Tensor, "*batch"]:
     off by √n_k less if their errors are independent, which they are if the class spreads over several units of
     rounding; samples that are closer together have the same errors. The Frobenius norm bounds every singular value.
     """
-    scale = squared_size(statistics)
+    scale = statistics.squared_sizes
     total = _variance(statistics, scale, statistics.epsilon())
     # Whatever the features were, means and singular values are those of float64 arithmetic.
     own = (margin(EPSILON) * EPSILON) ** 2 / 12 * scale
@@ -55,7 +50,7 @@ def rounding_of_means(statistics: ClassStatistics) -> Float[Tensor, "*batch"]:
 def rounding_of_samples(statistics: ClassStatistics) -> Float[Tensor, "*batch K"]:
     """What v_k may be by rounding alone: margin² ε²/12 (‖μ_k‖² + v_k)."""
     epsilon = statistics.epsilon()
-    return (margin(epsilon) * epsilon) ** 2 / 12 * squared_size(statistics)
+    return (margin(epsilon) * epsilon) ** 2 / 12 * statistics.squared_sizes
 
 
 def _variance(statistics: ClassStatistics, scale: Tensor, epsilon: float) -> Tensor:

@@ -4,7 +4,7 @@ import functools
 from collections.abc import Iterable, Sequence
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ulpm.metrics.pairs import angle_sums
@@ -18,47 +18,40 @@ Products = Sequence[tuple[Float[Tensor, "*batch K d"], Float[Tensor, "*batch d K
 
 def angle_deviation(directions: Float[Tensor, "*batch d K"]) -> Float[Tensor, "*batch"]:
     """The mean over j ≠ k of abs(⟨u_j, u_k⟩ + 1/(K−1)), of columns of length 1."""
-    K = directions.shape[-1]
+    K, transposed = directions.shape[-1], directions.mT
     if many(K):
         each = [angle_sums(one).sum() for one in directions.reshape(-1, *directions.shape[-2:])]
         return torch.stack(each).reshape(directions.shape[:-2]) / (K * (K - 1))
     parts = tiles(K, directions.shape[:-2].numel() * K)
-    mean: Tensor = _total(_deviations(directions, rows) for rows in parts) / (K * (K - 1))
+
+    def deviations(rows: slice) -> Tensor:
+        chosen = transposed if len(parts) == 1 else transposed[..., rows, :]
+        block: Tensor = (chosen @ directions + 1 / (K - 1)).abs()
+        block.diagonal(rows.start, -2, -1).fill_(0.0)
+        return block.sum((-2, -1))
+
+    mean: Tensor = _total(map(deviations, parts)) / (K * (K - 1))
     return mean
 
 
-def _deviations(directions: Tensor, rows: slice) -> Tensor:
-    """The sum of abs(⟨u_j, u_k⟩ + 1/(K−1)) over j ≠ k, with j in ``rows``."""
-    K, transposed = directions.shape[-1], directions.mT
-    chosen = transposed if rows == slice(0, K) else transposed[..., rows, :]
-    block: Tensor = (chosen @ directions + 1 / (K - 1)).abs()
-    block.diagonal(rows.start, -2, -1).fill_(0.0)
-    return block.sum((-2, -1))
+def distances_to_etf(products: Products) -> tuple[Float[Tensor, "..."], Bool[Tensor, ""]]:
+    """‖G/‖G‖ − E‖ of each product G = A B, stacked in front of the batch, and whether all sizes were moderate.
 
-
-def distances_to_etf(products: Products) -> Float[Tensor, "..."]:
-    """‖G/‖G‖ − E‖ of each product G = A B, stacked in front of the batch.
-
-    E is the Gram matrix of a simplex equiangular tight frame with ‖E‖ = 1.
+    E is the Gram matrix of a simplex equiangular tight frame with ‖E‖ = 1. ‖G‖ has fourth powers of entries: where it
+    may have over- or underflown, take factors ``of_size_one``.
     """
     K, d = products[0][0].shape[-2:]
     if many(K) and d <= _LOW_RANK * (K - 1):
-        return torch.stack([_low_rank_distance(of_size_one(A), of_size_one(B)) for A, B in products])
+        found = torch.stack([_low_rank_distance(of_size_one(A), of_size_one(B)) for A, B in products])
+        return found, torch.ones((), dtype=torch.bool, device=found.device)
     grams = _Grams(products)
     norms = grams.norms()
-    low, high = torch.aminmax(norms)
-    if not (float(low) > 1e-100 and float(high) < 1e100):
-        # The norm has fourth powers of entries. Powers of two change no digit of a quotient.
-        grams = _Grams([(of_size_one(A), of_size_one(B)) for A, B in products])
-        norms = grams.norms()
-    return _total(_squares(grams, norms, rows) for rows in grams.parts).sqrt()
 
+    def squares(rows: slice) -> Tensor:
+        difference = grams(rows) / norms[..., None, None] - _etf(rows.start, rows.stop, K, norms.device)
+        return difference.square_().sum((-2, -1))
 
-def _squares(grams: "_Grams", norms: Tensor, rows: slice) -> Tensor:
-    """The part of ‖G/‖G‖ − E‖² in these rows of each product."""
-    block = grams(rows)
-    difference = block / norms[..., None, None] - _etf(rows.start, rows.stop, block.shape[-1], norms.device)
-    return difference.square().sum((-2, -1))
+    return _total(map(squares, grams.parts)).sqrt(), ((norms > 1e-100) & (norms < 1e100)).all()
 
 
 def of_size_one(matrix: Float[Tensor, "*batch m n"]) -> Float[Tensor, "*batch m n"]:

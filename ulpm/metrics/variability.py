@@ -6,44 +6,60 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from ulpm._blocks import LARGEST
 from ulpm.metrics.moments import ClassStatistics
 from ulpm.metrics.pairs import variance_sums
-from ulpm.metrics.rounding import LARGEST_SHARE, rounding_of_means, rounding_of_samples, squared_size
-from ulpm.metrics.tiles import LARGEST, many, tiles
+from ulpm.metrics.rounding import LARGEST_SHARE, rounding_of_means, rounding_of_samples
+from ulpm.metrics.tiles import many, tiles
 
 # Of exact numbers, singular values of M below this share of the largest are the rounding of M itself.
 _RELATIVE_CUT = 1e-12
 
 
-def pinv_trace(
+def plain_pinv_trace(
     M: Float[Tensor, "*batch d K"], weights: Float[Tensor, " K"], statistics: ClassStatistics
-) -> tuple[Float[Tensor, "*batch"], bool]:
-    """tr(Σ_W Σ_B†)/K, and whether all directions of M are real whatever the precision of the features.
-
-    Directions that rounding explains are left out of Σ_B. The trace is NaN where none is left: the means are equal.
+) -> tuple[Float[Tensor, "*batch"], Bool[Tensor, ""]]:
+    """tr(Σ_W Σ_B†)/K if all directions of M are real whatever the precision of the features, and whether they are.
 
     Where d ≥ K − 1 it is tr(X Σ_W Xᵀ) with X = (MB)⁺: B is an orthonormal basis of the complement of the weights of
-    μ_G, on which M vanishes. By M B = QR, Xᵀ = Q R⁻ᵀ, or by singular values if one of them may have to be left out.
+    μ_G, on which M vanishes. By M B = QR, Xᵀ = Q R⁻ᵀ. Elsewhere it is found by singular values.
     """
-    largest = LARGEST_SHARE * squared_size(statistics).sum(-1).sqrt()
-    if M.shape[-2] < M.shape[-1] - 1:
+    largest = LARGEST_SHARE * statistics.squared_sizes.sum(-1).sqrt()
+    if _narrow(M):
         U, S = _singular(M)
-        plain = bool((largest < S[..., -1]).all())
-        floor = torch.zeros_like(largest) if plain else rounding_of_means(statistics)
-        return _truncated(U, S, floor, statistics), plain
+        return _truncated(U, S, torch.zeros_like(largest), statistics), (largest < S[..., -1]).all()
+    X_mT, _, inverse = _inverted(M, weights)
+    return statistics.variance_along(X_mT).sum(-1), (largest * inverse < 1).all()
+
+
+def pinv_trace(
+    M: Float[Tensor, "*batch d K"], weights: Float[Tensor, " K"], statistics: ClassStatistics
+) -> Float[Tensor, "*batch"]:
+    """tr(Σ_W Σ_B†)/K without the directions that rounding explains; NaN where none is left: the means are equal.
+
+    As ``plain_pinv_trace``, but by singular values wherever one of them may have to be left out.
+    """
+    floor = rounding_of_means(statistics)
+    if _narrow(M):
+        return _truncated(*_singular(M), floor, statistics)
+    X_mT, R, inverse = _inverted(M, weights)
+    regular = (_norm(R) * inverse < 0.01 / _RELATIVE_CUT) & (floor * inverse < 1)
+    trace = statistics.variance_along(X_mT).sum(-1)
+    if bool(regular.all()):
+        return trace
+    return torch.where(regular, trace, _truncated(*_singular(M), floor, statistics))
+
+
+def _narrow(M: Tensor) -> bool:
+    return M.shape[-2] < M.shape[-1] - 1
+
+
+def _inverted(M: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Xᵀ and R, and ‖X‖ = ‖R⁻¹‖: 1/‖X‖ is a lower bound of the singular values of M."""
     basis = torch.linalg.qr(weights[:, None], mode="complete").Q[:, 1:]
     Q, R = torch.linalg.qr(M @ basis)
     X_mT = torch.linalg.solve_triangular(R.mT, Q, upper=False, left=False)
-    # ‖X‖ = ‖R⁻¹‖, so that 1/‖X‖ is a lower bound of the singular values of M.
-    inverse = _norm(X_mT)
-    trace = statistics.variance_along(X_mT).sum(-1)
-    if bool((largest * inverse < 1).all()):
-        return trace, True
-    floor = rounding_of_means(statistics)
-    regular = (_norm(R) * inverse < 0.01 / _RELATIVE_CUT) & (floor * inverse < 1)
-    if bool(regular.all()):
-        return trace, False
-    return torch.where(regular, trace, _truncated(*_singular(M), floor, statistics)), False
+    return X_mT, R, _norm(X_mT)
 
 
 def pinv_columns(M: Float[Tensor, "*batch d K"], statistics: ClassStatistics) -> Float[Tensor, "*batch d r"]:
@@ -86,8 +102,11 @@ def distance_normalised_variance(statistics: ClassStatistics) -> Float[Tensor, "
         sums = torch.stack([variance_sums(one.mT, variances).sum() for one, variances in replicas])
         return sums.reshape(v.shape[:-1]) / (K * (K - 1))
     if means.shape[:-1].numel() * K <= LARGEST:
-        j, k = torch.triu_indices(K, K, offset=1, device=means.device)
-        return ((v[..., j] + v[..., k]) / (2 * _distances(means, means)[..., j, k].square())).mean(-1)
+        squares = _distances(means, means).square_()
+        squares.diagonal(0, -2, -1).fill_(torch.inf)
+        # Of both orders of a pair, so that the 2 of the formula is gone.
+        mean: Tensor = ((v[..., None] + v[..., None, :]) / squares).sum((-2, -1)) / (2 * K * (K - 1))
+        return mean
     total = torch.zeros_like(v[..., 0])
     for rows in tiles(K, v.numel()):
         # The rows of this part and the classes from there on: of the block that holds both, half is counted.

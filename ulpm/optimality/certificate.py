@@ -21,7 +21,8 @@ from torch import Tensor
 
 from ulpm import _checks
 from ulpm._modes import plain_arithmetic
-from ulpm.losses.base import LossAt, largest_gaps
+from ulpm.losses import LossAt
+from ulpm.losses.base import largest_gaps
 from ulpm.objective import Objective
 from ulpm.optimality import kkt
 from ulpm.optimality.minimum_bounds import minimum_bounds
@@ -179,34 +180,44 @@ def _must_be_known(problem: Problem) -> None:
     )
 
 
-def certificate_at(objective: Objective, at: Factors) -> Certificate:
-    """``certify`` of float64 tensors that are known to fit, as the records of a run are."""
+def certificate_at(
+    objective: Objective,
+    at: Factors,
+    loss: LossAt | None = None,
+    products: Float[Tensor, "*batch K N"] | None = None,
+) -> Certificate:
+    """``certify`` of float64 tensors that are known to fit, as the records of a run are.
+
+    The loss there, and W H, save computing them again.
+    """
     _must_be_known(objective.problem)
-    if objective.problem.has_margins:
-        return _of_margins(objective, at)
-    return Certificate.of(objective.problem, **minimum_bounds(objective, at))
+    if not objective.problem.has_margins:
+        return Certificate.of(objective.problem, **minimum_bounds(objective, at))
+    loss = objective.loss(at) if loss is None else loss
+    return _of_margins(objective, at, loss, at.W @ at.H if products is None else products)
 
 
-def _of_margins(objective: Objective, at: Factors) -> Certificate:
+def _of_margins(objective: Objective, at: Factors, loss: LossAt, Z: Float[Tensor, "*batch K N"]) -> Certificate:
     problem, shard = objective.problem, objective.shard
-    loss, (W_dot, H_dot, _) = objective(at)
     W, H, b = at
-    Z = W @ H
     if b is not None:
         gaps = largest_gaps(Z, objective.label_rows(Z))
         largest = shard.gather(gaps.amax((-2, -1))).amax(0)[..., None, None]
         loss = dataclasses.replace(loss, largest_gaps=largest.expand_as(gaps))
+
+    margin = loss.margin
+    separating = margin > 0
+
+    def where_separating(value: Tensor) -> Tensor:
+        return torch.where(separating, value, torch.inf)
+
+    R = loss.residual
     return Certificate.of(
         problem,
         # Columns of R sum to 0, so that half the sum of absolute values is the sum of the label entries.
-        lower_bound=shard.sum(loss.residual.abs().sum((-2, -1))) / 2 / operator_norm(loss.residual, shard),
-        upper_bound=_where_separating(loss, euclidean_norm(W, H, shard=shard).square() / 2 / loss.margin),
-        nuclear_upper_bound=_where_separating(loss, nuclear_norm(Z, shard) / loss.margin),
-        stationarity=_where_separating(loss, kkt.stationarity(W, H, loss, W_dot, H_dot, shard)),
-        complementarity=kkt.complementarity(objective.label_rows(Z), Z, loss, shard),
+        lower_bound=shard.sum(R.abs().sum((-2, -1))) / 2 / operator_norm(R, shard),
+        upper_bound=where_separating(euclidean_norm(W, H, shard=shard).square() / 2 / margin),
+        nuclear_upper_bound=where_separating(nuclear_norm(Z, shard) / margin),
+        stationarity=where_separating(kkt.stationarity(W, H, Z, R, shard)),
+        complementarity=kkt.complementarity(objective.label_rows(Z), Z, R, margin, shard),
     )
-
-
-def _where_separating(loss: LossAt, value: Tensor) -> Tensor:
-    """``value``, or infinity where a margin is not positive."""
-    return torch.where(loss.margin > 0, value, torch.inf)

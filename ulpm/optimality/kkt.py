@@ -14,8 +14,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from ulpm._blocks import blocks
 from ulpm.distributed import ALONE, Shard
-from ulpm.losses import LossAt
 from ulpm.optimality.norms import euclidean_norm
 
 __all__ = ["complementarity", "stationarity"]
@@ -24,38 +24,47 @@ __all__ = ["complementarity", "stationarity"]
 def stationarity(
     W: Float[Tensor, "*batch K d"],
     H: Float[Tensor, "*batch d N"],
-    loss: LossAt,
-    W_dot: Float[Tensor, "*batch K d"],
-    H_dot: Float[Tensor, "*batch d N"],
+    Z: Float[Tensor, "*batch K N"],
+    residual: Float[Tensor, "*batch K N"],
     shard: Shard = ALONE,
 ) -> Float[Tensor, "*batch"]:
     """min_c ‖Θ − cF‖/‖Θ‖ = sin ∠(Θ, F) with the field F = −∇ log L: the relative residual of Θ̂ = Σ λ ∇q(Θ̂).
 
     It is also ‖F − mΘ‖/‖F‖ with m = ⟨F, Θ⟩/ρ², the share of the gradient that is tangential to the sphere of radius ρ.
-    Where F vanishes but for rounding, Θ is critical: 0. F is overwritten.
+    Where F vanishes but for rounding, Θ is critical: 0. Z is W H.
     """
     squared_norm = euclidean_norm(W, H, shard=shard).square()
-    # ⟨W, RHᵀ⟩ = ⟨R, WH⟩ = ⟨H, WᵀR⟩: the smaller factor gives both halves of ⟨F, Θ⟩.
-    m = 2 * (W * W_dot).sum((-2, -1)) / squared_norm
-    m = torch.where(squared_norm > 0, m, 0.0)[..., None, None]
-    total = euclidean_norm(W_dot, H_dot, shard=shard)
-    # The residual itself, not √(1 − cos²), which would end at 1e-8.
-    tangential = euclidean_norm(W_dot.addcmul_(m, W, value=-1), H_dot.addcmul_(m, H, value=-1), shard=shard)
-    scale = squared_norm.sqrt() * euclidean_norm(loss.residual, shard=shard)
-    rounding = 32 * torch.finfo(W.dtype).eps * scale
-    return torch.where(total > rounding, tangential / total, 0.0)
+    # ⟨W, RHᵀ⟩ = ⟨R, WH⟩ = ⟨H, WᵀR⟩.
+    m = 2 * shard.sum((residual * Z).sum((-2, -1))) / squared_norm
+    m = torch.where(squared_norm > 0, m, 0.0)
+    # The residual itself, not √(1 − cos²), which would end at 1e-8; some rows of H at a time, which stay in a cache.
+    of_W, of_H = [], []
+    for rows, _ in blocks(H):
+        part = H[..., rows, :]
+        of_W.append(residual @ part.mT)
+        tangential = torch.sub(W.mT[..., rows, :] @ residual, m[..., None, None] * part)
+        of_H.append(torch.linalg.vector_norm(tangential, dim=(-2, -1)))
+    W_part = shard.sum(torch.cat(of_W, -1)) - m[..., None, None] * W
+    tangent = euclidean_norm(W_part, torch.stack(of_H, -1)[..., None], shard=shard)
+    total = (tangent.square() + m.square() * squared_norm).sqrt()
+    rounding = 32 * torch.finfo(W.dtype).eps * squared_norm.sqrt() * euclidean_norm(residual, shard=shard)
+    return torch.where(total > rounding, tangent / total, 0.0)
 
 
 def complementarity(
-    rows: Int[Tensor, "*batch 1 N"], Z: Float[Tensor, "*batch K N"], loss: LossAt, shard: Shard = ALONE
+    rows: Int[Tensor, "*batch 1 N"],
+    Z: Float[Tensor, "*batch K N"],
+    residual: Float[Tensor, "*batch K N"],
+    margin: Float[Tensor, "*batch"],
+    shard: Shard = ALONE,
 ) -> Float[Tensor, "*batch"]:
     """Σ p_{ij}(q_{ij} − q_min) / (q_min Σ p_{ij}): the mean of q̂_{ij} − 1 that the multipliers weight.
 
     ``rows`` are the labels as an index of rows. inf where nothing separates, q_min ≤ 0, so that no multiple of the
     point is feasible.
     """
-    # −p_{ij}/L off the label row; on it the slack is set to 0.
-    slack = (Z.gather(-2, rows) - Z).sub_(loss.margin[..., None, None]).scatter_(-2, rows, 0.0)
-    weighted = shard.sum(-slack.mul_(loss.residual).sum((-2, -1)))
-    total = shard.sum(loss.residual.gather(-2, rows).sum((-2, -1)))
-    return torch.where(loss.margin > 0, weighted / (loss.margin * total), torch.inf)
+    # The residual is −p_{ij}/L off the label row; on it the slack is set to 0.
+    slack = (Z.gather(-2, rows) - Z).sub_(margin[..., None, None]).scatter_(-2, rows, 0.0)
+    weighted = shard.sum(-slack.mul_(residual).sum((-2, -1)))
+    total = shard.sum(residual.gather(-2, rows).sum((-2, -1)))
+    return torch.where(margin > 0, weighted / (margin * total), torch.inf)

@@ -152,7 +152,7 @@ class _Sphere:
         self._objective = Objective(problem, point.W.device)
         self.loss, (W_dot, H_dot, _) = self._objective(point.factors)
         radial, force = point.vector(), Factors(W_dot, H_dot).vector()
-        self.tangential_gradient = float(kkt.stationarity(point.W, point.H, self.loss, W_dot, H_dot))
+        self.tangential_gradient = float(kkt.stationarity(point.W, point.H, point.W @ point.H, self.loss.residual))
         self.multiplier = float(force @ radial / (radial @ radial))
         self.normal = radial / torch.linalg.vector_norm(radial)
         self.tangential_force = self.project(force)

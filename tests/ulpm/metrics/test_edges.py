@@ -290,9 +290,9 @@ def test_tables_in_tiles_give_what_whole_tables_give(counts, d, replicas, center
     whole = neural_collapse(W, H, labels, bias, center)
     moments = ClassMoments(len(counts), d)
     moments.update(H.reshape(-1, *H.shape[-2:])[0].T, labels)
-    for module in ("tiles", "variability"):
-        monkeypatch.setattr(f"ulpm.metrics.{module}.LARGEST", 20)
-    monkeypatch.setattr(tiles, "SMALL", 3 * d)
+    for module in ("_blocks", "metrics.tiles", "metrics.variability"):
+        monkeypatch.setattr(f"ulpm.{module}.LARGEST", 20)
+    monkeypatch.setattr("ulpm._blocks.SMALL", 3 * d)
     assert len(tiles.tiles(len(counts), len(counts))) > 1
     assert_close(neural_collapse(W, H, labels, bias, center), whole, rtol=1e-12, atol=1e-15)
     again = ClassMoments(len(counts), d)

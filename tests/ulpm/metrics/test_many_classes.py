@@ -65,10 +65,13 @@ def test_equal_means_are_infinitely_far_from_collapse_and_no_number_without_vari
 def test_distances_to_a_simplex_of_many_classes_equal_those_of_few(d, monkeypatch):
     A, B, H = normal(0, 40, d), normal(1, d, 40), normal(2, 40, d)
     products = [(A, B), (A, A.mT), (H, 1e-170 * H.mT)]
-    whole = simplex.distances_to_etf(products)
+    assert not bool(simplex.distances_to_etf(products)[1])
+    products = [(simplex.of_size_one(one), simplex.of_size_one(other)) for one, other in products]
+    whole, moderate = simplex.distances_to_etf(products)
+    assert bool(moderate)
     monkeypatch.setattr(tiles, "LARGEST", 40 * 40 - 1)
     assert tiles.many(40)
-    assert_close(simplex.distances_to_etf(products), whole, rtol=1e-10, atol=0)
+    assert_close(simplex.distances_to_etf(products)[0], whole, rtol=1e-10, atol=0)
     directions = B / B.norm(dim=0)
     assert_close(simplex.angle_deviation(directions), pairs.angle_sums(directions).mean() / 39, rtol=1e-12, atol=0)
 

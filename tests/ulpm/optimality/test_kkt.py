@@ -17,9 +17,9 @@ samples = pytest.mark.parametrize("n", [1, 3])
 
 def residuals(problem, W, H):
     objective = Objective(problem)
-    loss, (W_dot, H_dot, _) = objective(Factors(W, H))
-    Z = W @ H
-    return kkt.stationarity(W, H, loss, W_dot, H_dot), kkt.complementarity(objective.label_rows(Z), Z, loss)
+    loss, Z = objective.loss(Factors(W, H)), W @ H
+    rows, R = objective.label_rows(Z), loss.residual
+    return kkt.stationarity(W, H, Z, R), kkt.complementarity(rows, Z, R, loss.margin)
 
 
 def separating(seed, counts, d):
