@@ -30,7 +30,7 @@ KEPT_VECTORS = 4
 # Where some replicas wait, they have a state and a rate of their own.
 WAITING_VECTORS = 2
 WORKING_VECTORS = 15
-RECORD_VECTORS = {8: 5, 4: 7}
+RECORD_VECTORS = {8: 4, 4: 6}
 # A CPU's allocator keeps pieces between vectors of less than 32 MiB: up to a fifth was measured.
 _PIECES = 1.1
 # A process that has come so far gets this much, and to ask takes longer than a short run.
