@@ -85,6 +85,7 @@ def test_processes_on_one_machine_share_its_memory(monkeypatch: pytest.MonkeyPat
     state = problem.random_state()
     alone, shared = (memory.predicted_bytes(problem, state, 200, 0, Shard(0, count)) for count in (1, 4))
     assert alone / 4 < shared < alone
+    monkeypatch.setattr(memory, "_UNASKED_BYTES", 0)
     monkeypatch.setattr(memory, "available_bytes", lambda device: 4 * shared - 1)
     memory.check_memory(problem, state, 200, 0, Shard(0, 4, neighbours=2))
     with pytest.raises(ValueError, match="the run needs about"):
@@ -95,12 +96,23 @@ def test_a_run_that_does_not_fit_is_refused_and_the_ways_out_are_named(monkeypat
     problem = ulpm.Problem([5] * 4, 20)
     state = problem.random_state(replicas=3)
     needed = memory.predicted_bytes(problem, state, 200, 5)
+    monkeypatch.setattr(memory, "_UNASKED_BYTES", 0)
     monkeypatch.setattr(memory, "available_bytes", lambda device: needed - 1)
     ways = "use float32, fewer snapshots, fewer replicas, fewer samples or dimensions or a device with more memory"
     with pytest.raises(ValueError, match=ways):
         ulpm.gradient_flow(problem, state, log_time=1.0, snapshots=5)
     monkeypatch.setattr(memory, "available_bytes", lambda device: needed)
     assert ulpm.gradient_flow(problem, state, log_time=1.0, snapshots=5).finished
+
+
+def test_only_a_run_that_needs_less_than_32_mib_does_not_ask_how_much_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "available_bytes", lambda device: 0)
+    small, large = ulpm.Problem([50] * 10, 64), ulpm.Problem([500] * 10, 64)
+    needed = [memory.predicted_bytes(problem, problem.random_state(), 2, 0) for problem in (small, large)]
+    assert needed[0] < 2**25 < needed[1]
+    memory.check_memory(small, small.random_state(), 2, 0)
+    with pytest.raises(ValueError, match="the run needs about"):
+        memory.check_memory(large, large.random_state(), 2, 0)
 
 
 def test_memory_is_known_on_this_kind_of_system_or_not_asked_for() -> None:
