@@ -2,6 +2,7 @@
 
 import os
 import platform
+import textwrap
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -43,7 +44,17 @@ def compose(sections: Sequence[Section], command: str, load_before: float, quick
     if goals:
         parts.append(f"## Goals\n\n{verdict(goals)}\n\n{goals_table(goals)}")
     parts += [f"## {section.title}\n\n{section.text.strip()}" for section in sections]
-    return "\n\n".join(parts) + "\n"
+    return wrapped("\n\n".join(parts)) + "\n"
+
+
+def wrapped(text: str) -> str:
+    """Markdown with its paragraphs in lines of at most 120 characters, whatever numbers were put into them."""
+    blocks = text.split("\n\n")
+    return "\n\n".join(block if block.startswith(("#", "|", "- ", "!")) else _filled(block) for block in blocks)
+
+
+def _filled(paragraph: str) -> str:
+    return textwrap.fill(" ".join(paragraph.split()), 120, break_long_words=False, break_on_hyphens=False)
 
 
 def verdict(goals: Sequence[Goal]) -> str:

@@ -196,7 +196,7 @@ def run(quick: bool, tell: Tell) -> Section:
     target = rows[QUICK_TARGET if quick else TARGET]
     text += (
         many_classes_text(rows.get(MANY_CLASSES, target), rows.get(FEW_CLASSES, target))
-        + "\n"
+        + "\n\n"
         + spectra_text(quick, tell)
     )
     return Section("Reach", text, target_goals(target, tell))
