@@ -14,7 +14,9 @@ from ulpm._versions import versions
 from ulpm.distributed import ALONE, Shard
 from ulpm.invariants import invariants_of
 from ulpm.losses import LossAt
-from ulpm.metrics.collapse import Center, members, metrics_at, plain_metrics_at, statistics_of
+from ulpm.metrics.centre import Center
+from ulpm.metrics.class_statistics import members, statistics_of
+from ulpm.metrics.evaluation import metrics_at, plain_metrics_at
 from ulpm.metrics.floors import feature_size
 from ulpm.objective import Objective
 from ulpm.optimality.certificate import Certificate, certificate_at, has_certificate

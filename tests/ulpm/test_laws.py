@@ -7,7 +7,7 @@ import torch
 
 import ulpm
 from ulpm.laws import law_exponent, law_exponents
-from ulpm.metrics.collapse import METRICS
+from ulpm.metrics.records import METRICS
 
 pytestmark = pytest.mark.usefixtures("unchecked")  # checks cost several times what the flows themselves do
 

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from mpl_toolkits.mplot3d import proj3d
 
 import ulpm
-from ulpm.metrics.collapse import METRICS
+from ulpm.metrics.records import METRICS
 from ulpm.plotting import (
     plot_certificate,
     plot_collapse,

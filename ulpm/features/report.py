@@ -10,7 +10,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ulpm.metrics import METRICS, ClassMoments, ClassStatistics, neural_collapse_from_moments
-from ulpm.metrics.collapse import grand_mean, where_defined
+from ulpm.metrics.centre import grand_mean
+from ulpm.metrics.evaluation import where_defined
 from ulpm.metrics.floors import feature_size, rounding_floors
 from ulpm.metrics.nearest import nearest_class
 from ulpm.metrics.tiles import tiles

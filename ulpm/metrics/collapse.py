@@ -1,32 +1,23 @@
-"""The neural-collapse metrics, from samples or from streamed class moments.
+"""The neural-collapse metrics of samples or of streamed class moments: the public entries, with their checks.
 
-Both entries reduce the features to `ClassStatistics` first, so that each formula is written once.
+Both reduce the features to `ClassStatistics` first, so that each formula is written once.
 """
 
-import dataclasses
-import functools
-from collections.abc import Iterable, Iterator
-
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from ulpm import _checks
-from ulpm._blocks import column_tiles
-from ulpm.distributed import ALONE, Shard
 from ulpm.metrics.absent import Absent, leaves_out, renumbered, require_two
-from ulpm.metrics.centre import Center as Center
-from ulpm.metrics.centre import centring_weights as centring_weights
-from ulpm.metrics.centre import grand_mean as grand_mean
-from ulpm.metrics.frame import Frame
-from ulpm.metrics.moments import ClassMoments, ClassStatistics, require_every_class
-from ulpm.metrics.nearest import nearest_class
-from ulpm.metrics.per_class import Samples, of_frame, of_samples, with_classes
-from ulpm.metrics.precision import epsilon_of, format_bits
-from ulpm.metrics.records import METRICS, RECORDS
+from ulpm.metrics.centre import Center
+from ulpm.metrics.class_statistics import statistics_of
+from ulpm.metrics.evaluation import classes_at, frame_of, metrics_at, metrics_of_statistics
+from ulpm.metrics.moments import ClassMoments, require_every_class
+from ulpm.metrics.per_class import of_frame, with_classes
 from ulpm.metrics.simplex import of_size_one
-from ulpm.metrics.tiles import Membership, tiles
-from ulpm.metrics.variability import pinv_trace, plain_pinv_trace, with_equal_means
+from ulpm.metrics.tiles import Membership
+
+__all__ = ["neural_collapse", "neural_collapse_from_moments"]
 
 # Of two, far beyond the digits of float64, and such that a bias times this is a number.
 _LARGEST_POWER = 900
@@ -149,62 +140,7 @@ def neural_collapse(
     found = metrics_at(statistics, distance_ratio, W, H, bias, center)
     if not per_class or present is None:
         return found
-    return with_classes(found, _classes_at(W, H, labels, bias, center), present)
-
-
-def collapse_at(
-    W: Float[Tensor, "*batch K d"],
-    H: Float[Tensor, "*batch d N"],
-    labels: Int[Tensor, " N"],
-    bias: Float[Tensor, "*#batch K"] | None = None,
-    center: Center = "classes",
-    shard: Shard = ALONE,
-) -> dict[str, Float[Tensor, "*batch"]]:
-    """``neural_collapse`` of float64 tensors that are known to fit, as the records of a run are.
-
-    With a ``shard``, H and labels are those of this process, the metrics those of all samples.
-    """
-    statistics, distance_ratio = statistics_of(H, *members(labels, W.shape[-2], shard), shard)
-    return metrics_at(statistics, distance_ratio, W, H, bias, center, shard)
-
-
-def metrics_at(
-    statistics: ClassStatistics,
-    distance_ratio: Float[Tensor, "*batch"],
-    W: Float[Tensor, "*batch K d"],
-    H: Float[Tensor, "*batch d N"],
-    bias: Float[Tensor, "*#batch K"] | None = None,
-    center: Center = "classes",
-    shard: Shard = ALONE,
-    products: Float[Tensor, "*batch K N"] | None = None,
-) -> dict[str, Float[Tensor, "*batch"]]:
-    """``collapse_at`` from what ``statistics_of`` the samples H has found, and W H if that is known."""
-    frame, plain = _plain_frame(statistics, W, center)
-    close = not bool(plain)
-    if close:
-        frame = _careful_frame(frame, statistics, center)
-    mismatch = _mismatch(statistics, W, H, bias, close, shard, products)
-    metrics, of_samples = _of(frame), {"nc1_distance": distance_ratio, "nc4_mismatch": mismatch}
-    return in_order(metrics | (where_defined(metrics, of_samples) if close else of_samples))
-
-
-def plain_metrics_at(
-    statistics: ClassStatistics,
-    distance_ratio: Float[Tensor, "*batch"],
-    W: Float[Tensor, "*batch K d"],
-    H: Float[Tensor, "*batch d N"],
-    bias: Float[Tensor, "*#batch K"] | None = None,
-    center: Center = "classes",
-    shard: Shard = ALONE,
-    products: Float[Tensor, "*batch K N"] | None = None,
-) -> tuple[dict[str, Float[Tensor, "*batch"]], Bool[Tensor, ""]]:
-    """``metrics_at`` by the formulas as they stand, and whether nothing else is needed, without waiting for a device.
-
-    They are enough where class means are far apart for any precision, and sizes moderate.
-    """
-    frame, plain = _plain_frame(statistics, W, center)
-    mismatch = _mismatch(statistics, W, H, bias, False, shard, products)
-    return in_order(_of(frame) | {"nc1_distance": distance_ratio, "nc4_mismatch": mismatch}), plain
+    return with_classes(found, classes_at(W, H, labels, bias, center), present)
 
 
 def neural_collapse_from_moments(
@@ -258,155 +194,9 @@ def neural_collapse_from_moments(
     W, present = W.to(moments.device).double(), moments.counts > 0
     if leaves_out(absent) and not bool(present.all()):
         moments, W = moments.without_absent(), W[present]
-    frame = _frame(moments.statistics(), W, center)
-    return with_classes(_of(frame), of_frame(frame), present) if per_class else _of(frame)
-
-
-def classes_of_statistics(
-    statistics: ClassStatistics, W: Float[Tensor, "K d"], center: Center, parts: Iterable[Samples]
-) -> dict[str, Float[Tensor, " K"]]:
-    """Values of each class, from the samples in parts and what the statistics say of them."""
-    frame = _frame(statistics, W, center)
-    return of_frame(frame) | of_samples(frame, parts)
-
-
-def _classes_at(W: Tensor, H: Tensor, labels: Tensor, bias: Tensor | None, center: Center) -> dict[str, Tensor]:
-    """Values of each class of float64 tensors that are known to fit."""
-    membership, counts = members(labels, W.shape[-2])
-    statistics, _ = statistics_of(H, membership, counts)
-    frame = _frame(statistics, W, center)
-    # As the statistics were found: about a sample of the class, then its mean.
-    deviations = membership.minus(H, H.index_select(-1, membership.first))
-    membership.subtract_(deviations, membership.sums(deviations) / counts)
-
-    def parts() -> Iterator[Samples]:
-        for part in _sample_tiles(W, H):
-            logits = W @ H[..., part]
-            predicted = (logits if bias is None else logits + bias[..., None]).max(-2).indices
-            yield Samples(H[..., part], deviations[..., part], labels[part], predicted)
-
-    return of_frame(frame) | of_samples(frame, parts())
-
-
-def metrics_of_statistics(
-    statistics: ClassStatistics, W: Float[Tensor, "K d"], center: Center = "classes"
-) -> dict[str, Float[Tensor, ""]]:
-    """``neural_collapse_from_moments`` of any statistics and a float64 W that fits them."""
-    return _of(_frame(statistics, W, center))
-
-
-def where_defined(metrics: dict[str, Tensor], of_samples: dict[str, Tensor]) -> dict[str, Tensor]:
-    """nc1_distance and nc4_mismatch, NaN where rounding explains all distances, or all those between class means."""
-    return {
-        "nc1_distance": torch.where(metrics["nc1_ratio"].isnan(), torch.nan, of_samples["nc1_distance"]),
-        "nc4_mismatch": torch.where(metrics["nc1_pinv"].isnan(), torch.nan, of_samples["nc4_mismatch"]),
-    }
-
-
-def in_order(metrics: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The same in the order of METRICS, in which tables show them."""
-    return {key: metrics[key] for key in METRICS}
-
-
-def members(
-    labels: Int[Tensor, " N"], num_classes: int, shard: Shard = ALONE, even: bool = False
-) -> tuple[Membership, Float[Tensor, " K"]]:
-    """Which samples are in which class, and how many of all processes; ``even`` as for a Membership.
-
-    Raises: ValueError if a class has none.
-    """
-    membership = Membership(labels, num_classes, even)
-    counts = shard.sum(membership.counts)
-    require_every_class(counts)
-    return membership, counts
-
-
-def statistics_of(
-    H: Float[Tensor, "*batch d N"], membership: Membership, counts: Float[Tensor, " K"], shard: Shard = ALONE
-) -> tuple[ClassStatistics, Float[Tensor, "*batch"]]:
-    """Class statistics of samples that are all there, and nc1_distance, a mean over the samples themselves.
-
-    Deviations are centred twice, about a sample, then the mean.
-    """
-    references = shard.first(H.index_select(-1, membership.first), membership.counts)
-    deviations, sums = membership.about(H, references)
-    mean_shifts = shard.sum(sums) / counts
-    origin, num_samples = references[..., :1], counts.sum()
-    means = (references - origin) + mean_shifts
-    centres = means - means @ (counts / num_samples)[:, None]
-    squares, about_mean = membership.squares_apart_(deviations, mean_shifts, centres)
-    statistics = ClassStatistics(
-        counts=counts,
-        origin=origin,
-        means=means,
-        within_traces=shard.sum(membership.sums(squares)) / counts,
-        variance_along=lambda U: shard.sum((U.mT @ deviations).square().sum(-1)) / num_samples,
-        epsilon=lambda: epsilon_of(max(shard.gather(torch.tensor(format_bits(H), device=H.device)).tolist())),
-    )
-    within, total = shard.sum(torch.stack([squares, about_mean]).sqrt_().sum(-1))
-    return statistics, within / total
-
-
-def _mismatch(
-    statistics: ClassStatistics,
-    W: Tensor,
-    H: Tensor,
-    bias: Tensor | None,
-    close: bool,
-    shard: Shard,
-    products: Tensor | None,
-) -> Tensor:
-    """The share of samples that have another nearest class mean than prediction; means may be ``close``."""
-
-    def count(part: slice) -> Tensor:
-        samples = H[..., part]
-        logits = W @ samples if products is None else products[..., part]
-        predicted = (logits if bias is None else logits + bias[..., None]).max(-2).indices
-        return (nearest_class(statistics, samples, close) != predicted).sum(-1, dtype=torch.float64)
-
-    parts = _sample_tiles(W, H) if close else tiles(H.shape[-1], W.shape[:-1].numel())
-    mismatch: Tensor = shard.sum(functools.reduce(torch.add, map(count, parts))) / statistics.counts.sum()
-    return mismatch
-
-
-def _sample_tiles(W: Tensor, H: Tensor) -> list[slice]:
-    """Parts of the samples. Columns of logits and scores have K numbers, those of H have d."""
-    return min(column_tiles(H), tiles(H.shape[-1], W.shape[:-1].numel()), key=lambda found: found[0].stop)
-
-
-def _frame(statistics: ClassStatistics, W: Tensor, center: Center) -> Frame:
-    """What the metrics are made of."""
-    frame, plain = _plain_frame(statistics, W, center)
-    return frame if bool(plain) else _careful_frame(frame, statistics, center)
-
-
-def _plain_frame(statistics: ClassStatistics, W: Tensor, center: Center) -> tuple[Frame, Bool[Tensor, ""]]:
-    """The same by the formulas as they stand, and whether they are enough, as for ``plain_metrics_at``."""
-    weights, M = _centred_means(statistics, center)
-    trace, apart = plain_pinv_trace(M, weights, statistics)
-    frame = Frame.of(statistics, M, W, trace)
-    return frame, apart & frame.moderate
-
-
-def _careful_frame(plain: Frame, statistics: ClassStatistics, center: Center) -> Frame:
-    """The same without differences of means that the rounding of the features explains, for any sizes."""
-    weights, M = _centred_means(statistics, center)
-    trace = pinv_trace(M, weights, statistics)
-    equal = trace.isnan()
-    if bool(plain.moderate & ~equal.any()):
-        return dataclasses.replace(plain, pinv_trace=trace)
-    M = torch.where(equal[..., None, None], 0.0, M)
-    return Frame.of(with_equal_means(statistics, equal), M, plain.rows, trace, of_any_size=True)
-
-
-def _centred_means(statistics: ClassStatistics, center: Center) -> tuple[Tensor, Tensor]:
-    weights = centring_weights(statistics.counts, center)
-    return weights, statistics.means - statistics.means @ weights[:, None]
-
-
-def _of(frame: Frame) -> dict[str, Tensor]:
-    """Every metric but nc1_distance and nc4_mismatch."""
-    return {record.key: record.of(frame) for record in RECORDS if record.of is not None}
+    statistics = moments.statistics()
+    metrics = metrics_of_statistics(statistics, W, center)
+    return with_classes(metrics, of_frame(frame_of(statistics, W, center)), present) if per_class else metrics
 
 
 def _classifier(W: Tensor) -> tuple[Tensor, int, int]:

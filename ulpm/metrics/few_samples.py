@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from ulpm.metrics.collapse import Center, centring_weights
+from ulpm.metrics.centre import Center, centring_weights
 from ulpm.metrics.moments import ClassMoments
 from ulpm.metrics.tiles import tiles
 

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ulpm.metrics.collapse import members, statistics_of
+from ulpm.metrics.class_statistics import members, statistics_of
 from ulpm.metrics.moments import ClassStatistics
 from ulpm.metrics.precision import EPSILON
 

@@ -15,14 +15,8 @@ from ulpm import _checks
 from ulpm._blocks import LARGEST
 from ulpm.distributed import ALONE, Shard
 from ulpm.metrics.absent import renumbered, require_two
-from ulpm.metrics.collapse import (
-    Center,
-    classes_of_statistics,
-    grand_mean,
-    in_order,
-    metrics_of_statistics,
-    where_defined,
-)
+from ulpm.metrics.centre import Center, grand_mean
+from ulpm.metrics.evaluation import classes_of_statistics, in_order, metrics_of_statistics, where_defined
 from ulpm.metrics.moments import ClassMoments, ClassStatistics, require_every_class, require_moderate
 from ulpm.metrics.nearest import nearest_class
 from ulpm.metrics.per_class import Samples, with_classes

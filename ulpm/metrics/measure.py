@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ulpm import _checks
 from ulpm.metrics.absent import Absent, leaves_out
 from ulpm.metrics.batches import Unpack
-from ulpm.metrics.collapse import Center
+from ulpm.metrics.centre import Center
 from ulpm.metrics.few_samples import few_sample_nc1, warn_of_single_samples
 from ulpm.metrics.kept import CENTRE_ACCURACY
 from ulpm.metrics.layers import Layers

@@ -12,8 +12,8 @@ from ulpm import _checks
 from ulpm._modes import evaluation_mode, plain_arithmetic
 from ulpm.distributed import ALONE, Shard
 from ulpm.metrics.batches import Batch, Unpack, device_of, predicts_next_token, run, unwrapped
+from ulpm.metrics.centre import Center
 from ulpm.metrics.class_labels import as_labels, class_indices, next_tokens
-from ulpm.metrics.collapse import Center
 from ulpm.metrics.head import is_pointwise, output_error, tensors
 from ulpm.metrics.kept import KeptSamples, require_finite
 from ulpm.metrics.layers import Layers, WatchedLayers, chosen_layers, watching_layers

@@ -4,7 +4,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ulpm.metrics.collapse import Center, centring_weights, metrics_of_statistics
+from ulpm.metrics.centre import Center, centring_weights
+from ulpm.metrics.evaluation import metrics_of_statistics
 from ulpm.metrics.moments import ClassMoments
 from ulpm.metrics.pairs import variance_sums
 from ulpm.metrics.precision import epsilon_of

@@ -12,8 +12,7 @@ from ulpm import _checks
 from ulpm._modes import evaluation_mode
 from ulpm.distributed import ALONE, Shard
 from ulpm.metrics.batches import Batch, Unpack, device_of, run, unwrapped
-from ulpm.metrics.centre import require_center
-from ulpm.metrics.collapse import Center
+from ulpm.metrics.centre import Center, require_center
 from ulpm.metrics.layers import Layers, chosen_layers
 from ulpm.metrics.probe import hooks_run, watched_layers
 from ulpm.metrics.reading import Reading, read

@@ -6,7 +6,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from ulpm.metrics.collapse import metrics_of_statistics, neural_collapse_from_moments
+from ulpm.metrics.collapse import neural_collapse_from_moments
+from ulpm.metrics.evaluation import metrics_of_statistics
 from ulpm.metrics.kept import OF_FEATURES
 from ulpm.metrics.moments import ClassMoments
 

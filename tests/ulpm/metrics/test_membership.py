@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from ulpm import _blocks
-from ulpm.metrics.collapse import members, statistics_of
+from ulpm.metrics.class_statistics import members, statistics_of
 from ulpm.metrics.tiles import Membership, column_squares
 
 K, EACH, d = 3, 4, 5
