@@ -124,6 +124,22 @@ def test_a_stiff_run_becomes_implicit_and_ends_as_that_of_the_package() -> None:
     assert found["upper"] == pytest.approx(float(path.certificate.nuclear_upper_bound[-1]), rel=1e-6)
 
 
+def test_frames_in_a_step_after_which_the_method_changes_are_read_from_that_step() -> None:
+    # A frame of this run lies in the last explicit step.
+    found = evaluate("""(() => {
+      const run = new Run({ ...firstSettings(), K: 8, n: 1, d: 2, seed: 5 });
+      const { flow } = run;
+      const distance = (y, z) => norm(y.map((x, e) => x - z[e]));
+      while (flow.method === flow.explicit) flow.step();
+      const inside = flow.at((flow.before.logTime + flow.logTime) / 2);
+      const ends = [flow.before.y, flow.now.y];
+      const shares = ends.map((end) => distance(inside, end) / distance(...ends));
+      return { shares, failure: report(run.settings).failure };
+    })()""")
+    assert found["shares"] == pytest.approx([0.5, 0.5], abs=0.1)
+    assert found["failure"] is None
+
+
 @pytest.mark.parametrize("name", SETTINGS)
 def test_the_derivative_of_the_field_and_its_systems_are_those_of_torch(name: str) -> None:
     settings, model = SETTINGS[name]

@@ -58,7 +58,7 @@ class Flow {
     const from = Float64Array.from(y);
     const logScale = objective.logarithmic ? objective.value(from).total : 0;
     this.before = this.now = system.point(from, Math.exp(logTime + logScale), new Float64Array(y.length));
-    this.explicit = this.method = new DormandPrince(system);
+    this.explicit = this.method = this.taken = new DormandPrince(system);
     this.implicit = new Rosenbrock(system);
     this.h = 0.01 / (1 + norm(this.now.rate));
     this.ratio = 1e-4;
@@ -102,6 +102,7 @@ class Flow {
     const { end, stiffness } = found;
     const { order } = this.method;
     [this.before, this.now] = [this.now, end];
+    this.taken = this.method; // by the last step; the next one may have another
     this.resting = !this.objective.margins && norm(end.rate) <= AT_REST * norm(end.y);
     ratio = Math.max(ratio, 1e-10);
     const damped = ratio ** (-0.85 / order) * Math.max(this.ratio, 1e-4) ** (0.2 / order);
@@ -144,11 +145,11 @@ class Flow {
       else [high, over, under] = [theta, value, side > 0 ? under / 2 : under];
       side = Math.sign(value);
     }
-    return Float64Array.from(this.method.inside(theta).y);
+    return Float64Array.from(this.taken.inside(theta).y);
   }
 
   timeAt(theta) {
-    const { y, clock } = this.method.inside(theta);
+    const { y, clock } = this.taken.inside(theta);
     return this.system.logTime(clock, this.objective.value(y).total);
   }
 }
