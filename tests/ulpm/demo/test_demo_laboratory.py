@@ -274,6 +274,22 @@ def test_a_mark_can_be_moved_at_the_very_end() -> None:
     assert ends[0][:2] != ends[1][:2]
 
 
+def test_a_flow_goes_on_from_a_mark_that_is_moved_into_another_class_at_any_time() -> None:
+    # The loss is about 10⁴ there, at t = 10^879: t times the loss overflows.
+    move = {"frame": 118, "kind": "mean", "k": 1, "by": [-3.0, 0.0]}
+    found = evaluate(f"""(() => {{
+      const run = new Run({{ ...firstSettings(), K: 3, n: 2, d: 2, moves: [{json.dumps(move)}] }});
+      while (!run.work(1000));
+      const [moved, end] = [run.frames[118], run.frames[120]];
+      return {{ moved: Array.from(moved.y), logLoss: moved.logValue, end: end && [end.logValue, end.bounds.margin] }};
+    }})()""")
+    assert found["logLoss"] > 0
+    # The time before the move is nothing beside the time after it.
+    state = state_of(found["moved"], 3, 2)
+    path = ulpm.gradient_flow(ulpm.Problem([2] * 3, 2), state, log10_time=1000, rtol=1e-7, records=2)
+    assert found["end"] == pytest.approx([float(path.log_loss[-1]), float(path.margin[-1])], rel=1e-6)
+
+
 def test_a_link_keeps_every_setting_and_mends_what_makes_no_sense() -> None:
     settings = {
         "K": 7,

@@ -26,6 +26,9 @@ const TOLERANCE = 1e-8; // of a step, relative to ‖y‖ and to log t
 const REACH = 2;
 const PATIENCE = 10; // steps in a row that the other method would do for less, before it takes over
 const AT_REST = 1e-10;
+// The largest T at a start. A mark that is moved late can make T = t Φ overflow. The next frame is e^40 times later then, so
+// that the flow up to it does not depend on when it started.
+const LATEST = 1e290;
 
 // What is integrated: y and T.
 class RescaledTime {
@@ -57,7 +60,7 @@ class Flow {
     Object.assign(this, { objective, system, tolerance, resting: false, failed: false });
     const from = Float64Array.from(y);
     const logScale = objective.logarithmic ? objective.value(from).total : 0;
-    this.before = this.now = system.point(from, Math.exp(logTime + logScale), new Float64Array(y.length));
+    this.before = this.now = system.point(from, Math.min(LATEST, Math.exp(logTime + logScale)), new Float64Array(y.length));
     this.explicit = this.method = this.taken = new DormandPrince(system);
     this.implicit = new Rosenbrock(system);
     this.h = 0.01 / (1 + norm(this.now.rate));
