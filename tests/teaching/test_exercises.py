@@ -118,7 +118,8 @@ def test_the_first_cell_of_a_notebook_installs_what_it_lacks(page: str, monkeypa
     first, *rest = (source for _, source in cells(page))
     code = "".join(rest) + (TEACHING / "checks.py").read_text(encoding="utf-8") * (page == "exercises")
     # What a bare kernel lacks: extras of the library, and what shows figures of plotly in Jupyter.
-    extras = ["cvxpy"] * ("ulpm.optimum(" in code) + ["plotly", "nbformat"] * (".show(" in code)
+    solves = re.search(r"ulpm\.(minimum_norm_separation|\w*optimum)\(", code) is not None
+    extras = ["cvxpy"] * solves + ["plotly", "nbformat"] * (".show(" in code)
     needed = ["ulpm", *extras]
     installed: list[list[str]] = []
     monkeypatch.setattr(subprocess, "run", lambda command, check: installed.append(command))
