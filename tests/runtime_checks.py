@@ -26,6 +26,13 @@ def without_checks() -> Iterator[None]:
         jaxtyping.config.update("jaxtyping_disable", before)
 
 
+def _contents(hint: Any) -> Hashable:
+    """What makes two hints equal: jaxtyping makes a new class each time that one of an array is written."""
+    if isinstance(hint, type) and issubclass(hint, jaxtyping.AbstractArray):
+        return (hint.dtype, hint.array_type, hint.dim_str)
+    return hint
+
+
 def checked(signature: Callable[..., Any]) -> Callable[..., Any]:
     """The check of ``signature``: what jaxtyping passes has a function's signature, but neither its body nor a closure.
 
@@ -39,7 +46,7 @@ def checked(signature: Callable[..., Any]) -> Callable[..., Any]:
     def built_when_called(*args: Any, **kwargs: Any) -> Any:
         nonlocal check
         if check is None:
-            hints = tuple(signature.__annotations__.items())
+            hints = tuple((name, _contents(hint)) for name, hint in signature.__annotations__.items())
             name = (signature.__module__, signature.__qualname__, signature.__code__, hints)
             if name not in _checks:
                 _checks[name] = _beartype(signature)
