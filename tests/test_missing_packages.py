@@ -22,6 +22,8 @@ def test_a_missing_package_is_one_sentence_that_says_how_to_install_it(experimen
     assert done.stderr == f"{experiments}: the package tyro is missing: {way}\n"
 
 
-def test_a_module_of_the_experiments_that_is_missing_is_an_error_of_ours() -> None:
-    done = run_without("real_experiments.command", "real_experiments")
+@pytest.mark.parametrize("missing", ["real_experiments.command", "ulpm.support", "tyro.conf"])
+def test_a_missing_part_of_a_package_that_is_there_is_not_said_to_be_a_missing_package(missing: str) -> None:
+    done = run_without(missing, "real_experiments")
     assert "ModuleNotFoundError" in done.stderr
+    assert "pip install" not in done.stderr

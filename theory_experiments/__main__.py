@@ -11,11 +11,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         from theory_experiments.command import main as command
     except ModuleNotFoundError as error:
-        package = str(error.name).partition(".")[0]
-        if package == __package__:
-            raise
+        if error.name is None or "." in error.name:
+            raise  # a part of a package that is there
         way = "in the checkout, pip install -e '.[experiments]'."
-        print(f"theory_experiments: the package {package} is missing: {way}", file=sys.stderr)
+        print(f"theory_experiments: the package {error.name} is missing: {way}", file=sys.stderr)
         return 1
     return command(arguments)
 
