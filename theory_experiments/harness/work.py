@@ -29,8 +29,11 @@ class Work:
     _made: dict[Hashable, ulpm.Trajectory] = dataclasses.field(default_factory=dict, repr=False)
 
     def alone(self) -> "Work":
-        """The same with all the work in this process, and with the runs that are already made."""
-        return dataclasses.replace(self, shard=ALONE)
+        """The same with all the work in this process, and with the runs that are already made.
+
+        Runs that it makes are its own: other processes lack them, and would wait for this one to join in.
+        """
+        return dataclasses.replace(self, shard=ALONE, _made=dict(self._made))
 
     def flow(self, problem: ulpm.Problem, start: ulpm.State, **settings: Any) -> ulpm.Trajectory:
         """``ulpm.gradient_flow``, where each process computes its share of the replicas."""

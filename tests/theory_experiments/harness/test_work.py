@@ -92,3 +92,14 @@ def test_a_run_with_the_same_start_and_settings_is_made_once() -> None:
         work.descent(problem, begun, steps=5, records=3),
     ]
     assert len({id(each) for each in (path, *others)}) == 5
+
+
+def test_a_run_that_one_process_makes_alone_is_made_again_by_all_together() -> None:
+    """Else this process would not take part in a run for which the others wait."""
+    problem = ulpm.Problem([2, 2], 3)
+    work = Work(lambda said: None)
+    begun = problem.random_state(seed=0)
+    alone = work.alone()
+    path = alone.flow(problem, begun, log_time=5, records=3)
+    assert alone.flow(problem, begun, log_time=5, records=3) is path
+    assert work.flow(problem, begun, log_time=5, records=3) is not path
