@@ -37,14 +37,14 @@ def stationarity(
     # ⟨W, RHᵀ⟩ = ⟨R, WH⟩ = ⟨H, WᵀR⟩.
     m = 2 * shard.sum((residual * Z).sum((-2, -1))) / squared_norm
     m = torch.where(squared_norm > 0, m, 0.0)
-    # The residual itself, not √(1 − cos²), which would end at 1e-8; some rows of H at a time, which stay in a cache.
-    of_W, of_H = [], []
-    for rows, _ in blocks(H):
-        part = H[..., rows, :]
-        of_W.append(residual @ part.mT)
-        tangential = torch.sub(W.mT[..., rows, :] @ residual, m[..., None, None] * part)
+    # The residual itself, not √(1 − cos²), which would end at 1e-8; a block of H at a time, which stays in a cache.
+    W_dot, of_H = torch.zeros_like(W), []
+    for rows, columns in blocks(H):
+        part, R = H[..., rows, columns], residual[..., columns]
+        W_dot[..., rows] += R @ part.mT
+        tangential = torch.sub(W.mT[..., rows, :] @ R, m[..., None, None] * part)
         of_H.append(torch.linalg.vector_norm(tangential, dim=(-2, -1)))
-    W_part = shard.sum(torch.cat(of_W, -1)) - m[..., None, None] * W
+    W_part = shard.sum(W_dot) - m[..., None, None] * W
     tangent = euclidean_norm(W_part, torch.stack(of_H, -1)[..., None], shard=shard)
     total = (tangent.square() + m.square() * squared_norm).sqrt()
     rounding = 32 * torch.finfo(W.dtype).eps * squared_norm.sqrt() * euclidean_norm(residual, shard=shard)

@@ -5,7 +5,7 @@ import pytest
 import torch
 from oracles import random_arrays
 
-from ulpm import Problem, State, gradient_flow
+from ulpm import Problem, State, _blocks, gradient_flow
 from ulpm.geometry import block_state
 from ulpm.objective import Objective
 from ulpm.optimality import certify, kkt
@@ -113,3 +113,13 @@ def test_where_the_gradient_vanishes_the_point_is_stationary():
     assert float(stationarity) == 0
     assert float(complementarity) == math.inf
     assert float(residuals(problem, W, 0 * H)[0]) == 0
+
+
+@pytest.mark.parametrize("d", [1, 4])
+def test_stationarity_is_the_same_however_features_lie_in_memory(d, monkeypatch):
+    monkeypatch.setattr(_blocks, "SMALL", 7)
+    problem = Problem([4] * 3, d)
+    W, H, _ = (torch.from_numpy(part) for part in random_arrays(0, [4] * 3, d))
+    samples_in_rows = torch.empty(12, d + 1, dtype=H.dtype)[:, :d].copy_(H.mT)
+    found, want = (residuals(problem, W, features)[0] for features in (samples_in_rows.mT, H))
+    assert float(found) == pytest.approx(float(want), rel=1e-13)
