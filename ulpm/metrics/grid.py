@@ -36,7 +36,7 @@ class Grid:
         classes: slice | Int[Tensor, " k"] = slice(None),
     ) -> None:
         """Add float64 samples h, ``shifted`` by their references, whose ``membership`` counts these classes."""
-        powers = (h.view(torch.int64) & _EXPONENT).view(torch.float64)
+        powers = (h.resolve_neg().view(torch.int64) & _EXPONENT).view(torch.float64)
         self.squares[classes] += membership.sums(shifted.square().mT).mT
         self.powers[classes] += membership.sums(powers.square().mT).mT
 

@@ -15,7 +15,7 @@ _FIRST = 2**52
 def lowest_bit(values: Tensor) -> Int[Tensor, ""]:
     """The lowest bit, of mantissas of 53, that any of ``values`` needs; 2^52, the first, if all are 0."""
     # What is above the mantissa in a float64 does not matter, once its first bit is there, which is not written.
-    bits = values.double().view(torch.int64) | _FIRST
+    bits = values.double().resolve_neg().view(torch.int64) | _FIRST
     return (bits & -bits).min()
 
 

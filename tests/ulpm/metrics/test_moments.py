@@ -194,3 +194,19 @@ def test_deviations_of_features_that_are_none_of_these_are_refused():
         moments.centered(H[:1].T, labels)
     with pytest.raises(ValueError, match="h must be finite"):
         moments.centered(torch.full_like(H.T, torch.nan), labels)
+
+
+def test_features_that_are_a_negated_view_are_read_as_their_numbers():
+    """torch keeps the imaginary part of a conjugate as the original, to be negated when it is read."""
+    z = torch.randn(6, 3, dtype=torch.complex128, generator=torch.Generator().manual_seed(0))
+    z.imag.copy_(z.imag.to(torch.bfloat16))  # so that the grid of the format is kept, too
+    view, labels = torch.imag(z.conj()), torch.arange(2).repeat(3)
+    assert view.is_neg()
+    found, want = ClassMoments(2, 3), ClassMoments(2, 3)
+    found.update(view, labels)
+    want.update(-z.imag.clone(), labels)
+    assert found.bits == want.bits
+    assert torch.equal(found.scatter, want.scatter)
+    assert found.grid is not None
+    assert want.grid is not None
+    assert torch.equal(found.grid.powers, want.grid.powers)
