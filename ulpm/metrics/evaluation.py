@@ -5,7 +5,7 @@ import functools
 from collections.abc import Iterable, Iterator
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ulpm._blocks import column_tiles
@@ -23,7 +23,6 @@ from ulpm.metrics.variability import pinv_trace, plain_pinv_trace, with_equal_me
 __all__ = [
     "classes_at",
     "classes_of_statistics",
-    "collapse_at",
     "frame_of",
     "in_order",
     "metrics_at",
@@ -31,22 +30,6 @@ __all__ = [
     "plain_metrics_at",
     "where_defined",
 ]
-
-
-def collapse_at(
-    W: Float[Tensor, "*batch K d"],
-    H: Float[Tensor, "*batch d N"],
-    labels: Int[Tensor, " N"],
-    bias: Float[Tensor, "*#batch K"] | None = None,
-    center: Center = "classes",
-    shard: Shard = ALONE,
-) -> dict[str, Float[Tensor, "*batch"]]:
-    """``neural_collapse`` of float64 tensors that are known to fit, as the records of a run are.
-
-    With a ``shard``, H and labels are those of this process, the metrics those of all samples.
-    """
-    statistics, distance_ratio = statistics_of(H, *members(labels, W.shape[-2], shard), shard)
-    return metrics_at(statistics, distance_ratio, W, H, bias, center, shard)
 
 
 def metrics_at(
@@ -59,7 +42,10 @@ def metrics_at(
     shard: Shard = ALONE,
     products: Float[Tensor, "*batch K N"] | None = None,
 ) -> dict[str, Float[Tensor, "*batch"]]:
-    """``collapse_at`` from what ``statistics_of`` the samples H has found, and W H if that is known."""
+    """``neural_collapse`` from what ``statistics_of`` float64 samples H has found, and W H if that is known.
+
+    With a ``shard``, H are the samples of this process, the metrics those of all.
+    """
     frame, plain = _plain_frame(statistics, W, center)
     close = not bool(plain)
     if close:

@@ -225,7 +225,9 @@ class ClassMoments:
         cross = sums.mT @ delta
         self.scatter += scatter + cross + cross.mT + delta.mT @ (counts[:, None] * delta)
         self._note_format(other.bits)
-        if self.grid is not None and other.grid is not None:
+        if other.grid is None and other.bits:
+            self.grid = None
+        elif self.grid is not None and other.grid is not None:
             self.grid.merge(other.grid, sums, counts, delta)
         self.squares += squares + 2 * (sums * delta).sum(1) + counts * delta.square().sum(1)
         self.sums += sums + counts[:, None] * delta

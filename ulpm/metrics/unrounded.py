@@ -67,8 +67,11 @@ def unrounded_nc1(moments: ClassMoments, center: Center = "classes") -> dict[str
     statistics, grid, epsilon = moments.statistics(), moments.grid, epsilon_of(moments.bits)
     plain = metrics_of_statistics(statistics, statistics.means.mT, center)
     value = torch.stack([plain[key] for key in ("nc1_ratio", "nc1_cdnv", "nc1_pinv")])
-    if grid is None or epsilon < torch.finfo(torch.float16).eps:
+    if epsilon < torch.finfo(torch.float16).eps:
         return _named(value)
+    if grid is None:
+        # Moments that were put together without one.
+        return _named(torch.where(value.isinf(), value, torch.nan))
     counts, K = statistics.counts, len(statistics.counts)
     M = statistics.means - statistics.means @ centring_weights(counts, center)[:, None]
     X, shares, n = pinv_columns(M, statistics), counts / counts.sum(), counts[:, None]

@@ -203,6 +203,15 @@ def test_parts_merge_into_the_whole_and_absent_classes_are_left_out():
     assert found.isfinite().all()
 
 
+def test_moments_that_were_put_together_without_a_grid_leave_the_values_unresolved():
+    features, labels = drawn([400, 500, 600], 24, 0.05, 1)
+    whole, part = (moments_of(features.bfloat16().float(), labels) for _ in range(2))
+    part.grid = None
+    assert unrounded(part).isnan().all()
+    whole.merge(part)
+    assert unrounded(whole).isnan().all()
+
+
 def test_many_classes_are_as_few(monkeypatch):
     """A batch that touches few of many classes takes another way."""
     features, labels = drawn([400, 500, 600], 24, 0.05, 1)
