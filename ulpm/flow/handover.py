@@ -39,7 +39,7 @@ class HandOver:
     limited: float = 1.5
     patience: int = 2
     nearly: int = 10
-    worthwhile: float = 20.0
+    worthwhile: float = 3.0
     trial_steps: int = 3
     followed: float = 1.0
     product_cost: float = 1.5
