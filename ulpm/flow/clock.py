@@ -112,7 +112,7 @@ def _clocks(clock: Tensor, loss: LossInside, theta: _Array | float, degrees: tup
     with np.errstate(over="ignore", invalid="ignore"):
         # Not np.clip, which takes as long as all the rest.
         factors = np.exp(np.minimum(np.maximum(fallen, -700), 0))
-        integrals = _WEIGHTS @ factors[:, 1:]
+        integrals = np.einsum("pnb,n->pb", factors[:, 1:], _WEIGHTS)
         result: _Array = T * factors[:, 0] + integrals * reach
     return result
 
