@@ -10,6 +10,8 @@ residuals below follow from the field alone, depend on neither the scale of Θ n
 (ε, δ)-KKT point with ε = stationarity·‖Θ̂‖ and δ ≤ Σ λ_{ij}(q̂_{ij} − 1) = complementarity·Σ λ_{ij}.
 """
 
+import functools
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -38,12 +40,15 @@ def stationarity(
     m = 2 * shard.sum((residual * Z).sum((-2, -1))) / squared_norm
     m = torch.where(squared_norm > 0, m, 0.0)
     # The residual itself, not √(1 − cos²), which would end at 1e-8; a block of H at a time, which stays in a cache.
-    W_dot, of_H = torch.zeros_like(W), []
-    for rows, columns in blocks(H):
+    of_W, of_H, parts = [], [], blocks(H)
+    for rows, columns in parts:
         part, R = H[..., rows, columns], residual[..., columns]
-        W_dot[..., rows] += R @ part.mT
+        of_W.append(R @ part.mT)
         tangential = torch.sub(W.mT[..., rows, :] @ R, m[..., None, None] * part)
         of_H.append(torch.linalg.vector_norm(tangential, dim=(-2, -1)))
+    # R Hᵀ has the rows of H as its columns, and is a sum over those of H.
+    whole_rows = parts[0][0] == slice(None)
+    W_dot = functools.reduce(torch.add, of_W) if whole_rows else torch.cat(of_W, -1)
     W_part = shard.sum(W_dot) - m[..., None, None] * W
     tangent = euclidean_norm(W_part, torch.stack(of_H, -1)[..., None], shard=shard)
     total = (tangent.square() + m.square() * squared_norm).sqrt()
