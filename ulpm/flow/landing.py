@@ -18,7 +18,7 @@ from ulpm.flow.system import FlowSystem
 from ulpm.losses import LossAt
 from ulpm.recorder import Recorder
 
-__all__ = ["Landing", "Method", "Place"]
+__all__ = ["Landing", "Method", "Place", "landed_at_once"]
 
 _LANDING_ATTEMPTS = 60
 # Each doubles the digits of a guess that has some three; the model has about six.
@@ -50,6 +50,11 @@ class Method(Protocol):
         ...
 
 
+def landed_at_once(numbers: int) -> int:
+    """How many states of so many ``numbers`` inside one step are found side by side, at most."""
+    return max(_LANDING_ELEMENTS // (numbers + _RECORD_ELEMENTS), min(_FEW, _LANDING_ROOM // numbers), 1)
+
+
 class Landing:
     """Finds the states at which a step passes marks, and those in which replicas rest, and records them."""
 
@@ -77,8 +82,7 @@ class Landing:
         passed = (marks[:, c.replicas] <= end.position).sum(0)
         count = torch.where(accepted, passed - c.next_record, 0).clamp(min=0)
         rows = torch.repeat_interleave(torch.arange(len(count), device="cpu"), count)
-        numbers = self.system.numbers
-        most = max(_LANDING_ELEMENTS // (numbers + _RECORD_ELEMENTS), min(_FEW, _LANDING_ROOM // numbers), 1)
+        most = landed_at_once(self.system.numbers)
         nth = torch.arange(len(rows), device="cpu") - (count.cumsum(0) - count)[rows]
         records = c.next_record[rows] + nth
         # The end on its own, so that no bit of it depends on how many records came before.

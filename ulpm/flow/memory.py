@@ -7,6 +7,7 @@ import torch
 from ulpm import _memory
 from ulpm.distributed import ALONE, Shard
 from ulpm.flow.cohort import largest_cohort
+from ulpm.flow.landing import landed_at_once
 from ulpm.flow.sweep import shared_out
 from ulpm.problem import Problem
 from ulpm.state import State
@@ -23,9 +24,9 @@ __all__ = [
 
 # Vectors of the size of the state that are alive at once, at most. Of every replica: the start, the same packed, the
 # rate and the final state. Of those under way: the stages and images, points and scratch vector of the workspace (8 + 3
-# + 1), three of conjugate gradients. Of a record, in float64: the state inside a step and what metrics make of it, and
-# two copies of a float32 state. An explicit run uses 4 fewer, and on a CPU takes no more than it uses. Products in
-# another precision take 4 more, which are not counted.
+# + 1), three of conjugate gradients. Of a record: the state inside a step and what is made of it, and two copies of a
+# float32 state; further states where some are found side by side. An explicit run uses 4 fewer, and on a CPU takes no
+# more than it uses. Products in another precision take 4 more, which are not counted.
 KEPT_VECTORS = 4
 # Where some replicas wait, they have a state and a rate of their own.
 WAITING_VECTORS = 2
@@ -70,7 +71,10 @@ def predicted_bytes(
     own_replicas, own_samples = -(-replicas // sweep.count), -(-N // columns.count)
     numbers, own_numbers = (K + N) * d, (K + own_samples) * d
     under_way = largest_cohort(own_replicas, numbers, start.device)
-    working = (WORKING_VECTORS * item + RECORD_VECTORS[item] * 8) * own_numbers + 12 * K * own_samples * item
+    # The end of a run is found on its own. In cohorts of several, these states are small beside the others.
+    further = max(0, min(landed_at_once(numbers), records - 2) - 1) if under_way == 1 else 0
+    working = (WORKING_VECTORS + further) * item * own_numbers + RECORD_VECTORS[item] * 8 * own_numbers
+    working += 12 * K * own_samples * item
     kept = KEPT_VECTORS + (WAITING_VECTORS if under_way < own_replicas else 0) + snapshots
     own = own_replicas * (kept * own_numbers * item + 4 * d**2 * 8 + RECORD_NUMBERS * records * 8)
     vectors = under_way * working + own + _whole_bytes(problem, replicas, records, snapshots, item, sweep, columns)
