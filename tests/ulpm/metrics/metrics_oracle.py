@@ -1,10 +1,7 @@
 """Independent oracles: the formulas of the metrics transcribed literally, with loops, in float64 and in 50 digits."""
 
 import itertools
-from collections.abc import Iterator
-from contextlib import contextmanager
 
-import jaxtyping
 import mpmath
 import numpy as np
 import torch
@@ -188,14 +185,3 @@ def assert_close(values, reference, rtol, atol=0.0):
     for key in values:
         got, want = (torch.as_tensor(x[key], dtype=torch.float64) for x in (values, reference))
         torch.testing.assert_close(got, want, rtol=rtol, atol=atol, msg=lambda text, key=key: f"{key}: {text}")
-
-
-@contextmanager
-def without_shape_checker() -> Iterator[None]:
-    """Errors are those of the library for its users, who run it without the runtime checker of the signatures."""
-    before = jaxtyping.config.jaxtyping_disable
-    jaxtyping.config.update("jaxtyping_disable", True)
-    try:
-        yield
-    finally:
-        jaxtyping.config.update("jaxtyping_disable", before)

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from metrics_oracle import assert_close, without_shape_checker
+from metrics_oracle import assert_close
+from runtime_checks import without_checks
 from torch import nn
 
 import ulpm
@@ -58,7 +59,7 @@ FORMS = {
 def test_labels_of_every_form_are_read(form):
     given, meant = FORMS[form]
     model = Net()
-    with without_shape_checker():
+    with without_checks():
         found = ulpm.measure(model, [(X, given)])
     kept = meant >= 0
     assert_close(found, on_samples(model, X[kept], meant[kept]), rtol=1e-12)
@@ -79,7 +80,7 @@ def test_labels_of_every_form_are_read(form):
     ],
 )
 def test_labels_that_are_no_class_indices_are_refused_in_one_sentence(labels, kind, sentence):
-    with without_shape_checker(), pytest.raises(kind, match=sentence) as error:
+    with without_checks(), pytest.raises(kind, match=sentence) as error:
         ulpm.measure(Net(), [(X, labels)])
     assert str(error.value).count(". ") == 0
 
@@ -97,12 +98,12 @@ BATCHES = {
 @pytest.mark.parametrize("form", BATCHES)
 def test_batches_of_every_form_are_read(form):
     batch, unpack = BATCHES[form]
-    with without_shape_checker():
+    with without_checks():
         assert_close(ulpm.measure(Net(), [batch], unpack=unpack), ulpm.measure(Net(), [(X, Y)]), rtol=1e-14)
 
 
 def test_batches_of_other_forms_are_refused_in_one_sentence():
-    with without_shape_checker():
+    with without_checks():
         with pytest.raises(TypeError, match="must have the key 'labels', but its keys are x, y"):
             ulpm.measure(Net(), [{"x": X, "y": Y}])
         with pytest.raises(TypeError, match=r"unpack must return \(inputs, labels\) .* not a Tensor"):

@@ -12,8 +12,8 @@ from metrics_oracle import (
     literal,
     relative_errors,
     samples,
-    without_shape_checker,
 )
+from runtime_checks import without_checks
 
 from ulpm.metrics import METRICS, ClassMoments, neural_collapse, neural_collapse_from_moments
 
@@ -240,7 +240,7 @@ W0, H0, LABELS0 = samples(11, [2, 2, 2], 4)
     ],
 )
 def test_a_wrong_argument_is_refused_in_one_sentence(arguments, error, message):
-    with without_shape_checker(), pytest.raises(error, match=message):
+    with without_checks(), pytest.raises(error, match=message):
         neural_collapse(**({"W": W0, "H": H0, "labels": LABELS0} | arguments))
 
 
@@ -248,9 +248,9 @@ def test_moments_are_refused_with_a_classifier_of_another_size():
     moments = ClassMoments(3, 4)
     moments.update(H0.T, LABELS0)
     for W in (W0[:2], W0[:, :3], W0.expand(2, 3, 4)):
-        with without_shape_checker(), pytest.raises(ValueError, match=r"W must have shape \[3, 4\] like the moments"):
+        with without_checks(), pytest.raises(ValueError, match=r"W must have shape \[3, 4\] like the moments"):
             neural_collapse_from_moments(moments, W)
-    with without_shape_checker(), pytest.raises(TypeError, match="moments must be a ClassMoments"):
+    with without_checks(), pytest.raises(TypeError, match="moments must be a ClassMoments"):
         neural_collapse_from_moments(H0, W0)
-    with without_shape_checker(), pytest.raises(ValueError, match="center must be"):
+    with without_checks(), pytest.raises(ValueError, match="center must be"):
         neural_collapse_from_moments(moments, W0, center="mean")

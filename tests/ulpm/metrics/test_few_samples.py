@@ -5,7 +5,8 @@ import math
 import numpy as np
 import pytest
 import torch
-from metrics_oracle import assert_close, samples, without_shape_checker
+from metrics_oracle import assert_close, samples
+from runtime_checks import without_checks
 
 from ulpm.metrics import METRICS, ClassMoments, few_sample_nc1, measure, neural_collapse, neural_collapse_from_moments
 
@@ -135,7 +136,7 @@ def test_means_of_another_kind_are_refused_in_one_sentence():
             one.merge(second)
     with pytest.raises(ValueError, match="no bias to correct"):
         few_sample_nc1(one)
-    with without_shape_checker(), pytest.raises(TypeError, match="moments must be a ClassMoments"):
+    with without_checks(), pytest.raises(TypeError, match="moments must be a ClassMoments"):
         few_sample_nc1(torch.zeros(2))
 
 

@@ -3,7 +3,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from metrics_oracle import assert_close, exact, relative_errors, samples, without_shape_checker
+from metrics_oracle import assert_close, exact, relative_errors, samples
+from runtime_checks import without_checks
 
 from ulpm.metrics import ClassMoments, neural_collapse, neural_collapse_from_moments
 
@@ -150,7 +151,7 @@ def test_an_empty_batch_and_a_class_absent_from_one_part_are_legal():
 )
 def test_a_wrong_batch_is_refused_and_nothing_is_counted(h, y, error, message):
     moments = ClassMoments(2, 3)
-    with without_shape_checker(), pytest.raises(error, match=message):
+    with without_checks(), pytest.raises(error, match=message):
         moments.update(h, y)
     assert not moments.counts.any()
 
@@ -160,7 +161,7 @@ def test_only_moments_of_equal_sizes_are_merged():
         ClassMoments(2, 3).merge(ClassMoments(2, 4))
     with pytest.raises(ValueError, match=r"\[2, 3\] and \[3, 3\]"):
         ClassMoments(2, 3).merge(ClassMoments(3, 3))
-    with without_shape_checker(), pytest.raises(TypeError, match="other must be a ClassMoments"):
+    with without_checks(), pytest.raises(TypeError, match="other must be a ClassMoments"):
         ClassMoments(2, 3).merge(torch.zeros(2, 3))
 
 

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 import torch
-from metrics_oracle import assert_close, literal, without_shape_checker
+from metrics_oracle import assert_close, literal
+from runtime_checks import without_checks
 from torch import nn
 
 from ulpm.metrics import METRICS, measure, probe
@@ -193,7 +194,7 @@ def test_wrong_models_layers_and_batches_are_refused_in_one_sentence():
         measure(model, [(x[y != 1], y[y != 1])])
     with pytest.raises(ValueError, match="h must be finite"):
         measure(model, [(x * np.inf, y)])
-    with without_shape_checker():
+    with without_checks():
         with pytest.raises(TypeError, match="y must be a tensor of integers"):
             measure(model, [(x, y.double())])
         with pytest.raises(TypeError, match=r"batches must hold pairs .* but one is a Tensor"):
@@ -231,7 +232,7 @@ def test_a_transformer_encoder_is_measured_as_by_direct_computation(dtype):
     model = Reader().to(dtype)
     x, y = torch.randn(50, 7, 12, dtype=dtype), torch.arange(50) % 4
     model.eval()
-    with torch.no_grad(), without_shape_checker():
+    with torch.no_grad(), without_checks():
         features = model.encoder(x).mean(1)
         logits = features.double() @ model.head.weight.double().T + model.head.bias.double()
     found = measure(model, list(zip(x.split(8), y.split(8), strict=True)))

@@ -4,7 +4,8 @@ import math
 
 import pytest
 import torch
-from metrics_oracle import literal, without_shape_checker
+from metrics_oracle import literal
+from runtime_checks import without_checks
 
 from ulpm.metrics import (
     METRICS,
@@ -255,5 +256,5 @@ def test_measure_gives_the_values_of_a_network_in_bfloat16():
 def test_moments_of_another_kind_are_refused_in_one_sentence():
     with pytest.raises(ValueError, match="about the class means of their own samples"):
         unrounded_nc1(ClassMoments(2, 3, means=torch.zeros(2, 3)))
-    with without_shape_checker(), pytest.raises(TypeError, match="moments must be a ClassMoments"):
+    with without_checks(), pytest.raises(TypeError, match="moments must be a ClassMoments"):
         unrounded_nc1(torch.zeros(2))
