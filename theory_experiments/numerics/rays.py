@@ -94,8 +94,9 @@ def cross_entropy_margin(log_t: _Numbers, q0: _Numbers | float, K: int, n: int) 
         found = cross_entropy_log_time(q, q0, K, n)
         slope = (np.exp(q - found - constant) + (K - 1) * np.exp(-found - constant)) / q
         newton: _Numbers = np.maximum(q - (found - log_t) / slope, (q + q0) / 2)
-        # q keeps the rounding error of log t, about ε log t.
-        if bool(np.all(np.abs(newton - q) <= 8 * np.finfo(float).eps * q)):
+        # q keeps the rounding error of the terms of log t, which the slope divides.
+        rounding = np.finfo(float).eps * (q + (np.abs(found) + constant) / slope)
+        if bool(np.all(np.abs(newton - q) <= 8 * rounding)):
             return newton
         q = newton
     raise ArithmeticError("the margin of the collapsed ray was not found in 100 steps of Newton's method.")

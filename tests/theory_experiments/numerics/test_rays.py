@@ -26,6 +26,12 @@ def test_time_and_margin_of_cross_entropy_are_right_to_rounding(K: int, n: int, 
         assert float(log_loss) == pytest.approx(float(want_loss), rel=1e-14, abs=1e-14)
 
 
+def test_the_margin_is_found_where_rounding_of_log_t_exceeds_that_of_the_margin() -> None:
+    log_times = np.linspace(0.7, 3, 5000)
+    q = rays.cross_entropy_margin(log_times, 0.01, 16, 1)
+    assert rays.cross_entropy_log_time(q, 0.01, 16, 1) == pytest.approx(log_times, abs=1e-14)
+
+
 @pytest.mark.parametrize("gamma", [0.0, 1.0, 2.0, 0.5])
 def test_the_slope_is_the_derivative_of_the_loss(gamma: float) -> None:
     K = 5
