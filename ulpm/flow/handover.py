@@ -26,8 +26,9 @@ class HandOver:
     To the stiff method after a step of hλ > ``limited``, once such attempts, accepted or not, are ahead of other steps
     by ``patience``, counted from when they were last behind: sizes may go round in circles at the limit of stability,
     some short and some rejected. A step of hλ > ``followed`` only counts as 1/``nearly`` of one that is limited: the
-    errors of driven stiff components may hold the size anywhere between. Not if ``worthwhile`` steps like the last will
-    do to the end of the run: the first stiff steps are dear, and only later ones pay for them.
+    errors of driven stiff components may hold the size anywhere between. Not if ``worthwhile`` explicit steps of hλ =
+    ``followed`` will do to the end of the run: the first stiff steps are dear, and only later ones pay for them. From
+    there on explicit steps are kept that short, since longer ones leave stiff components unsettled.
 
     Back when more than ``trial_steps`` stiff ones in a row would each have cost more than explicit steps of hλ =
     ``followed`` over the same s, even with the size of the next; it is not tried again before J is twice as stiff, or
@@ -39,7 +40,7 @@ class HandOver:
     limited: float = 1.5
     patience: int = 2
     nearly: int = 10
-    worthwhile: float = 3.0
+    worthwhile: float = 50.0
     trial_steps: int = 3
     followed: float = 1.0
     product_cost: float = 1.5
@@ -73,7 +74,11 @@ class HandOver:
                 others = np.where(good, -self.nearly, 0)
                 steps = np.where(limited & asked, self.nearly, np.where(nearly & asked, 1, others))
                 count = np.maximum(count + steps, 0)
-                moves = good & nearly & asked & (count >= self.patience * self.nearly) & (to_go > self.worthwhile)
+                # To the end, in steps of hλ = ``followed``.
+                way = to_go * np.maximum(reach / self.followed, 1.0)
+                moves = good & nearly & asked & (count >= self.patience * self.nearly) & (way > self.worthwhile)
+                short = np.where(nearly & (way <= self.worthwhile), np.minimum(size, self.followed / λ), size)
+                c.step_size = torch.from_numpy(short)
             else:
                 explicit = evaluations[0] * λ / self.followed
                 # The first steps are as short as explicit ones; c.step_size is by now that of the next.

@@ -1,5 +1,6 @@
 """Replicas go to the stiff method where stability limits explicit steps, and come back where it does not pay."""
 
+import itertools
 import math
 
 import pytest
@@ -70,16 +71,39 @@ def test_a_replica_that_is_nearly_there_stays_with_the_explicit_method():
     assert c.stiff.tolist() == [False, True]
 
 
+def test_explicit_steps_to_the_end_follow_what_is_stiff():
+    c = cohort(2)
+    look(c, [0.1, 0.1], [60.0, 60.0], left=(RULE.worthwhile / 4, math.inf))
+    torch.testing.assert_close(c.step_size, torch.tensor([RULE.followed / 60, 0.1], dtype=torch.float64))
+
+
 @pytest.mark.usefixtures("unchecked")
 def test_a_loose_tolerance_is_no_dearer_than_a_tight_one_where_the_end_is_near():
     """To t = 10⁴ a few steps are at the limit of stability; stiff ones cost as much as all the way before them."""
     problem = ulpm.Problem([50] * 10, 64)
-    start, costs = problem.random_state(seed=0), []
-    for rtol in (1e-3, 1e-4, 1e-5, 1e-6, 1e-7):
+    start, costs, errors = problem.random_state(seed=0), [], []
+    exact = ulpm.gradient_flow(problem, start, log10_time=4, records=2, rtol=1e-9)
+    for rtol in (1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7):
         path = ulpm.gradient_flow(problem, start, log10_time=4, records=2, rtol=rtol)
         costs.append(path.stats["field_evaluations"] + path.stats["jacobian_products"])
+        off = (path.final_state - exact.final_state).squared_norm / exact.squared_norm[-1]
+        errors.append(max(math.sqrt(off), abs(float(path.log_loss[-1] - exact.log_loss[-1]))))
     assert costs == sorted(costs)
+    # What is stiff is followed to the end: an error below 10⁻⁶ takes no tighter tolerance than this.
+    assert errors[2] <= 1e-6
     assert costs[2] <= 100
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("end", [6, 10, 20])
+def test_an_end_soon_after_the_limit_of_stability_costs_no_more_at_a_looser_tolerance(end):
+    problem = ulpm.Problem([5] * 4, 20)
+    costs = []
+    for rtol in (1e-3, 1e-4, 1e-5, 1e-6):
+        path = ulpm.gradient_flow(problem, problem.random_state(seed=0), log10_time=end, records=2, rtol=rtol)
+        costs.append(path.stats["field_evaluations"] + path.stats["jacobian_products"])
+    assert all(loose <= 1.2 * tight for loose, tight in itertools.pairwise(costs))
+    assert costs[-1] <= 260
 
 
 def test_many_steps_in_a_row_that_are_nearly_limited_hand_over_too():
