@@ -20,7 +20,7 @@ from ulpm.losses import LossAt
 from ulpm.problem import Problem, checked
 from ulpm.state import Factors, State
 
-__all__ = ["Objective", "log_loss", "margin"]
+__all__ = ["Objective", "add_matmul", "log_loss", "margin"]
 
 
 class Objective:
@@ -161,6 +161,13 @@ class Objective:
                 image.sub_(λ * (moved if shift is None else torch.addcmul(moved, shift, here)))
         return Factors(W_image, H_image, b_image)
 
+    def residual_tangent(self, loss: LossAt, dZ: Float[Tensor, "*batch K N"]) -> Float[Tensor, "*batch K N"]:
+        """dR + ς R of a change of the logits, which may be written over, without decay and of one process alone."""
+        rows = self.label_rows(dZ)
+        weighted, per_sample = self.problem.loss.differential(loss, dZ, rows)
+        shift = per_sample.sum(-1, keepdim=True) if self.logarithmic else None
+        return self.problem.loss.tangent(loss, weighted, per_sample, rows, shift)
+
     def _minus_differential(
         self, per_sample: Tensor, at: Factors, tangent: Factors, loss: LossAt, complete: bool
     ) -> Tensor | None:
@@ -187,7 +194,7 @@ class Objective:
         return self.problem.loss.residual_change(loss, dZ, self.label_rows(dZ), self.shard.sum)
 
     def _logits_change(self, at: Factors, change: Factors) -> Float[Tensor, "*batch K N"]:
-        dZ = _add_matmul(change.W @ at.H, at.W, change.H)
+        dZ = add_matmul(change.W @ at.H, at.W, change.H)
         return dZ if change.b is None else dZ.add_(change.b[..., None])
 
     def _of_all(self, loss: LossAt) -> LossAt:
@@ -319,11 +326,11 @@ def _matmul(a: Tensor, b: Tensor, out: Tensor | None) -> Tensor:
 def _two_products(first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor], out: Tensor | None) -> Tensor:
     """a b + c d."""
     if out is None or out.is_contiguous():
-        return _add_matmul(_matmul(*first, out), *second)
-    return out.copy_(_add_matmul(first[0] @ first[1], *second))
+        return add_matmul(_matmul(*first, out), *second)
+    return out.copy_(add_matmul(first[0] @ first[1], *second))
 
 
-def _add_matmul(target: Tensor, a: Tensor, b: Tensor) -> Tensor:
+def add_matmul(target: Tensor, a: Tensor, b: Tensor) -> Tensor:
     """target + a b, in place."""
     if target.ndim == 3 and target.is_contiguous():
         return target.baddbmm_(a, b)

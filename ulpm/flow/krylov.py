@@ -9,10 +9,13 @@ from torch import Tensor
 
 from ulpm.flow.inner_product import InnerProduct
 
-__all__ = ["ConjugateGradients", "KnownImage", "KrylovSolution", "Solves", "start_from"]
+__all__ = ["KEPT", "ConjugateGradients", "KnownImage", "KrylovSolution", "Solves", "start_from"]
 
 KnownImage = tuple[Tensor, Tensor]
 """A vector x [B, D] and (σI − J)x."""
+
+# So many systems before one with the same matrix give it a start. More save hardly any products more.
+KEPT = 2
 
 _MOST_ITERATIONS = 500
 # On an accelerator it is cheaper to iterate in vain, which changes nothing, than to ask at every iteration.

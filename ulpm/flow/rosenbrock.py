@@ -1,7 +1,7 @@
 """One step of a Rosenbrock method on a batch of stiff autonomous systems, each with its own step size."""
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -9,14 +9,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ulpm.flow.inner_product import InnerProduct
-from ulpm.flow.krylov import KnownImage, Solves
+from ulpm.flow.krylov import KEPT, Solves
 from ulpm.flow.methods import RosenbrockTableau
 from ulpm.flow.runge_kutta import RateFunction, Trial, Workspace, combine, take, weighted_sums
 
 __all__ = ["Linearisation", "RosenbrockKrylov", "vectors_of"]
-
-# So many stages before a stage give its solve a start. More than two save hardly any products more.
-_KNOWN = 2
 
 
 @runtime_checkable
@@ -34,18 +31,18 @@ class Linearisation(Protocol):
         rhs: Float[Tensor, "B D"],
         tolerance: Float[Tensor, " B"],
         out: Float[Tensor, "B D"],
-        known: Sequence[KnownImage],
     ) -> None:
         """Write x with (shift·I − J) x = rhs, to a residual of ``tolerance``, into ``out``; nan where there is none.
 
-        ``rhs`` becomes (shift·I − J) x itself, for ``known`` of later solves: pairs of an x and its image.
+        ``rhs`` may be written over. It and ``out`` are the caller's again after ``KEPT`` more solves: these may start
+        from what they hold.
         """
         ...
 
 
 def vectors_of(tableau: RosenbrockTableau) -> int:
     """The stages and images that a step keeps in its Workspace."""
-    return len(tableau.a) + 1 + _KNOWN
+    return len(tableau.a) + 1 + KEPT
 
 
 class RosenbrockKrylov:
@@ -98,16 +95,15 @@ class RosenbrockKrylov:
         # The resolvent is at most 1/σ where J has no positive eigenvalue: a residual of tol·σ is an error of tol.
         residual = tolerance * shift
         rhs = images[0].copy_(rate)
-        linear.solve(shift, rhs, residual, stages[0], ())
+        linear.solve(shift, rhs, residual, stages[0])
         for i, (a, c) in enumerate(zip(self._a, self._c, strict=True), start=1):
-            # The image of this stage takes the place of the oldest.
+            # That of this stage takes the place of the oldest.
             images.rotate(1)
             rhs = images[0]
             combine(a, stages[:i], end).add_(y)
             rate_function(end, rhs)
             rhs.addcdiv_(combine(c, stages[:i], other), h)
-            known = [(stages[i - j], images[j]) for j in range(1, min(i, _KNOWN) + 1)]
-            linear.solve(shift, rhs, residual, stages[i], known)
+            linear.solve(shift, rhs, residual, stages[i])
         error = stages[-1]
         end.add_(error)
         monitor = rate_function(end, rhs)

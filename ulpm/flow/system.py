@@ -1,15 +1,19 @@
 """The flow as an autonomous system on flat vectors y = (W, b, H): what steppers see of a Problem."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from ulpm.distributed import ALONE, Shard
+from ulpm.flow import reduction
 from ulpm.flow.inner_product import InnerProduct
-from ulpm.flow.krylov import ConjugateGradients, KnownImage, Solves
+from ulpm.flow.krylov import KEPT, ConjugateGradients, KnownImage, KrylovSolution, Solves
+from ulpm.flow.reduction import Reduction
 from ulpm.flow.refinement import Refinement
 from ulpm.flow.runge_kutta import RateFunction
 from ulpm.losses import LossAt
@@ -18,6 +22,8 @@ from ulpm.problem import Problem
 from ulpm.state import Factors, State
 
 __all__ = ["FlowLinearisation", "FlowSystem"]
+
+_Product: TypeAlias = Callable[[Tensor, Tensor], None]
 
 # e^700 is about the largest float64, e^88 the largest float32.
 _NEAR = 40.0
@@ -49,6 +55,8 @@ class FlowSystem:
         self.unasked: Sequence[int] = ()
         self._solver = ConjugateGradients(self.inner)
         self._refinement = None if product_dtype is None else Refinement(product_dtype, self.inner)
+        # Of vectors of the length of a reduction.
+        self._reduced_solver = ConjugateGradients()
 
     def pack(self, at: State | Factors) -> Float[Tensor, "B D"]:
         """The vectors of a state with at most one replica axis."""
@@ -116,6 +124,8 @@ class FlowSystem:
         refinement = self._refinement
         if refinement is not None and refinement.dtype == y.dtype:
             refinement = None  # there is nothing to refine
+        if refinement is None and reduction.worthwhile(self.problem, self.shard.count):
+            return FlowLinearisation(self, y, self._reduced_solver, reduced=True)
         return FlowLinearisation(self, y, self._solver, refinement)
 
 
@@ -132,6 +142,7 @@ class FlowLinearisation:
         y: Float[Tensor, "B D"],
         solver: ConjugateGradients,
         refinement: Refinement | None = None,
+        reduced: bool = False,
     ) -> None:
         self._system, self._solver, self._refinement = system, solver, refinement
         at = system.unpack(y)
@@ -140,6 +151,8 @@ class FlowLinearisation:
         fused = system.shard.count > 1 and system.objective.fused
         self._point = _Point(at, loss, system.shard.sum(loss.residual @ at.H.mT) if fused else None)
         self._low = None if refinement is None else self._point.to(refinement.dtype)
+        self._reduction = Reduction(system.objective, at, loss) if reduced else None
+        self._known: deque[KnownImage] = deque(maxlen=KEPT)
         self.stiffness = torch.zeros_like(y[:, 0])
         self.solves = Solves.none(self.stiffness)
 
@@ -149,23 +162,33 @@ class FlowLinearisation:
         rhs: Float[Tensor, "B D"],
         tolerance: Float[Tensor, " B"],
         out: Float[Tensor, "B D"],
-        known: Sequence[KnownImage] = (),
     ) -> None:
-        """Write x with (shift·I − J) x = rhs, to a residual of ``tolerance``, into ``out``; nan if not converged.
+        """Write x with (shift·I − J) x = rhs, to a residual of ``tolerance``, into ``out``; nan if not converged."""
+        if self._reduction is None:
+            solution = self._iterate(self.product, shift, rhs, tolerance, out)
+        else:
+            start = self._reduction.coordinates(rhs)
+            image, x = start.clone(), torch.empty_like(start)
+            solution = self._iterate(self._reduction.product, shift, image, tolerance, x)
+            self._reduction.complete(x, start, rhs, 1 / shift, out)
+        self.solves = self.solves.after(solution)
+        self.stiffness = torch.maximum(self.stiffness, solution.stiffness)
+        out.masked_fill_(~solution.converged[:, None], torch.nan)
 
-        ``rhs`` becomes (shift·I − J) x, for ``known`` of later solves: pairs of an x and its image.
-        """
+    def _iterate(self, product: _Product, shift: Tensor, rhs: Tensor, tolerance: Tensor, out: Tensor) -> KrylovSolution:
+        """Solve, from what the last solves found; ``rhs`` becomes the image of ``out``."""
+        known = tuple(reversed(self._known))
         if self._refinement is None:
             unasked = self._system.unasked
             enough = unasked[len(self.solves.iterations)] if unasked else None
-            solution = self._solver.solve(self.product, shift, rhs, tolerance, out, known, enough)
+            solution = self._solver.solve(product, shift, rhs, tolerance, out, known, enough)
         else:
-            solution = self._refinement.solve(self.product, self._low_product, shift, rhs, tolerance, out, known)
-        self.solves = self.solves.after(solution)
-        self.stiffness = torch.maximum(self.stiffness, solution.stiffness)
+            solution = self._refinement.solve(product, self._low_product, shift, rhs, tolerance, out, known)
         failed = ~solution.converged[:, None]
         out.masked_fill_(failed, torch.nan)
         rhs.masked_fill_(failed, torch.nan)
+        self._known.append((out, rhs))
+        return solution
 
     def product(self, v: Float[Tensor, "B D"], out: Float[Tensor, "B D"]) -> None:
         """Write J v into ``out``."""

@@ -1,6 +1,7 @@
 """The Rosenbrock method on linear systems whose answer is a matrix exponential: order, stability, what breaks it."""
 
 import math
+from collections import deque
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import torch
 from scipy.linalg import expm
 
 from ulpm.flow.inner_product import InnerProduct
-from ulpm.flow.krylov import Solves
+from ulpm.flow.krylov import KEPT, Solves
 from ulpm.flow.methods import RODAS4
 from ulpm.flow.rosenbrock import RosenbrockKrylov
 from ulpm.flow.runge_kutta import Workspace
@@ -24,23 +25,25 @@ START = rng.normal(size=5)
 class Dense:
     """Resolvents of a matrix by a dense solver.
 
-    ``error`` disturbs the answers, of all replicas or of each, and ``factor`` the matrix. ``known`` counts the systems
-    that each solve is told of.
+    ``error`` disturbs the answers, of all replicas or of each, and ``factor`` the matrix. ``kept`` counts the solves
+    before each whose answers and images had to be there still, and were.
     """
 
     def __init__(self, y, matrix, error=0.0, factor=1.0):
         self.matrix, self.error = torch.tensor(factor * matrix), torch.as_tensor(error, dtype=y.dtype).view(-1, 1)
-        self.known = []
+        self.kept = []
+        self.last = deque(maxlen=KEPT)
         self.stiffness = torch.zeros(len(y), dtype=torch.float64)
         self.solves = Solves.none(self.stiffness)
 
-    def solve(self, shift, rhs, tolerance, out, known):
+    def solve(self, shift, rhs, tolerance, out):
         systems = shift[:, None, None] * torch.eye(rhs.shape[1], dtype=rhs.dtype) - self.matrix
-        self.known.append(len(known))
-        for x, image in known:
+        self.kept.append(len(self.last))
+        for x, image in self.last:
             torch.testing.assert_close((systems @ x[..., None])[..., 0], image, rtol=1e-13, atol=1e-13, equal_nan=True)
         out.copy_(torch.linalg.solve(systems, rhs[..., None])[..., 0] * (1 + self.error))
         rhs.copy_((systems @ out[..., None])[..., 0])
+        self.last.append((out, rhs))
 
 
 def rate_function(matrix):
@@ -153,12 +156,12 @@ def test_a_solve_that_fails_gives_an_error_that_is_not_finite():
     assert not torch.isfinite(trial.error).all()
 
 
-def test_each_stage_is_told_of_the_images_of_the_two_before():
+def test_answers_and_images_stay_as_they_are_for_two_more_solves():
     linear = Dense(torch.tensor(START)[None], MILD)
     stepper = RosenbrockKrylov(RODAS4, torch.float64, CPU, Workspace(), InnerProduct())
     y, size = torch.tensor(START)[None], torch.tensor([0.1], dtype=torch.float64)
     stepper.step(rate_function(MILD), lambda _: linear, y, y @ torch.tensor(MILD).T, size, torch.zeros_like(size))
-    assert linear.known == [0, 1, 2, 2, 2, 2]
+    assert linear.kept == [0, 1, 2, 2, 2, 2]
 
 
 def test_a_replica_whose_solve_fails_leaves_the_others_as_they_are():

@@ -52,7 +52,7 @@ def test_the_linearisation_solves_with_the_jacobian_of_the_rate_and_gives_the_im
         assert 1e-6 < float((matrix @ x[b] - rhs[b]).norm()) <= 1e-3
         torch.testing.assert_close(image[b], matrix @ x[b], rtol=1e-10, atol=1e-12)
     # From there it goes on to any accuracy.
-    linear.solve(shift, rhs.clone(), torch.full_like(shift, 1e-12), closer := torch.empty_like(y), [(x, image)])
+    linear.solve(shift, rhs.clone(), torch.full_like(shift, 1e-12), closer := torch.empty_like(y))
     for b in range(2):
         J = dense_jacobian(y[b])
         want = torch.linalg.solve(shift[b] * torch.eye(len(J), dtype=J.dtype) - J, rhs[b])

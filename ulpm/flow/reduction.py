@@ -1,0 +1,107 @@
+"""The Jacobian of the flow on the subspace that it acts on, whose vectors are far shorter where d is large.
+
+With W = L Q and R = M P, where Q [K, d] and P [K, N] have orthonormal rows, R the scaled residual, the H-part of J v
+is Vᵀ R + Wᵀ dR = Qᵀ(Lᵀ dR) + (MᵀV)ᵀP, and of an H-part u of v only W u = L (Q u) and R uᵀ = M (P uᵀ) enter J v. So J
+maps vectors whose H-part is
+
+    u = QᵀA + BᵀP,    A [K, N],  B [K, d] with B Qᵀ = 0,    ‖u‖² = ‖A‖² + ‖B‖²,
+
+to such vectors, and all that is orthogonal to them to zero. On them, in the coordinates (V, A, B) of length 2Kd + KN
+in place of Kd + dN, inner products stay what they are, and with C = MᵀV Qᵀ:
+
+    dZ = V H + L A,    J (V, A, B) = (dR Hᵀ + M((P Aᵀ) Q + B), Lᵀ dR + CᵀP, MᵀV − C Q)
+
+Two products of the size K·d·N are left of six. A system with σI − J is solved outside of the subspace by 1/σ.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ulpm.losses import LossAt
+from ulpm.objective import Objective, add_matmul
+from ulpm.problem import Problem
+from ulpm.state import Factors
+
+__all__ = ["Reduction", "worthwhile"]
+
+_LONG, _SHORTER = 2**14, 2.5
+
+
+def worthwhile(problem: Problem, processes: int) -> bool:
+    """Whether coordinates are so much fewer, and vectors so long, that solves with J take less time by them."""
+    K, d, N = problem.num_classes, problem.feature_dim, problem.num_samples
+    whole, few = K * d + d * N, 2 * K * d + K * N
+    return processes == 1 and not problem.decayed and whole >= max(_LONG, _SHORTER * few)
+
+
+class Reduction:
+    """J at one point, without weight decay, of one process that holds all samples. Vectors are y = (W, b, H)."""
+
+    def __init__(self, objective: Objective, at: Factors, loss: LossAt) -> None:
+        self._objective, self._at, self._loss = objective, at, loss
+        Q, T = torch.linalg.qr(at.W.mT)
+        P, S = torch.linalg.qr(loss.residual.mT)
+        self._Q, self._L = Q.mT.contiguous(), T.mT
+        self._P, M = P.mT.contiguous(), S.mT
+        if objective.problem.loss.conserves_sums:
+            # Those of R's columns are 0, and Σ_k w_k is conserved to rounding by that.
+            M = M - M.mean(-2, keepdim=True)
+        self._M = M
+        K, d, N = at.W.shape[-2], at.W.shape[-1], at.H.shape[-1]
+        self._shape = K, d, N
+        self._split = K * d + (0 if at.b is None else K)
+
+    def coordinates(self, y: Float[Tensor, "B D"]) -> Float[Tensor, "B reduced"]:
+        """Those of the part of y in the subspace."""
+        K, d, N = self._shape
+        out = y.new_empty(len(y), self._split + K * (N + d))
+        out[:, : self._split] = y[:, : self._split]
+        H = y[:, self._split :].view(-1, d, N)
+        _, _, A, B = self._parts(out)
+        A.copy_(self._Q @ H)
+        B.copy_(self._P @ H.mT - (self._P @ A.mT) @ self._Q)
+        return out
+
+    def complete(
+        self,
+        x: Float[Tensor, "B reduced"],
+        coordinates: Float[Tensor, "B reduced"],
+        y: Float[Tensor, "B D"],
+        scale: Float[Tensor, " B"],
+        out: Float[Tensor, "B D"],
+    ) -> None:
+        """Write into ``out`` the vector of coordinates x in the subspace, which is ``scale`` · y outside of it.
+
+        ``coordinates`` are those of y.
+        """
+        _, d, N = self._shape
+        torch.mul(y, scale[:, None], out=out)
+        out[:, : self._split] = x[:, : self._split]
+        _, _, A, B = self._parts(torch.addcmul(x, coordinates, scale[:, None], value=-1))
+        left, right = torch.cat([self._Q, B], -2).mT, torch.cat([A, self._P], -2)
+        H = out[:, self._split :].view(-1, d, N)
+        add_matmul(H, left, right)
+
+    def product(self, v: Float[Tensor, "B reduced"], out: Float[Tensor, "B reduced"]) -> None:
+        """Write J v into ``out``."""
+        at, Q, P, L, M = self._at, self._Q, self._P, self._L, self._M
+        V, b, A, B = self._parts(v)
+        V_out, b_out, A_out, B_out = self._parts(out)
+        dZ = add_matmul(V @ at.H, L, A)
+        if b is not None:
+            dZ.add_(b[..., None])
+        dR = self._objective.residual_tangent(self._loss, dZ)
+        V_out.copy_(add_matmul(dR @ at.H.mT, M, torch.baddbmm(B, P @ A.mT, Q)))
+        if b_out is not None:
+            torch.sum(dR, -1, out=b_out)
+        turned = M.mT @ V
+        within = turned @ Q.mT
+        A_out.copy_(add_matmul(L.mT @ dR, within.mT, P))
+        torch.sub(turned, within @ Q, out=B_out)
+
+    def _parts(self, v: Float[Tensor, "B reduced"]) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
+        """Views V [B, K, d], b [B, K], A [B, K, N] and B [B, K, d]."""
+        K, d, N = self._shape
+        V, b, B, A = v.split_with_sizes((K * d, self._split - K * d, K * d, K * N), 1)
+        return V.view(-1, K, d), b if b.shape[1] else None, A.view(-1, K, N), B.view(-1, K, d)
