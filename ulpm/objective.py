@@ -37,8 +37,8 @@ class Objective:
         self.labels = problem.labels[shard.part(problem.num_samples)].to(device)
         self.logarithmic = problem.loss.logarithmic
         self._log_count = math.log(problem.samples_per_unit)
-        # Whether one message can do for log L and F: ``rate``, and ``jacobian_product`` with W_dot.
-        self.fused = self.logarithmic and not (problem.decayed or problem.bias or self._log_count)
+        # Whether processes need one message for log L and F: ``rate``, and ``jacobian_product`` with W_dot.
+        self.fused = shard.count > 1 and self.logarithmic and not (problem.decayed or problem.bias or self._log_count)
 
     def loss(self, at: Factors) -> LossAt:
         """log Φ, the scaled residual and the smallest margin at a point."""
@@ -116,6 +116,10 @@ class Objective:
         _matmul(at.W.mT, own.residual.mul_(share), out.H)
         return log_loss
 
+    def shared_gradient(self, at: Factors, loss: LossAt) -> Float[Tensor, "*batch K d"] | None:
+        """R Hᵀ of all samples where ``fused``, by which products with J at this point take a message less."""
+        return self.shard.sum(loss.residual @ at.H.mT) if self.fused else None
+
     def jacobian_product(
         self,
         at: Factors,
@@ -126,8 +130,7 @@ class Objective:
     ) -> Factors:
         """J · tangent, J the derivative of F, a symmetric operator, written into ``out`` if it is given.
 
-        ``loss`` saves evaluating it again. Several processes save a message with ``W_dot``, R Hᵀ of all samples, where
-        ``fused``; one alone has no use for it.
+        ``loss`` saves evaluating it again. Several processes save a message with ``W_dot``, their ``shared_gradient``.
 
         With dR the differential of −∂L/∂Z over the scale of time, ς = −d log Φ, or 0 for ds = dt, and λ over the scale:
         dF = ((dR + ς R) Hᵀ + R dHᵀ − λ_W (dW + ς W), dWᵀ R + Wᵀ (dR + ς R) − λ_H (dH + ς H), (dR + ς R) 1).

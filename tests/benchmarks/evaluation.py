@@ -70,7 +70,7 @@ def measure(size: Size, total: float, device: torch.device = CPU, dtype: torch.d
     with torch.inference_mode():
         system = FlowSystem(problem, device)
         state = drawn_state(problem, device, dtype)
-        y = system.pack(state)
+        y = system.layout.pack(state)
         linear = system.linearise(y)
         tangent, image = y.clone(), torch.empty_like(y)
         W, H = state.W, state.H

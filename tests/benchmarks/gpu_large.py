@@ -42,7 +42,7 @@ def evaluations(full: Size, device: torch.device, dtype: torch.dtype, tell: Tell
     problem = full.problem
     with torch.inference_mode():
         system = FlowSystem(problem, device)
-        y = system.pack(drawn_state(problem, device, dtype))
+        y = system.layout.pack(drawn_state(problem, device, dtype))
         image = torch.empty_like(y)
         timing = repeat_for(when_done(lambda: system.rate(y, image), device), 0.0, EVALUATIONS)
         yield "field evaluation", name_of(dtype), count(full.N), timing, "", peak_text(device)

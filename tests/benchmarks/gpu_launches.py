@@ -103,7 +103,7 @@ def record(run: FlowRun) -> None:
     loop, state = run.loop, run.state
     known = {name: torch.zeros(1, dtype=torch.float64, device=CPU) for name in ("log_time", "log_loss", "margin")}
     row = torch.zeros(1, dtype=torch.int64, device=CPU)
-    loop.recorder.record(state.records, row, row, loop.system.unpack(state.cohort.y), known)
+    loop.recorder.record(state.records, row, row, loop.system.layout.unpack(state.cohort.y), known)
 
 
 def training(small: bool, calls: int, device: torch.device) -> Iterator[Row]:

@@ -50,7 +50,7 @@ def measure(K: int, N: int, d: int, seconds: float) -> dict[str, object]:
     problem = ulpm.Problem([N // K] * K, d)
     with torchrun_shard("cpu") as shard, torch.inference_mode():
         system = FlowSystem(problem, shard.device, shard)
-        y = system.own(system.pack(problem.random_state(seed=0)))
+        y = system.layout.pack(problem.random_state(seed=0))
         out, linear = torch.empty_like(y), system.linearise(y)
         log_loss = system.loss(y).log_loss
         rate = system.rate_near(log_loss, torch.zeros_like(log_loss))
@@ -60,7 +60,7 @@ def measure(K: int, N: int, d: int, seconds: float) -> dict[str, object]:
         works: dict[str, Callable[[], object]] = {
             "evaluation": lambda: rate(y, out),
             "product": lambda: linear.product(y, out),
-            "dot": lambda: system.inner.dot(y, y),
+            "dot": lambda: system.layout.dot(y, y),
         }
         for name, work in works.items():
             with counted_messages() as sent:

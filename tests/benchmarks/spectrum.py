@@ -53,7 +53,7 @@ def spectrum(sizes: tuple[int, int, int], log_time: float) -> Spectrum:
     problem = ulpm.Problem([n] * K, d)
     path = ulpm.gradient_flow(problem, problem.random_state(seed=0), log_time=log_time, rtol=_RTOL, records=2)
     system = FlowSystem(problem, torch.device("cpu"))
-    y = system.pack(path.final_state)
+    y = system.layout.pack(path.final_state)
     rate = torch.empty_like(y)
     system.rate(y, rate)
     growth = float(rate.norm() / y.norm())

@@ -194,7 +194,7 @@ def test_an_evaluation_and_a_product_are_one_message_whatever_the_number_of_samp
     problem = ulpm.Problem([samples] * 4, 6)
     shard = Counted(0, 2)
     system = FlowSystem(problem, torch.device("cpu"), shard)
-    y = system.own(system.pack(problem.random_state()))
+    y = system.layout.pack(problem.random_state())
     out = torch.empty_like(y)
     linear, log_loss = system.linearise(y), system.loss(y).log_loss
 
@@ -207,8 +207,8 @@ def test_an_evaluation_and_a_product_are_one_message_whatever_the_number_of_samp
     assert messages(lambda: near(y, out)) == [4 * 6 + 1]
     assert messages(lambda: far(y, out)) == [2, 4 * 6]
     assert messages(lambda: linear.product(y, out)) == [4 * 6 + 1]
-    assert messages(lambda: system.inner.dot(y, y)) == [1]
-    assert messages(lambda: system.inner.dots((y, y), (y, out))) == [2]
+    assert messages(lambda: system.layout.dot(y, y)) == [1]
+    assert messages(lambda: system.layout.dots((y, y), (y, out))) == [2]
 
 
 def test_replicas_that_wait_in_the_share_of_another_process_are_let_in():

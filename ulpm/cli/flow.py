@@ -128,7 +128,7 @@ class Flow:
     def _finish(self, run: FlowRun, directory: RunDirectory, shard: Shard, began: float) -> int:
         if needs_dimensions(run.loop.system.problem):
             say(in_options(NOT_SEPARABLE))
-        length = float(run.loop.system.unpack(run.state.final).H.square().sum(-2).mean().sqrt())
+        length = float(run.loop.system.layout.unpack(run.state.final).H.square().sum(-2).mean().sqrt())
         if self.features is not None and self.scale is None and length > _LARGE:
             say(
                 f"The features have a root mean square length of {length:.3g}. From there the flow needs many more "

@@ -28,13 +28,13 @@ def write_checkpoint(path: Path, loop: FlowLoop, state: FlowState, config: Mappi
 
     Raises: OSError with one sentence if that is not possible.
     """
-    system, tensors = loop.system, state.leaves()
+    problem, layout, tensors = loop.system.problem, loop.system.layout, state.leaves()
     for name in _VECTORS:
-        tensors[name] = system.whole(tensors[name])
-    tensors["snapshots.H"] = system.shard.join(tensors["snapshots.H"], system.problem.num_samples)
+        tensors[name] = layout.whole(tensors[name])
+    tensors["snapshots.H"] = layout.shard.join(tensors["snapshots.H"], problem.num_samples)
     metadata = {
         "kind": "checkpoint",
-        **system.problem.record(),
+        **problem.record(),
         "milestones": state.milestones.kind,
         "columns": list(state.records.table),
         "rtol": loop.rtol,
@@ -42,7 +42,7 @@ def write_checkpoint(path: Path, loop: FlowLoop, state: FlowState, config: Mappi
         "status": [status.name for status in state.status],
         "config": dict(config),
     }
-    if system.shard.leads:
+    if layout.shard.leads:
         _files.write_tensors(path, tensors, metadata)
 
 
@@ -73,7 +73,7 @@ def read_checkpoint(
         leaves = {}
         # In the order of the table, which files do not keep.
         for name in [*(f"table.{column}" for column in metadata["columns"]), *tensors]:
-            leaf = system.own(tensors[name]) if name in _VECTORS else tensors[name]
+            leaf = system.layout.own(tensors[name]) if name in _VECTORS else tensors[name]
             leaf = leaf[..., own] if name == "snapshots.H" else leaf
             leaves[name] = leaf.to(where) if name in _VECTORS or name.startswith(_ON_DEVICE) else leaf
         state = FlowState.from_leaves(leaves, metadata["milestones"], metadata["counts"])

@@ -24,17 +24,17 @@ def is_saddle(
     """
     linear = system.linearise(y)
     generator = torch.Generator("cpu").manual_seed(0)
-    drawn = torch.randn(1, system.numbers, generator=generator, dtype=torch.float64, device="cpu")
-    v = system.own(drawn.to(y)).expand_as(y).contiguous()
-    v = v / system.inner.norms(v)[0][:, None]
+    drawn = torch.randn(1, system.layout.numbers, generator=generator, dtype=torch.float64, device="cpu")
+    v = system.layout.own(drawn.to(y)).expand_as(y).contiguous()
+    v = v / system.layout.norms(v)[0][:, None]
     before, image, beta = torch.zeros_like(v), torch.empty_like(v), torch.zeros_like(v[:, 0])
     diagonal, beside = [], []
-    for _ in range(min(_MOST_PRODUCTS, system.numbers)):
+    for _ in range(min(_MOST_PRODUCTS, system.layout.numbers)):
         linear.product(v, image)
         w = torch.addcmul(image, beta[:, None], before, value=-1)
-        alpha = system.inner.dot(v, w)
+        alpha = system.layout.dot(v, w)
         w.addcmul_(alpha[:, None], v, value=-1)
-        beta = system.inner.norms(w)[0]
+        beta = system.layout.norms(w)[0]
         diagonal.append(alpha)
         beside.append(beta)
         # Where the space is used up, zeros follow, which add the eigenvalue 0.

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from ulpm.flow.inner_product import InnerProduct
+from ulpm.flow.vectors import PLAIN, Vectors
 
 __all__ = ["KEPT", "ConjugateGradients", "KnownImage", "KrylovSolution", "Solves", "start_from"]
 
@@ -55,8 +55,8 @@ class Solves:
 class ConjugateGradients:
     """Solves systems of one shape after another in the same working memory of three vectors."""
 
-    def __init__(self, inner: InnerProduct | None = None) -> None:
-        self._inner = inner or InnerProduct()
+    def __init__(self, layout: Vectors = PLAIN) -> None:
+        self._layout = layout
         self._work: Tensor | None = None
 
     def solve(
@@ -84,7 +84,7 @@ class ConjugateGradients:
         if self._work is None or self._work.shape[1:] != rhs.shape or self._work.dtype != rhs.dtype:
             self._work = rhs.new_empty(3, *rhs.shape)
         residual, direction, image = self._work
-        _, squared, goal = start_from(self._inner, rhs, tolerance, x, known, residual)
+        _, squared, goal = start_from(self._layout, rhs, tolerance, x, known, residual)
         direction.copy_(residual)
         lengths: list[Tensor] = []
         ratios: list[Tensor] = []
@@ -98,12 +98,12 @@ class ConjugateGradients:
             product(direction, image)
             # −A d, with which one sign does for both updates: the step is −ℓ d.
             image.addcmul_(direction, shift[:, None], value=-1)
-            curvature = self._inner.dot(direction, image)
+            curvature = self._layout.dot(direction, image)
             length = torch.where(curvature < 0, squared / curvature, nan)
             length = torch.where(going, length, zero)
             x.addcmul_(direction, length[:, None], value=-1)
             residual.addcmul_(image, length[:, None], value=-1)
-            left = self._inner.dot(residual, residual)
+            left = self._layout.dot(residual, residual)
             ratio = torch.where(going, left / squared, zero)
             squared = torch.where(going, left, squared)
             lengths.append(length)
@@ -115,7 +115,7 @@ class ConjugateGradients:
 
 
 def start_from(
-    inner: InnerProduct,
+    layout: Vectors,
     rhs: Float[Tensor, "B D"],
     tolerance: Float[Tensor, " B"],
     x: Float[Tensor, "B D"],
@@ -128,19 +128,19 @@ def start_from(
     """
     residual = rhs.clone() if residual is None else residual.copy_(rhs)
     x.zero_()
-    squared = inner.norms(residual)[0].square()
+    squared = layout.norms(residual)[0].square()
     squared = torch.where(torch.isfinite(squared), squared, torch.nan)
     goal = torch.maximum(tolerance.square(), squared * (64 * torch.finfo(rhs.dtype).eps) ** 2)
     if known:
-        for (solution, its_image), weight in zip(known, _weights(inner, rhs, known, goal.sqrt()), strict=True):
+        for (solution, its_image), weight in zip(known, _weights(layout, rhs, known, goal.sqrt()), strict=True):
             x.addcmul_(solution, weight[:, None])
             residual.addcmul_(its_image, weight[:, None], value=-1)
-        squared = inner.norms(residual)[0].square() + 0 * squared
+        squared = layout.norms(residual)[0].square() + 0 * squared
     return residual, squared, goal
 
 
 def _weights(
-    inner: InnerProduct, rhs: Float[Tensor, "B D"], known: Sequence[KnownImage], tolerance: Float[Tensor, " B"]
+    layout: Vectors, rhs: Float[Tensor, "B D"], known: Sequence[KnownImage], tolerance: Float[Tensor, " B"]
 ) -> tuple[Float[Tensor, " B"], ...]:
     """The α_j with the least ‖b − Σ α_j b_j‖ of one or two known images b_j; 0 where their rounding would be seen.
 
@@ -150,7 +150,7 @@ def _weights(
     numbers = torch.finfo(rhs.dtype)
     images = [image for _, image in known]
     pairs = [(image, other) for image in images for other in (image, rhs)]
-    squared, along, *more = inner.dots(*pairs, *([(images[0], images[1])] if len(images) > 1 else []))
+    squared, along, *more = layout.dots(*pairs, *([(images[0], images[1])] if len(images) > 1 else []))
     size = squared.clamp(min=numbers.tiny).sqrt()
     if not more:
         share = along / size

@@ -82,7 +82,7 @@ class Landing:
         passed = (marks[:, c.replicas] <= end.position).sum(0)
         count = torch.where(accepted, passed - c.next_record, 0).clamp(min=0)
         rows = torch.repeat_interleave(torch.arange(len(count), device="cpu"), count)
-        most = landed_at_once(self.system.numbers)
+        most = landed_at_once(self.system.layout.numbers)
         nth = torch.arange(len(rows), device="cpu") - (count.cumsum(0) - count)[rows]
         records = c.next_record[rows] + nth
         # The end on its own, so that no bit of it depends on how many records came before.
@@ -183,7 +183,7 @@ class Landing:
         # One large state at a time stays in a cache, and so does what is made of it.
         step = 1 if y.device.type == "cpu" and y.shape[1] > SMALL else len(rows)
         for part in parts(len(rows), step):
-            at, own = self.system.unpack(y[part]), {name: value[part] for name, value in known.items()}
+            at, own = self.system.layout.unpack(y[part]), {name: value[part] for name, value in known.items()}
             there = None if loss is None else _some(loss, part)
             records = self.recorder.record(records, rows[part], replicas[part], at, own, there)
         ends = rows == len(s.milestones.marks) - 1

@@ -61,8 +61,8 @@ class FlowLoop:
         self.landing = Landing(system, recorder, self.clock)
         device = system.objective.labels.device
         work = Workspace(max(solver.explicit.num_stages, vectors_of(solver.stiff)))
-        self.stepper = ExplicitRungeKutta(solver.explicit, dtype, device, work, system.inner)
-        self.stiff_stepper = RosenbrockKrylov(solver.stiff, dtype, device, work, system.inner)
+        self.stepper = ExplicitRungeKutta(solver.explicit, dtype, device, work, system.layout)
+        self.stiff_stepper = RosenbrockKrylov(solver.stiff, dtype, device, work)
         self.controller = StepSizeController(self.stepper.order, *solver.explicit_gains)
         self.stiff_controller = StepSizeController(self.stiff_stepper.order, *solver.stiff_gains)
 
@@ -76,7 +76,7 @@ class FlowLoop:
         slices = [slice(int(rows[0]), int(rows[-1]) + 1) for rows in parts]
         losses = [system.rate_and_margin(y[part], rate[part]) for part in slices]
         log_loss = torch.cat([part_loss for part_loss, _ in losses])
-        size, speed, log_loss = to_host(*system.inner.norms(y, rate), log_loss)
+        size, speed, log_loss = to_host(*system.layout.norms(y, rate), log_loss)
         # Cautious; the controller soon finds the right size.
         first = 0.5 * self.rtol ** (1 / self.stepper.order) * size / speed
         replicas = torch.arange(len(y), device="cpu")
@@ -101,10 +101,10 @@ class FlowLoop:
             still_since=torch.zeros_like(size),
             way=torch.zeros_like(size),
         )
-        records = self.recorder.begin(system.unpack(y), len(milestones.marks), snapshots)
+        records = self.recorder.begin(system.layout.unpack(y), len(milestones.marks), snapshots)
         for rows, part, loss in zip(parts, slices, losses, strict=True):
             known = self.landing.known(clock[rows], *loss)
-            records = self.recorder.record(records, torch.zeros_like(rows), rows, system.unpack(y[part]), known)
+            records = self.recorder.record(records, torch.zeros_like(rows), rows, system.layout.unpack(y[part]), known)
         codes = torch.full_like(replicas, list(Status).index(Status.RUNNING))
         counts = dict.fromkeys(COUNTS, 0) | {"field_evaluations": len(y)}
         whole = FlowState(cohort, cohort.take(replicas[:0]), y.clone(), codes, milestones, records, counts)
@@ -114,7 +114,7 @@ class FlowLoop:
 
     def _most(self, replicas: int, device: torch.device) -> int:
         """How many of the replicas to have under way at once."""
-        return largest_cohort(replicas, self.system.numbers, device)
+        return largest_cohort(replicas, self.system.layout.numbers, device)
 
     def cohorts(self, s: FlowState) -> int:
         """How many cohorts the replicas make: they run about one after the other."""
@@ -240,12 +240,12 @@ class FlowLoop:
             step = self.stiff_stepper.step(rate, self.system.linearise, c.y, c.rate, h, tolerance)
         else:
             step = self.stepper.step(rate, c.y, c.rate, h)
-        at_middle, inner, nobody_reads = self.system.loss(step.middle), self.system.inner, step.stiffness
+        at_middle, layout, nobody_reads = self.system.loss(step.middle), self.system.layout, step.stiffness
         solves = () if step.solves is None else (step.solves.exhausted, *step.solves.iterations)
         numbers = on_host(
-            *inner.norms(step.error, step.end, step.end_rate),
-            inner.norms(step.end - c.y)[0] if self.system.problem.attained else nobody_reads,
-            inner.dot(step.end, step.end_rate),
+            *layout.norms(step.error, step.end, step.end_rate),
+            layout.norms(step.end - c.y)[0] if self.system.problem.attained else nobody_reads,
+            layout.dot(step.end, step.end_rate),
             step.end_monitor,
             at_middle.log_loss,
             self.system.residual_change(step.middle, step.error, at_middle),

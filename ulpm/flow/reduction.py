@@ -20,7 +20,6 @@ from torch import Tensor
 
 from ulpm.losses import LossAt
 from ulpm.objective import Objective, add_matmul
-from ulpm.problem import Problem
 from ulpm.state import Factors
 
 __all__ = ["Reduction", "worthwhile"]
@@ -28,11 +27,12 @@ __all__ = ["Reduction", "worthwhile"]
 _LONG, _SHORTER = 2**14, 2.5
 
 
-def worthwhile(problem: Problem, processes: int) -> bool:
+def worthwhile(objective: Objective) -> bool:
     """Whether coordinates are so much fewer, and vectors so long, that solves with J take less time by them."""
+    problem = objective.problem
     K, d, N = problem.num_classes, problem.feature_dim, problem.num_samples
     whole, few = K * d + d * N, 2 * K * d + K * N
-    return processes == 1 and not problem.decayed and whole >= max(_LONG, _SHORTER * few)
+    return objective.shard.count == 1 and not problem.decayed and whole >= max(_LONG, _SHORTER * few)
 
 
 class Reduction:

@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ulpm.flow.inner_product import InnerProduct
 from ulpm.flow.krylov import ConjugateGradients, KnownImage, KrylovSolution, start_from
+from ulpm.flow.vectors import Vectors
 
 __all__ = ["Refinement"]
 
@@ -23,10 +23,10 @@ class Refinement:
     Source: Higham, "Accuracy and Stability of Numerical Algorithms", 2002, chapter 12.
     """
 
-    def __init__(self, dtype: torch.dtype, inner: InnerProduct) -> None:
+    def __init__(self, dtype: torch.dtype, layout: Vectors) -> None:
         self.dtype = dtype
-        self._inner = inner
-        self._low = ConjugateGradients(inner)
+        self._layout = layout
+        self._low = ConjugateGradients(layout)
 
     def solve(
         self,
@@ -42,7 +42,7 @@ class Refinement:
 
         The iterations that are counted are products of both kinds.
         """
-        residual, squared, goal = start_from(self._inner, rhs, tolerance, x, known)
+        residual, squared, goal = start_from(self._layout, rhs, tolerance, x, known)
         low_shift = shift.to(self.dtype)
         iterations = torch.zeros_like(shift, dtype=torch.int64)
         stiffness = -shift
@@ -62,7 +62,7 @@ class Refinement:
             x.add_(wide)
             product(wide, image)
             residual.add_(image).addcmul_(wide, shift[:, None], value=-1)
-            squared = torch.where(going, self._inner.norms(residual)[0].square(), squared)
+            squared = torch.where(going, self._layout.norms(residual)[0].square(), squared)
             iterations += torch.where(going, found.iterations + 1, 0)
             stiffness = torch.maximum(stiffness, torch.where(going, found.stiffness.to(shift), stiffness))
         rhs.sub_(residual)

@@ -8,10 +8,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ulpm.flow.inner_product import InnerProduct
 from ulpm.flow.krylov import KEPT, Solves
 from ulpm.flow.methods import RosenbrockTableau
-from ulpm.flow.runge_kutta import RateFunction, Trial, Workspace, combine, take, weighted_sums
+from ulpm.flow.runge_kutta import RateFunction, Trial, Workspace
+from ulpm.flow.vectors import combine, take, weighted_sums
 
 __all__ = ["Linearisation", "RosenbrockKrylov", "vectors_of"]
 
@@ -51,14 +51,7 @@ class RosenbrockKrylov:
     What a Trial holds is valid until the next step in the same workspace, and its ``end`` while steps start there.
     """
 
-    def __init__(
-        self,
-        tableau: RosenbrockTableau,
-        dtype: torch.dtype,
-        device: torch.device,
-        work: Workspace,
-        inner: InnerProduct,
-    ) -> None:
+    def __init__(self, tableau: RosenbrockTableau, dtype: torch.dtype, device: torch.device, work: Workspace) -> None:
         def tensor(values: object) -> Tensor:
             return torch.tensor(values, dtype=dtype, device=device)
 
@@ -71,7 +64,6 @@ class RosenbrockKrylov:
         self._dense = tensor(tableau.dense)
         self._middle = tensor([0.25, 0.125]) @ self._dense
         self._work = work
-        self._inner = inner
 
     def step(
         self,

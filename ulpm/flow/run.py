@@ -227,7 +227,7 @@ class FlowRun:
         """Run to the end, with checkpoints by the wall clock, and one when interrupted or out of steps."""
         seconds = _checks.real("checkpoint_seconds", checkpoint_seconds, above=0)
         file = None if checkpoint is None else Path(checkpoint)
-        threads, leads = suitable_threads(self.state.final), self.sweep.leads and self.loop.system.shard.leads
+        threads, leads = suitable_threads(self.state.final), self.sweep.leads and self.loop.system.layout.shard.leads
         # Inference mode saves a seventh of the time of a small problem; what leaves it must be ordinary tensors.
         with (
             torch.inference_mode(),
@@ -239,7 +239,7 @@ class FlowRun:
             self._go(bar, file, seconds, interrupted)
         whole = self._whole()
         stats = {name: count for name, count in whole.counts.items() if name != "attempts"}
-        final = self.loop.system.unpack(whole.final)
+        final = self.loop.system.layout.unpack(whole.final)
         return self.loop.recorder.trajectory(whole.records, final, whole.status, stats, self.config)
 
     def save(self, checkpoint: Path) -> None:
@@ -268,7 +268,7 @@ class FlowRun:
     def _go(
         self, bar: ProgressBar | None, checkpoint: Path | None, seconds: float, interrupted: Callable[[], bool]
     ) -> None:
-        together = self.sweep if self.sweep.count > 1 else self.loop.system.shard
+        together = self.sweep if self.sweep.count > 1 else self.loop.system.layout.shard
         due = time.monotonic() + seconds
         while True:
             late, out_of_steps = time.monotonic() >= due, self.state.running and not self._going
@@ -300,8 +300,8 @@ def _started(
     facts = checked.facts
     with plain_arithmetic(state.W.device):
         system = FlowSystem(problem, state.W.device, shard, solver.product_dtype)
-        y = system.pack(state.factors._replace(H=state.H[..., shard.part(problem.num_samples)]))
-        parts = torch.split(y, largest_cohort(len(y), system.numbers, y.device))
+        y = system.layout.pack(state)
+        parts = torch.split(y, largest_cohort(len(y), system.layout.numbers, y.device))
         log_loss = torch.cat([system.loss(part).log_loss for part in parts])
         # A loss that is attained may be 0.
         known = torch.isfinite(log_loss) | ((log_loss == -torch.inf) & problem.attained)

@@ -7,14 +7,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ulpm.flow.inner_product import InnerProduct
 from ulpm.flow.krylov import Solves
 from ulpm.flow.methods import Tableau
+from ulpm.flow.vectors import PLAIN, Vectors, combine, take, weighted_sums
 
 __all__ = ["ExplicitRungeKutta", "RateFunction", "Trial", "Workspace"]
 
 _ALIGNMENT = 16
-_LARGE = 2**17
 
 RateFunction = Callable[[Tensor, Tensor], Tensor]
 """(y [B, D], out [B, D]) ↦ m [B]: writes dy/ds into ``out``, and returns a quantity that the right-hand side knows
@@ -84,7 +83,7 @@ class ExplicitRungeKutta:
         dtype: torch.dtype,
         device: torch.device,
         work: Workspace,
-        inner: InnerProduct | None = None,
+        layout: Vectors = PLAIN,
     ) -> None:
         def tensor(values: object) -> Tensor:
             return torch.tensor(values, dtype=dtype, device=device)
@@ -96,9 +95,7 @@ class ExplicitRungeKutta:
         self._dense = tensor(tableau.dense)
         self._middle = self._dense @ tensor([0.5**p for p in range(1, self._dense.shape[1] + 1)])
         self._work = work
-        self._inner = inner or InnerProduct()
-        # What all of several processes hold must be the same on each, however many columns it has beside that.
-        self._advance = advance if self._inner.shard.count == 1 else advance_in_two
+        self._layout = layout
 
     def step(
         self,
@@ -114,14 +111,14 @@ class ExplicitRungeKutta:
         monitor = step_size
         for i, row in enumerate(self._rows, start=1):
             point, other = other, point
-            self._advance(y, h, row, stages[:i], point)
+            self._layout.advance(y, h, row, stages[:i], point)
             monitor = rate_function(point, stages[i])
         end, before = point, other
         # The last two stages are at the same time: the states differ in what is stiff (Hairer and Wanner, 1996, IV.2).
-        apart, moved = self._inner.norms(
+        apart, moved = self._layout.norms(
             torch.sub(stages[-1], stages[-2], out=scratch), torch.sub(end, before, out=before)
         )
-        middle = self._advance(y, h, self._middle, stages, before)
+        middle = self._layout.advance(y, h, self._middle, stages, before)
         error = combine(self._error, stages, scratch).mul_(h)
         return Trial(y, middle, end, stages[-1], monitor, error, step_size, stages, apart / moved)
 
@@ -131,55 +128,3 @@ class ExplicitRungeKutta:
         powers = theta[:, None].expand(-1, self._dense.shape[1]).cumprod(1)
         weights = trial.step_size[rows, None] * (powers @ self._dense.T)
         return weighted_sums(weights, trial.stages, rows).add_(take(trial.start, rows))
-
-
-def take(vectors: Float[Tensor, "B D"], rows: Int[Tensor, " S"]) -> Float[Tensor, "#S D"]:
-    """Copies of some rows, but a single one itself, which may be large."""
-    return vectors if len(vectors) == 1 else vectors.index_select(0, rows)
-
-
-def weighted_sums(
-    weights: Float[Tensor, "S s"], stages: Float[Tensor, "s B D"], rows: Int[Tensor, " S"]
-) -> Float[Tensor, "S D"]:
-    """Σ_i weights_ki stages_ib of each k with b = rows_k."""
-    if stages.shape[1] == 1:
-        return weights @ stages[:, 0]
-    sums = weights.new_zeros(len(weights), stages.shape[2])
-    # Not einsum, which wants a copy of all stages.
-    for weight, stage in zip(weights.unbind(1), stages, strict=True):
-        sums.addcmul_(stage.index_select(0, rows), weight[:, None])
-    return sums
-
-
-def advance(
-    y: Float[Tensor, "B D"],
-    h: Float[Tensor, "B 1"],
-    weights: Float[Tensor, " i"],
-    stages: Float[Tensor, "i B D"],
-    out: Float[Tensor, "B D"],
-) -> Float[Tensor, "B D"]:
-    """y + h Σ_i weights_i stages_i, written into ``out``."""
-    if len(y) > 1 or y.numel() < _LARGE:
-        return advance_in_two(y, h, weights, stages, out)
-    # Two passes less over vectors that no cache holds.
-    torch.addmv(y.view(-1), stages.flatten(1).T, weights * h[0], out=out.view(-1))
-    return out
-
-
-def advance_in_two(
-    y: Float[Tensor, "B D"],
-    h: Float[Tensor, "B 1"],
-    weights: Float[Tensor, " i"],
-    stages: Float[Tensor, "i B D"],
-    out: Float[Tensor, "B D"],
-) -> Float[Tensor, "B D"]:
-    """``advance`` by the same operations at every size."""
-    return torch.addcmul(y, h, combine(weights, stages, out), out=out)
-
-
-def combine(
-    weights: Float[Tensor, " i"], stages: Float[Tensor, "i B D"], out: Float[Tensor, "B D"]
-) -> Float[Tensor, "B D"]:
-    """Σ_i weights_i stages_i, written into ``out``."""
-    torch.mv(stages.flatten(1).T, weights, out=out.view(-1))
-    return out

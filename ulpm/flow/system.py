@@ -11,15 +11,15 @@ from torch import Tensor
 
 from ulpm.distributed import ALONE, Shard
 from ulpm.flow import reduction
-from ulpm.flow.inner_product import InnerProduct
 from ulpm.flow.krylov import KEPT, ConjugateGradients, KnownImage, KrylovSolution, Solves
+from ulpm.flow.layout import Layout
 from ulpm.flow.reduction import Reduction
 from ulpm.flow.refinement import Refinement
 from ulpm.flow.runge_kutta import RateFunction
 from ulpm.losses import LossAt
 from ulpm.objective import Objective
 from ulpm.problem import Problem
-from ulpm.state import Factors, State
+from ulpm.state import Factors
 
 __all__ = ["FlowLinearisation", "FlowSystem"]
 
@@ -30,11 +30,7 @@ _NEAR = 40.0
 
 
 class FlowSystem:
-    """d(W, b, H)/ds = F of ``Objective``, in ds = Φ dt or ds = dt, on vectors y [B, Kd (+ K) + dN], one row a replica.
-
-    With a ``shard`` the vectors of this process hold the columns of H that are its own. ``numbers`` is the length of
-    the whole, by which processes take the same decisions.
-    """
+    """d(W, b, H)/ds = F of ``Objective``, in ds = Φ dt or ds = dt, on vectors of its ``layout``, one row a replica."""
 
     def __init__(
         self,
@@ -44,56 +40,25 @@ class FlowSystem:
         product_dtype: torch.dtype | None = None,
     ) -> None:
         self.problem = problem
-        self.shard = shard
         self.objective = Objective(problem, device, shard)
-        self._sizes = (problem.num_classes * problem.feature_dim, *([problem.num_classes] if problem.bias else []))
-        self.split = sum(self._sizes)
-        self.numbers = self.split + problem.feature_dim * problem.num_samples
-        self.inner = InnerProduct(self.split, shard)
+        self.layout = Layout(problem, shard)
         # How many iterations each linear solve of a step makes without asking the device whether they are enough; empty
         # to ask. It changes no number of a solve that converges.
         self.unasked: Sequence[int] = ()
-        self._solver = ConjugateGradients(self.inner)
-        self._refinement = None if product_dtype is None else Refinement(product_dtype, self.inner)
+        self._solver = ConjugateGradients(self.layout)
+        self._refinement = None if product_dtype is None else Refinement(product_dtype, self.layout)
         # Of vectors of the length of a reduction.
         self._reduced_solver = ConjugateGradients()
 
-    def pack(self, at: State | Factors) -> Float[Tensor, "B D"]:
-        """The vectors of a state with at most one replica axis."""
-        y = at.vector()
-        return y if y.ndim == 2 else y[None]
-
-    def unpack(self, y: Float[Tensor, "B D"]) -> Factors:
-        """Views W [B, K, d], H [B, d, N] and b [B, K] of vectors."""
-        p = self.problem
-        W, *b, H = y.split_with_sizes((*self._sizes, y.shape[1] - self.split), 1)
-        W, H = W.view(-1, p.num_classes, p.feature_dim), H.view(-1, p.feature_dim, len(self.objective.labels))
-        return Factors(W, H, b[0] if b else None)
-
-    def whole(self, y: Float[Tensor, "B D"]) -> Float[Tensor, "B all"]:
-        """Vectors with all columns of H, from those of each process."""
-        if self.shard.count == 1:
-            return y
-        at = self.unpack(y)
-        return self.pack(at._replace(H=self.shard.join(at.H, self.problem.num_samples)))
-
-    def own(self, y: Float[Tensor, "B all"]) -> Float[Tensor, "B D"]:
-        """Of vectors with all columns of H what is this process's."""
-        if self.shard.count == 1:
-            return y
-        p = self.problem
-        H = y[:, self.split :].view(-1, p.feature_dim, p.num_samples)[..., self.shard.part(p.num_samples)]
-        return torch.cat([y[:, : self.split], H.flatten(1)], 1)
-
     def rate(self, y: Float[Tensor, "B D"], out: Float[Tensor, "B D"]) -> Float[Tensor, " B"]:
         """Write dy/ds into ``out`` and return log Φ."""
-        return self.objective(self.unpack(y), self.unpack(out))[0].log_loss
+        return self.objective(self.layout.unpack(y), self.layout.unpack(out))[0].log_loss
 
     def rate_and_margin(
         self, y: Float[Tensor, "B D"], out: Float[Tensor, "B D"]
     ) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
         """Write dy/ds into ``out`` and return log Φ and the margin."""
-        loss, _ = self.objective(self.unpack(y), self.unpack(out))
+        loss, _ = self.objective(self.layout.unpack(y), self.layout.unpack(out))
         return loss.log_loss, loss.margin
 
     def rate_near(self, log_loss: Float[Tensor, " B"], change: Float[Tensor, " B"]) -> RateFunction:
@@ -101,30 +66,30 @@ class FlowSystem:
 
         Where that is little, processes need one message an evaluation instead of two.
         """
-        if self.shard.count == 1 or not self.objective.fused or not bool((change.abs() < _NEAR).all()):
+        if not self.objective.fused or not bool((change.abs() < _NEAR).all()):
             return self.rate
 
         def rate(y: Tensor, out: Tensor) -> Tensor:
-            return self.objective.rate(self.unpack(y), log_loss.to(y), self.unpack(out))
+            return self.objective.rate(self.layout.unpack(y), log_loss.to(y), self.layout.unpack(out))
 
         return rate
 
     def loss(self, y: Float[Tensor, "B D"]) -> LossAt:
         """log Φ, residual and margin at y, a third of the cost of ``rate``."""
-        return self.objective.loss(self.unpack(y))
+        return self.objective.loss(self.layout.unpack(y))
 
     def residual_change(
         self, y: Float[Tensor, "B D"], change: Float[Tensor, "B D"], loss: LossAt
     ) -> Float[Tensor, " B"]:
         """The relative change of the residual by a small ``change`` of ``y``, where ``loss`` is that at ``y``."""
-        return self.objective.residual_change(self.unpack(y), self.unpack(change), loss)
+        return self.objective.residual_change(self.layout.unpack(y), self.layout.unpack(change), loss)
 
     def linearise(self, y: Float[Tensor, "B D"]) -> "FlowLinearisation":
         """The Jacobian of the flow at y."""
         refinement = self._refinement
         if refinement is not None and refinement.dtype == y.dtype:
             refinement = None  # there is nothing to refine
-        if refinement is None and reduction.worthwhile(self.problem, self.shard.count):
+        if refinement is None and reduction.worthwhile(self.objective):
             return FlowLinearisation(self, y, self._reduced_solver, reduced=True)
         return FlowLinearisation(self, y, self._solver, refinement)
 
@@ -145,11 +110,9 @@ class FlowLinearisation:
         reduced: bool = False,
     ) -> None:
         self._system, self._solver, self._refinement = system, solver, refinement
-        at = system.unpack(y)
+        at = system.layout.unpack(y)
         loss = system.objective.loss(at)
-        # With it a product of several processes takes a message less.
-        fused = system.shard.count > 1 and system.objective.fused
-        self._point = _Point(at, loss, system.shard.sum(loss.residual @ at.H.mT) if fused else None)
+        self._point = _Point(at, loss, system.objective.shared_gradient(at, loss))
         self._low = None if refinement is None else self._point.to(refinement.dtype)
         self._reduction = Reduction(system.objective, at, loss) if reduced else None
         self._known: deque[KnownImage] = deque(maxlen=KEPT)
@@ -199,7 +162,7 @@ class FlowLinearisation:
         self._product(self._low, v, out)
 
     def _product(self, point: "_Point", v: Float[Tensor, "B D"], out: Float[Tensor, "B D"]) -> None:
-        unpack = self._system.unpack
+        unpack = self._system.layout.unpack
         self._system.objective.jacobian_product(point.at, unpack(v), point.loss, unpack(out), point.W_dot)
 
 

@@ -51,7 +51,7 @@ class Scripted:
 
     def __init__(self, ratio, replicas=3, log_time=3.0, records=5):
         system = FlowSystem(PROBLEM, torch.device("cpu"))
-        y = system.pack(PROBLEM.random_state(seed=0, replicas=replicas).factors)
+        y = system.layout.pack(PROBLEM.random_state(seed=0, replicas=replicas).factors)
         milestones = Milestones.until("log_time", log_time, records, system.loss(y).log_loss)
         recorder, clock = Recorder(PROBLEM, torch.device("cpu")), torch.zeros(replicas, dtype=torch.float64)
         self.loop = FlowLoop(system, recorder, RTOL, torch.float64, Solver())

@@ -38,7 +38,7 @@ def test_a_loss_that_not_every_start_is_above_is_refused(end):
 def test_the_position_is_zero_at_the_start(kind):
     problem = Problem([2, 2], 3)
     system = FlowSystem(problem, torch.device("cpu"))
-    y = system.pack(problem.random_state(seed=0, replicas=2).factors)
+    y = system.layout.pack(problem.random_state(seed=0, replicas=2).factors)
     log_loss = system.loss(y).log_loss
     milestones = Milestones.until(kind, -1.0, 3, log_loss)
     assert milestones.position(torch.full_like(log_loss, -torch.inf), log_loss, torch.arange(2)).tolist() == [0.0, 0.0]

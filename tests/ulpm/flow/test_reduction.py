@@ -6,9 +6,11 @@ from numpy.testing import assert_allclose
 
 import ulpm
 from ulpm import Focal, Problem, SquaredError
+from ulpm.distributed import Shard
 from ulpm.flow import reduction
 from ulpm.flow.reduction import Reduction
 from ulpm.flow.system import FlowSystem
+from ulpm.objective import Objective
 
 CPU = torch.device("cpu")
 PROBLEMS = {
@@ -24,12 +26,12 @@ PROBLEMS = {
 def at_a_point(problem, replicas=2, scale=1.0):
     """The system, a point, and the reduction of J there."""
     system = FlowSystem(problem, CPU)
-    y = system.pack(problem.random_state(seed=1, scale=scale, replicas=replicas))
+    y = system.layout.pack(problem.random_state(seed=1, scale=scale, replicas=replicas))
     return system, y, reduction_at(system, y)
 
 
 def reduction_at(system, y):
-    at = system.unpack(y)
+    at = system.layout.unpack(y)
     return Reduction(system.objective, at, system.objective.loss(at))
 
 
@@ -73,7 +75,7 @@ def test_what_is_orthogonal_to_the_subspace_is_mapped_to_zero():
 def test_it_holds_where_the_classifier_is_zero_or_has_parallel_rows():
     problem = PROBLEMS["cross-entropy"]
     system, y, _ = at_a_point(problem)
-    W, _, _ = system.unpack(y)
+    W, _, _ = system.layout.unpack(y)
     W[0], W[1, 1] = 0.0, 2 * W[1, 0]
     reduction = reduction_at(system, y)
     v, want = torch.randn_like(y), torch.empty_like(y)
@@ -133,9 +135,11 @@ def test_a_flow_is_the_same_with_and_without(replicas, monkeypatch):
 
 
 def test_it_is_taken_where_vectors_are_long_and_coordinates_few():
-    whole = FlowSystem(Problem([5] * 4, 20), CPU)
-    assert not reduction.worthwhile(whole.problem, 1)
-    assert reduction.worthwhile(Problem([200] * 10, 256), 1)
-    assert not reduction.worthwhile(Problem([20] * 100, 128), 1)  # 2Kd + KN is no less than dN
-    assert not reduction.worthwhile(Problem([200] * 10, 256, weight_decay=(1e-3, 1e-3)), 1)
-    assert not reduction.worthwhile(Problem([200] * 10, 256), 2)  # processes
+    def taken(*problem, processes=1, **more):
+        return reduction.worthwhile(Objective(Problem(*problem, **more), CPU, Shard(0, processes)))
+
+    assert taken([200] * 10, 256)
+    assert not taken([5] * 4, 20)
+    assert not taken([20] * 100, 128)  # 2Kd + KN is no less than dN
+    assert not taken([200] * 10, 256, weight_decay=(1e-3, 1e-3))
+    assert not taken([200] * 10, 256, processes=2)

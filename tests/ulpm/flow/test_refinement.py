@@ -4,9 +4,9 @@ import pytest
 import torch
 
 import ulpm
-from ulpm.flow.inner_product import InnerProduct
 from ulpm.flow.krylov import ConjugateGradients
 from ulpm.flow.refinement import Refinement
+from ulpm.flow.vectors import PLAIN
 from ulpm.objective import Objective
 
 GENERATOR = torch.Generator().manual_seed(0)
@@ -31,7 +31,7 @@ def solve(shift, rhs, tolerance, known=()):
         out.copy_((J.to(v.dtype) @ v[..., None])[..., 0])
 
     x, image = torch.full_like(rhs, torch.nan), rhs.clone()
-    refinement = Refinement(torch.float32, InnerProduct())
+    refinement = Refinement(torch.float32, PLAIN)
     solution = refinement.solve(product, product, shift, image, torch.tensor([tolerance] * 2).double(), x, known)
     return solution, x, image, counts
 

@@ -8,7 +8,6 @@ import pytest
 import torch
 from scipy.linalg import expm
 
-from ulpm.flow.inner_product import InnerProduct
 from ulpm.flow.krylov import KEPT, Solves
 from ulpm.flow.methods import RODAS4
 from ulpm.flow.rosenbrock import RosenbrockKrylov
@@ -58,7 +57,7 @@ def rate_function(matrix):
 
 def integrate(matrix, h, end=1.0, start=START, **how):
     """(state at ``end``, the last trial) with steps h on y' = matrix y."""
-    stepper = RosenbrockKrylov(RODAS4, torch.float64, CPU, Workspace(), InnerProduct())
+    stepper = RosenbrockKrylov(RODAS4, torch.float64, CPU, Workspace())
     y, trial = torch.tensor(start)[None], None
     size, none = torch.tensor([h], dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
 
@@ -101,7 +100,7 @@ def test_the_error_estimate_is_of_order_three():
 def test_the_interpolant_is_of_order_three_and_joins_the_ends(theta):
     def interpolated(h, at):
         _, trial = integrate(MILD, h, end=h)
-        stepper = RosenbrockKrylov(RODAS4, torch.float64, CPU, Workspace(), InnerProduct())
+        stepper = RosenbrockKrylov(RODAS4, torch.float64, CPU, Workspace())
         return stepper.interpolate(trial, torch.tensor([at], dtype=torch.float64), torch.tensor([0]))[0].numpy()
 
     errors = [np.linalg.norm(interpolated(h, theta) - expm(theta * h * MILD) @ START) for h in HS]
@@ -112,7 +111,7 @@ def test_the_interpolant_is_of_order_three_and_joins_the_ends(theta):
 
 def test_the_middle_is_the_interpolant_at_one_half():
     _, trial = integrate(MILD, 0.1, end=0.1)
-    stepper = RosenbrockKrylov(RODAS4, torch.float64, CPU, Workspace(), InnerProduct())
+    stepper = RosenbrockKrylov(RODAS4, torch.float64, CPU, Workspace())
     half = stepper.interpolate(trial, torch.tensor([0.5], dtype=torch.float64), torch.tensor([0]))
     torch.testing.assert_close(trial.middle, half, rtol=1e-14, atol=1e-14)
 
@@ -138,7 +137,7 @@ def test_a_loosened_solver_is_seen_in_the_error():
 
 
 def test_replicas_have_their_own_step_sizes():
-    stepper = RosenbrockKrylov(RODAS4, torch.float64, CPU, Workspace(), InnerProduct())
+    stepper = RosenbrockKrylov(RODAS4, torch.float64, CPU, Workspace())
     y = torch.tensor(np.stack([START, 2 * START, -START]))
     sizes = torch.tensor([0.1, 0.01, 0.3], dtype=torch.float64)
 
@@ -158,14 +157,14 @@ def test_a_solve_that_fails_gives_an_error_that_is_not_finite():
 
 def test_answers_and_images_stay_as_they_are_for_two_more_solves():
     linear = Dense(torch.tensor(START)[None], MILD)
-    stepper = RosenbrockKrylov(RODAS4, torch.float64, CPU, Workspace(), InnerProduct())
+    stepper = RosenbrockKrylov(RODAS4, torch.float64, CPU, Workspace())
     y, size = torch.tensor(START)[None], torch.tensor([0.1], dtype=torch.float64)
     stepper.step(rate_function(MILD), lambda _: linear, y, y @ torch.tensor(MILD).T, size, torch.zeros_like(size))
     assert linear.kept == [0, 1, 2, 2, 2, 2]
 
 
 def test_a_replica_whose_solve_fails_leaves_the_others_as_they_are():
-    stepper = RosenbrockKrylov(RODAS4, torch.float64, CPU, Workspace(), InnerProduct())
+    stepper = RosenbrockKrylov(RODAS4, torch.float64, CPU, Workspace())
     y = torch.tensor(np.stack([START, 2 * START]))
     sizes, none = torch.full((2,), 0.1, dtype=torch.float64), torch.zeros(2, dtype=torch.float64)
     fails = [0.0, math.nan]

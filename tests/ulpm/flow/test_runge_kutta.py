@@ -5,8 +5,9 @@ import pytest
 import torch
 from scipy.linalg import expm
 
+from ulpm import Problem
 from ulpm.distributed import Shard
-from ulpm.flow.inner_product import InnerProduct
+from ulpm.flow.layout import Layout
 from ulpm.flow.methods import TSITOURAS
 from ulpm.flow.runge_kutta import ExplicitRungeKutta, Workspace
 
@@ -207,6 +208,8 @@ class OneOfTwo(Shard):
 def test_processes_with_unequal_shares_agree_on_what_both_hold():
     """Both hold the first 64 numbers; one has a column less, and vectors on the other side of any limit of sizes."""
     shared, columns = 64, [2**k - 64 + less for k in (10, 17, 20) for less in (0, -8)]
+    # Of the problem only W, of 64 numbers, matters.
+    layout = Layout(Problem([1] * 8, 8), OneOfTwo(0, 2))
     y = torch.linspace(1, 2, shared + max(columns), dtype=torch.float64)[None]
     h = torch.tensor([0.37], dtype=torch.float64)
 
@@ -217,7 +220,7 @@ def test_processes_with_unequal_shares_agree_on_what_both_hold():
     ends = []
     for own in columns:
         here = y[:, : shared + own].clone()
-        method = ExplicitRungeKutta(TSITOURAS, torch.float64, CPU, Workspace(), InnerProduct(shared, OneOfTwo(0, 2)))
+        method = ExplicitRungeKutta(TSITOURAS, torch.float64, CPU, Workspace(), layout)
         trial = method.step(cube, here, -(here**3), h)
         ends.append(torch.cat([trial.end[:, :shared], trial.middle[:, :shared]]))
     assert all(torch.equal(end, ends[0]) for end in ends)

@@ -12,17 +12,17 @@ SYSTEM = FlowSystem(PROBLEM, torch.device("cpu"))
 @pytest.mark.parametrize("replicas", [None, 1, 3])
 def test_packing_and_unpacking_give_the_state_back(replicas):
     state = PROBLEM.random_state(seed=0, replicas=replicas)
-    W, H, _ = SYSTEM.unpack(SYSTEM.pack(state))
+    W, H, _ = SYSTEM.layout.unpack(SYSTEM.layout.pack(state))
     assert torch.equal(W if replicas else W[0], state.W)
     assert torch.equal(H if replicas else H[0], state.H)
 
 
 def test_the_rate_is_minus_the_gradient_of_log_loss():
     state = PROBLEM.random_state(seed=0, replicas=3)
-    y = SYSTEM.pack(state)
+    y = SYSTEM.layout.pack(state)
     rate = torch.full_like(y, torch.nan)
     log_loss = SYSTEM.rate(y, rate)
-    W_dot, H_dot, _ = SYSTEM.unpack(rate)
+    W_dot, H_dot, _ = SYSTEM.layout.unpack(rate)
     want_W, want_H = autograd_field(state.W, state.H, PROBLEM.labels)
     torch.testing.assert_close(W_dot, want_W, rtol=1e-11, atol=1e-12)
     torch.testing.assert_close(H_dot, want_H, rtol=1e-11, atol=1e-12)
@@ -34,15 +34,15 @@ def dense_jacobian(y):
     """−∇² log L at one vector, by autograd."""
 
     def minus_log_loss(v):
-        W, H, _ = SYSTEM.unpack(v[None])
+        W, H, _ = SYSTEM.layout.unpack(v[None])
         return -autograd_log_loss(W[0], H[0], PROBLEM.labels)
 
     return torch.autograd.functional.hessian(minus_log_loss, y)
 
 
 def test_the_linearisation_solves_with_the_jacobian_of_the_rate_and_gives_the_image_of_what_it_found():
-    y = SYSTEM.pack(PROBLEM.random_state(seed=1, replicas=2))
-    rhs = SYSTEM.pack(PROBLEM.random_state(seed=2, replicas=2))
+    y = SYSTEM.layout.pack(PROBLEM.random_state(seed=1, replicas=2))
+    rhs = SYSTEM.layout.pack(PROBLEM.random_state(seed=2, replicas=2))
     linear, x, image = SYSTEM.linearise(y), torch.empty_like(y), rhs.clone()
     shift = torch.tensor([3.0, 5.0], dtype=torch.float64)
     linear.solve(shift, image, torch.full_like(shift, 1e-3), x)
@@ -61,7 +61,7 @@ def test_the_linearisation_solves_with_the_jacobian_of_the_rate_and_gives_the_im
 
 
 def test_a_system_that_cannot_be_solved_gives_nan_for_that_replica_alone():
-    y = SYSTEM.pack(PROBLEM.random_state(seed=1, replicas=2))
+    y = SYSTEM.layout.pack(PROBLEM.random_state(seed=1, replicas=2))
     highest = float(torch.linalg.eigvalsh(dense_jacobian(y[0]))[-1])
     assert highest > 0
     linear, x = SYSTEM.linearise(y), torch.empty_like(y)
@@ -73,7 +73,7 @@ def test_a_system_that_cannot_be_solved_gives_nan_for_that_replica_alone():
 
 def test_a_single_state_is_a_batch_of_one():
     state = PROBLEM.random_state(seed=0, replicas=1)
-    assert torch.equal(SYSTEM.pack(state), SYSTEM.pack(State(state.W[0], state.H[0])))
+    assert torch.equal(SYSTEM.layout.pack(state), SYSTEM.layout.pack(State(state.W[0], state.H[0])))
 
 
 @pytest.mark.parametrize("scale", [0.5, 3.0, 30.0])
@@ -81,12 +81,12 @@ def test_the_change_of_the_residual_is_that_of_its_logarithms_weighted_by_it(sca
     """(Σ Q (d log Q)²)^½ with log Q_ij = a_ij − log(1 + Σ_j e^a_ij) − log L, differentiated by autograd."""
     problem = Problem([3, 1, 2], 4)
     system = FlowSystem(problem, torch.device("cpu"))
-    y = system.pack(problem.random_state(seed=0, scale=scale))
-    change = system.pack(problem.random_state(seed=1))
+    y = system.layout.pack(problem.random_state(seed=0, scale=scale))
+    change = system.layout.pack(problem.random_state(seed=1))
     wrong = torch.ones(3, 6, dtype=torch.bool).scatter_(0, problem.labels[None], False)
 
     def log_shares(v):
-        W, H, _ = system.unpack(v)
+        W, H, _ = system.layout.unpack(v)
         Z = (W @ H)[0]
         gaps = Z - Z.gather(0, problem.labels[None])
         log_odds = gaps.masked_fill(~wrong, -torch.inf).logsumexp(0)
