@@ -52,8 +52,8 @@ class Shard:
         first = sum(sizes[: self.rank])
         return slice(first, first + sizes[self.rank])
 
-    def sum(self, part: Shaped[Tensor, "*any"]) -> Shaped[Tensor, "*any"]:
-        """The sum over processes, of one shape on all."""
+    def all_reduce(self, part: Shaped[Tensor, "*any"]) -> Shaped[Tensor, "*any"]:
+        """The sum over processes of tensors of one shape, in a new tensor."""
         if self.count == 1:
             return part
         total = part.clone(memory_format=torch.contiguous_format)
@@ -61,8 +61,8 @@ class Shard:
             dist.all_reduce(total)
         return total
 
-    def gather(self, part: Shaped[Tensor, "*any"]) -> Shaped[Tensor, "..."]:
-        """What each process has, of one shape on all."""
+    def all_gather(self, part: Shaped[Tensor, "*any"]) -> Shaped[Tensor, "..."]:
+        """What each process has, of one shape on all, as rows of one tensor."""
         if self.count == 1:
             return part[None]
         parts = [torch.empty_like(part, memory_format=torch.contiguous_format) for _ in range(self.count)]
@@ -83,7 +83,7 @@ class Shard:
         rows = max(1, slices // columns)
         for row, column in itertools.product(range(0, before, rows), range(0, after, columns)):
             here = slice(row, row + rows), slice(None), slice(column, column + columns)
-            received = self.gather(torch.nn.functional.pad(own[here], (0, 0, 0, sizes[0] - n)))
+            received = self.all_gather(torch.nn.functional.pad(own[here], (0, 0, 0, sizes[0] - n)))
             place = 0
             for size, theirs in zip(sizes, received, strict=True):
                 whole[here][:, place : place + size] = theirs[:, :size]
@@ -94,22 +94,22 @@ class Shard:
         """Column k of the first process where ``there[k]`` is not 0."""
         if self.count == 1:
             return values
-        owner = (self.gather(there) != 0).int().argmax(0)
-        return self.sum(torch.where(owner == self.rank, values, 0.0))
+        owner = (self.all_gather(there) != 0).int().argmax(0)
+        return self.all_reduce(torch.where(owner == self.rank, values, 0.0))
 
     def texts(self, text: str) -> list[str]:
         """What each process says."""
         letters = torch.tensor(list(text.encode()), dtype=torch.uint8, device="cpu")
-        lengths = self.gather(torch.tensor(len(letters), dtype=torch.int64, device=self.device)).tolist()
+        lengths = self.all_gather(torch.tensor(len(letters), dtype=torch.int64, device=self.device)).tolist()
         padded = torch.nn.functional.pad(letters, (0, max(lengths) - len(letters))).to(self.device)
-        said = self.gather(padded).cpu()
+        said = self.all_gather(padded).cpu()
         return [bytes(row[:n].tolist()).decode() for row, n in zip(said, lengths, strict=True)]
 
     def any(self, *flags: bool) -> list[bool]:
         """Of each flag, whether it is set on any process."""
         if self.count == 1:
             return list(flags)
-        return [bool(n) for n in self.sum(torch.tensor(flags, dtype=torch.int64, device=self.device)).tolist()]
+        return [bool(n) for n in self.all_reduce(torch.tensor(flags, dtype=torch.int64, device=self.device)).tolist()]
 
     def together(self, work: Callable[[], Result]) -> Result:
         """What ``work`` gives here, if it succeeds on every process; it may not speak to the others itself.

@@ -84,12 +84,12 @@ def invariants_of(problem: Problem) -> list[Invariant]:
 
 def _balancedness(at: Factors, shard: Shard = ALONE) -> Float[Tensor, "*batch d d"]:
     W, H = at.W.double(), at.H.double()
-    return W.mT @ W - shard.sum(H @ H.mT)
+    return W.mT @ W - shard.all_reduce(H @ H.mT)
 
 
 def _balancedness_along(at: Factors, shard: Shard, vectors: Float[Tensor, "m d"]) -> Float[Tensor, "*batch m d"]:
     W, H = at.W.double(), at.H.double()
-    return vectors @ W.mT @ W - shard.sum(vectors @ H @ H.mT)
+    return vectors @ W.mT @ W - shard.all_reduce(vectors @ H @ H.mT)
 
 
 @functools.lru_cache(maxsize=1)

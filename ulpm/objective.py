@@ -63,7 +63,7 @@ class Objective:
     def log_penalty(self, at: Factors) -> Float[Tensor, "*batch"]:
         """log(½λ_W‖W‖² + ½λ_H‖H‖²)."""
         λ_W, λ_H = self.problem.weight_decay
-        features = self.shard.sum(at.H.square().sum((-2, -1)))
+        features = self.shard.all_reduce(at.H.square().sum((-2, -1)))
         return (λ_W / 2 * at.W.square().sum((-2, -1)) + λ_H / 2 * features).log()
 
     def _own_loss(self, at: Factors) -> LossAt:
@@ -80,9 +80,9 @@ class Objective:
         if at.b is not None:
             b_dot = loss.residual.sum(-1) if b_out is None else torch.sum(loss.residual, -1, out=b_out)
         if self.shard.count > 1:
-            W_dot.copy_(self.shard.sum(W_dot))
+            W_dot.copy_(self.shard.all_reduce(W_dot))
             if b_dot is not None:
-                b_dot.copy_(self.shard.sum(b_dot))
+                b_dot.copy_(self.shard.all_reduce(b_dot))
         H_dot = _matmul(at.W.mT, loss.residual, H_out)
         if self.problem.decayed:
             λ_W, λ_H = self._decay(loss)
@@ -108,7 +108,7 @@ class Objective:
         own = self._own_loss(at)
         weight = torch.exp(own.log_loss - near)
         W_part = (own.residual @ at.H.mT).mul_(weight[..., None, None])
-        total = self.shard.sum(torch.cat([W_part.flatten(-2), weight[..., None]], -1))
+        total = self.shard.all_reduce(torch.cat([W_part.flatten(-2), weight[..., None]], -1))
         L = total[..., -1]
         log_loss = L.log().add_(near)
         torch.div(total[..., :-1].view_as(W_part), L[..., None, None], out=out.W)
@@ -118,7 +118,7 @@ class Objective:
 
     def shared_gradient(self, at: Factors, loss: LossAt) -> Float[Tensor, "*batch K d"] | None:
         """R Hᵀ of all samples where ``fused``, by which products with J at this point take a message less."""
-        return self.shard.sum(loss.residual @ at.H.mT) if self.fused else None
+        return self.shard.all_reduce(loss.residual @ at.H.mT) if self.fused else None
 
     def jacobian_product(
         self,
@@ -149,14 +149,14 @@ class Objective:
             b_image = dR.sum(-1) if b_out is None else torch.sum(dR, -1, out=b_out)
         if W_dot is not None and total is not None:
             # dR still lacks R Σ c, and its product with Hᵀ, summed over processes, W_dot Σ c: one message will do.
-            sums = self.shard.sum(torch.cat([W_image.flatten(-2), total[..., 0]], -1))
+            sums = self.shard.all_reduce(torch.cat([W_image.flatten(-2), total[..., 0]], -1))
             total = sums[..., -1:, None]
             torch.addcmul(sums[..., :-1].view_as(W_image), W_dot, total, out=W_image)
             dR.addcmul_(R, total)
         elif self.shard.count > 1:
-            W_image.copy_(self.shard.sum(W_image))
+            W_image.copy_(self.shard.all_reduce(W_image))
             if b_image is not None:
-                b_image.copy_(self.shard.sum(b_image))
+                b_image.copy_(self.shard.all_reduce(b_image))
         H_image = _two_products((tangent.W.mT, R), (at.W.mT, dR), H_out)
         if self.problem.decayed:
             λ_W, λ_H = self._decay(loss)
@@ -181,10 +181,10 @@ class Objective:
         if not complete:
             return total
         if self.shard.count > 1:
-            total = self.shard.sum(total)
+            total = self.shard.all_reduce(total)
         if self.problem.decayed:
             λ_W, λ_H = self._decay(loss)
-            along = λ_H * self.shard.sum((at.H * tangent.H).sum((-2, -1), keepdim=True))
+            along = λ_H * self.shard.all_reduce((at.H * tangent.H).sum((-2, -1), keepdim=True))
             total = total - along - λ_W * (at.W * tangent.W).sum((-2, -1), keepdim=True)
         return total
 
@@ -194,7 +194,7 @@ class Objective:
         Certificates, KKT residuals and the direction of F see an error of the state through this.
         """
         dZ = self._logits_change(at, change)
-        return self.problem.loss.residual_change(loss, dZ, self.label_rows(dZ), self.shard.sum)
+        return self.problem.loss.residual_change(loss, dZ, self.label_rows(dZ), self.shard.all_reduce)
 
     def _logits_change(self, at: Factors, change: Factors) -> Float[Tensor, "*batch K N"]:
         dZ = add_matmul(change.W @ at.H, at.W, change.H)
@@ -203,7 +203,7 @@ class Objective:
     def _of_all(self, loss: LossAt) -> LossAt:
         """The loss of all samples from those L_p of each process: log L = logsumexp_p log L_p, R/L = (L_p/L) R/L_p."""
         largest = -loss.margin
-        log_losses, gaps = self.shard.gather(torch.stack([loss.log_loss, largest])).unbind(1)
+        log_losses, gaps = self.shard.all_gather(torch.stack([loss.log_loss, largest])).unbind(1)
         log_loss, log_scale, residual = log_losses.logsumexp(0), loss.log_scale, loss.residual
         if self.logarithmic:
             residual, log_scale = residual.mul_(clamped_exp_((loss.log_loss - log_loss)[..., None, None])), log_loss

@@ -62,7 +62,7 @@ with torchrun_shard("cpu") as shard:
     for name, replicas in (("flow", None), ("sweep", 5)):
         start = problem.random_state(replicas=replicas)
         path = ulpm.gradient_flow(problem, start, log10_time={log10_time}, records=5, snapshots=2, shard=shard)
-        states = shard.gather(torch.cat([path.final_state.W.flatten(), path.final_state.H.flatten()]))
+        states = shard.all_gather(torch.cat([path.final_state.W.flatten(), path.final_state.H.flatten()]))
         if not all(torch.equal(states[0], state) for state in states):
             sys.exit("the processes ended in different states")
         if shard.leads:
@@ -127,9 +127,9 @@ def test_parts_are_as_even_as_possible_and_cover_everything():
 
 def test_one_process_alone_exchanges_nothing():
     x = torch.arange(3.0)
-    assert ALONE.sum(x) is x
+    assert ALONE.all_reduce(x) is x
     assert ALONE.join(x, 3) is x
-    assert ALONE.gather(x).data_ptr() == x.data_ptr()
+    assert ALONE.all_gather(x).data_ptr() == x.data_ptr()
     assert ALONE.any(True, False) == [True, False]
 
 
@@ -179,11 +179,11 @@ class Counted(Shard):
 
     sent: ClassVar[list[int]] = []
 
-    def sum(self, part):
+    def all_reduce(self, part):
         self.sent.append(part.numel())
         return part.clone()
 
-    def gather(self, part):
+    def all_gather(self, part):
         self.sent.append(part.numel())
         nothing = torch.full_like(part, -torch.inf)
         return torch.stack([part, nothing])

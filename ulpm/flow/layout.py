@@ -58,7 +58,7 @@ class Layout(Vectors):
         if self.shard.count == 1:
             return super().dots(*pairs)
         p = self._shared
-        own = self.shard.sum(torch.stack([vecdot(a[:, p:], b[:, p:]) for a, b in pairs]))
+        own = self.shard.all_reduce(torch.stack([vecdot(a[:, p:], b[:, p:]) for a, b in pairs]))
         return tuple(vecdot(a[:, :p], b[:, :p]) + part for (a, b), part in zip(pairs, own, strict=True))
 
     def norms(self, *vectors: Float[Tensor, "B D"]) -> tuple[Float[Tensor, " B"], ...]:
@@ -68,7 +68,7 @@ class Layout(Vectors):
         p = self._shared
         own = torch.stack([vector_norm(vector[:, p:], dim=1) for vector in vectors])
         shared = torch.stack([vector_norm(vector[:, :p], dim=1) for vector in vectors])
-        parts = torch.cat([shared[None], self.shard.gather(own)])
+        parts = torch.cat([shared[None], self.shard.all_gather(own)])
         return tuple(vector_norm(parts, dim=0))
 
     def advance(

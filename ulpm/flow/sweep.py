@@ -28,20 +28,20 @@ def shared_out(shard: Shard, replicas: int, samples: int) -> tuple[Shard, Shard]
 
 def join_replicas(loop: FlowLoop, state: FlowState, shard: Shard) -> FlowState:
     """The state of all replicas, of which ``state`` has those of this process; the same on every process."""
-    replicas = int(shard.sum(torch.tensor(len(state.codes), dtype=torch.int64, device=shard.device)))
+    replicas = int(shard.all_reduce(torch.tensor(len(state.codes), dtype=torch.int64, device=shard.device)))
 
     def join(part: Tensor, axis: int) -> Tensor:
         # gloo takes no truth values.
         sent = part.to(shard.device, torch.uint8 if part.dtype == torch.bool else part.dtype)
         return shard.join(sent, replicas, axis).to(part.device, part.dtype)
 
-    totals = shard.sum(torch.tensor(list(state.counts.values()), dtype=torch.int64, device=shard.device))
+    totals = shard.all_reduce(torch.tensor(list(state.counts.values()), dtype=torch.int64, device=shard.device))
     counts = dict(zip(state.counts, totals.tolist(), strict=True))
     joined = state.with_replicas(join, *_joined_cohorts(state, join), counts)
     # The limit is one of attempts for each cohort that replicas make. By the process that has made fewest, so that none
     # is stopped earlier than it would have been; one that has ended has no say.
     share = state.counts["attempts"] / loop.cohorts(state)
-    shares = shard.gather(
+    shares = shard.all_gather(
         torch.tensor([share, share if state.running else math.inf], dtype=torch.float64, device=shard.device)
     )
     least = min(float(shares[:, 1].min()), float(shares[:, 0].max()))

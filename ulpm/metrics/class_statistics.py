@@ -20,7 +20,7 @@ def members(
     Raises: ValueError if a class has none.
     """
     membership = Membership(labels, num_classes, even)
-    counts = shard.sum(membership.counts)
+    counts = shard.all_reduce(membership.counts)
     require_every_class(counts)
     return membership, counts
 
@@ -34,7 +34,7 @@ def statistics_of(
     """
     references = shard.first(H.index_select(-1, membership.first), membership.counts)
     deviations, sums = membership.about(H, references)
-    mean_shifts = shard.sum(sums) / counts
+    mean_shifts = shard.all_reduce(sums) / counts
     origin, num_samples = references[..., :1], counts.sum()
     means = (references - origin) + mean_shifts
     centres = means - means @ (counts / num_samples)[:, None]
@@ -43,9 +43,9 @@ def statistics_of(
         counts=counts,
         origin=origin,
         means=means,
-        within_traces=shard.sum(membership.sums(squares)) / counts,
-        variance_along=lambda U: shard.sum((U.mT @ deviations).square().sum(-1)) / num_samples,
-        epsilon=lambda: epsilon_of(max(shard.gather(torch.tensor(format_bits(H), device=H.device)).tolist())),
+        within_traces=shard.all_reduce(membership.sums(squares)) / counts,
+        variance_along=lambda U: shard.all_reduce((U.mT @ deviations).square().sum(-1)) / num_samples,
+        epsilon=lambda: epsilon_of(max(shard.all_gather(torch.tensor(format_bits(H), device=H.device)).tolist())),
     )
-    within, total = shard.sum(torch.stack([squares, about_mean]).sqrt_().sum(-1))
+    within, total = shard.all_reduce(torch.stack([squares, about_mean]).sqrt_().sum(-1))
     return statistics, within / total

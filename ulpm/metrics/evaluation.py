@@ -138,7 +138,7 @@ def _mismatch(
         return (nearest_class(statistics, samples, close) != predicted).sum(-1, dtype=torch.float64)
 
     parts = _sample_tiles(W, H) if close else tiles(H.shape[-1], W.shape[:-1].numel())
-    mismatch: Tensor = shard.sum(functools.reduce(torch.add, map(count, parts))) / statistics.counts.sum()
+    mismatch: Tensor = shard.all_reduce(functools.reduce(torch.add, map(count, parts))) / statistics.counts.sum()
     return mismatch
 
 

@@ -108,7 +108,7 @@ class KeptSamples:
     def class_counts(self, num_classes: int) -> Float[Tensor, " K"]:
         """The number of samples of each class, on all processes; to be called after ``check``."""
         (labels,) = self._labels
-        return self._shard.sum(torch.bincount(labels, minlength=num_classes).double().to(self._device)).cpu()
+        return self._shard.all_reduce(torch.bincount(labels, minlength=num_classes).double().to(self._device)).cpu()
 
     def number_classes(
         self,
@@ -201,7 +201,7 @@ class KeptSamples:
             right, mismatched = (nearest == block.labels).sum(), (nearest != predicted).sum()
             traces += block.members.sums(squares)
             sums += torch.stack([squares.sqrt().sum(), about_mean.sqrt().sum(), mismatched, right])
-        total = self._shard.sum(torch.cat([traces, sums]))
+        total = self._shard.all_reduce(torch.cat([traces, sums]))
         within, about, mismatched, right = total[len(counts) :]
         statistics = dataclasses.replace(statistics, within_traces=total[: len(counts)] / counts)
         return _Found(references, shifts, statistics, within / about, mismatched / num_samples, right / num_samples)
@@ -220,7 +220,7 @@ class KeptSamples:
             new = (local == 0) & (block.members.counts > 0)
             references = torch.where(new, block.H[:, block.members.first], references)
             local = local + block.members.counts
-        counts = self._shard.sum(local)
+        counts = self._shard.all_reduce(local)
         self._about_references, self._centred = None, None
         if means is not None:
             given = means.to(self._device).double().mT
@@ -231,13 +231,13 @@ class KeptSamples:
             shifted = block.members.minus(block.H, references)
             sums += block.members.sums(shifted)
             self._about_references = shifted if self._whole else None
-        return references, self._shard.sum(sums) / counts, counts
+        return references, self._shard.all_reduce(sums) / counts, counts
 
     def _variance_along(self, U: Tensor, references: Tensor, shifts: Tensor) -> Tensor:
         total = self._zeros(U.shape[-1])
         for _, deviations in self._deviations(references, shifts):
             total += (U.mT @ deviations).square().sum(-1)
-        return self._shard.sum(total)
+        return self._shard.all_reduce(total)
 
     def _deviations(self, references: Tensor, shifts: Tensor) -> Iterator[tuple[_Block, Tensor]]:
         """Each block with h_i − μ_{y_i}, about a sample of the class, then its mean: free of rounding where features
@@ -259,7 +259,7 @@ class KeptSamples:
             in_float32 = self._numbered[0].dtype is not torch.float64
             # One of several processes may have no sample.
             bits = max((format_bits(block.H, in_float32) for block in self._blocks()), default=0)
-            found = self._shard.gather(torch.tensor(bits, dtype=torch.int64, device=self._device))
+            found = self._shard.all_gather(torch.tensor(bits, dtype=torch.int64, device=self._device))
             self._format = epsilon_of(int(found.max()))
         return self._format
 

@@ -249,9 +249,9 @@ class Monitor:
         shard.together(pass_over)
         for norm in norms:
             weight = norm.num_batches_tracked.double()
-            total = shard.sum(weight)
+            total = shard.all_reduce(weight)
             for buffer in (norm.running_mean, norm.running_var):
-                buffer.copy_(shard.sum(buffer.double() * weight) / total)
+                buffer.copy_(shard.all_reduce(buffer.double() * weight) / total)
 
 
 def _named_loaders(loaders: Mapping[str, Iterable[Any]] | Iterable[Any]) -> dict[str, Iterable[Any]]:

@@ -85,13 +85,13 @@ def dual_logits(
     K = Z.shape[-2]
     target: float = getattr(loss, "label_smoothing", 0.0) / K
     wrong, _, G, _ = _wrong_probabilities(target, Z + b[..., None], rows)
-    g = shard.sum(G.sum(-1))
+    g = shard.all_reduce(G.sum(-1))
     lacking, beyond = g.clamp(min=0), (-g).clamp(min=0)
     total = torch.maximum(lacking.sum(-1), beyond.sum(-1))[..., None, None]
     of_sample = (beyond / counts)[..., None, :].expand(*Z.shape[:-2], 1, K).gather(-1, rows)
     wrong = wrong + lacking[..., None] * torch.where(total > 0, of_sample / total, 0.0)
     # On the label row one factor is 0: no class both lacks and has too much.
-    largest = shard.gather(wrong.sum(-2).amax(-1)).amax(0)[..., None, None]
+    largest = shard.all_gather(wrong.sum(-2).amax(-1)).amax(0)[..., None, None]
     at_labels = target * (K - 1)
     share = torch.where(largest > 1, (1 - at_labels) / (largest - at_labels), 1.0)
     mixed = ((1 - share) * target + share * wrong).scatter(-2, rows, 0.0)
@@ -102,12 +102,12 @@ def dual_logits(
 def _mean_error(Z: Tensor, rows: Tensor, weights: Tensor | None, shard: Shard) -> Tensor:
     """The mean of Y − Z over samples, and of what rounding left of it."""
     weight = torch.ones_like(rows, dtype=Z.dtype) if weights is None else weights
-    total = shard.sum(weight.sum(-1))
+    total = shard.all_reduce(weight.sum(-1))
     b = torch.zeros_like(Z[..., 0])
     for _ in range(2):
         error = -(Z + b[..., None])
         error = error.scatter_add(-2, rows, torch.ones_like(rows, dtype=Z.dtype))
-        b = b + shard.sum((weight * error).sum(-1)) / total
+        b = b + shard.all_reduce((weight * error).sum(-1)) / total
     return b
 
 
@@ -135,7 +135,7 @@ def _expansion(
     H = -((weight * P) @ P.mT)
     total, weighted = (weight * losses).sum((-2, -1))[..., None], weight * G
     parts = torch.cat([total, weighted.sum(-1), weighted.abs().sum(-1), H.flatten(-2)], -1)
-    value, g, size, flat = torch.split(shard.sum(parts), [1, K, K, K * K], -1)
+    value, g, size, flat = torch.split(shard.all_reduce(parts), [1, K, K, K * K], -1)
     H = flat.reshape(*Z.shape[:-2], K, K).clone()
     # Rows sum to 0: the diagonal from the others, so that a small one is right to its own rounding.
     H.diagonal(dim1=-2, dim2=-1).zero_()

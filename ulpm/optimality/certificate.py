@@ -202,7 +202,7 @@ def _of_margins(objective: Objective, at: Factors, loss: LossAt, Z: Float[Tensor
     W, H, b = at
     if b is not None:
         gaps = largest_gaps(Z, objective.label_rows(Z))
-        largest = shard.gather(gaps.amax((-2, -1))).amax(0)[..., None, None]
+        largest = shard.all_gather(gaps.amax((-2, -1))).amax(0)[..., None, None]
         loss = dataclasses.replace(loss, largest_gaps=largest.expand_as(gaps))
 
     margin = loss.margin
@@ -215,7 +215,7 @@ def _of_margins(objective: Objective, at: Factors, loss: LossAt, Z: Float[Tensor
     return Certificate.of(
         problem,
         # Columns of R sum to 0, so that half the sum of absolute values is the sum of the label entries.
-        lower_bound=shard.sum(R.abs().sum((-2, -1))) / 2 / operator_norm(R, shard),
+        lower_bound=shard.all_reduce(R.abs().sum((-2, -1))) / 2 / operator_norm(R, shard),
         upper_bound=where_separating(euclidean_norm(W, H, shard=shard).square() / 2 / margin),
         nuclear_upper_bound=where_separating(nuclear_norm(Z, shard) / margin),
         stationarity=where_separating(kkt.stationarity(W, H, Z, R, shard)),

@@ -37,7 +37,7 @@ def stationarity(
     """
     squared_norm = euclidean_norm(W, H, shard=shard).square()
     # ⟨W, RHᵀ⟩ = ⟨R, WH⟩ = ⟨H, WᵀR⟩.
-    m = 2 * shard.sum((residual * Z).sum((-2, -1))) / squared_norm
+    m = 2 * shard.all_reduce((residual * Z).sum((-2, -1))) / squared_norm
     m = torch.where(squared_norm > 0, m, 0.0)
     # The residual itself, not √(1 − cos²), which would end at 1e-8; a block of H at a time, which stays in a cache.
     of_W, of_H, parts = [], [], blocks(H)
@@ -49,7 +49,7 @@ def stationarity(
     # R Hᵀ has the rows of H as its columns, and is a sum over those of H.
     whole_rows = parts[0][0] == slice(None)
     W_dot = functools.reduce(torch.add, of_W) if whole_rows else torch.cat(of_W, -1)
-    W_part = shard.sum(W_dot) - m[..., None, None] * W
+    W_part = shard.all_reduce(W_dot) - m[..., None, None] * W
     tangent = euclidean_norm(W_part, torch.stack(of_H, -1)[..., None], shard=shard)
     total = (tangent.square() + m.square() * squared_norm).sqrt()
     rounding = 32 * torch.finfo(W.dtype).eps * squared_norm.sqrt() * euclidean_norm(residual, shard=shard)
@@ -70,6 +70,6 @@ def complementarity(
     """
     # The residual is −p_{ij}/L off the label row; on it the slack is set to 0.
     slack = (Z.gather(-2, rows) - Z).sub_(margin[..., None, None]).scatter_(-2, rows, 0.0)
-    weighted = shard.sum(-slack.mul_(residual).sum((-2, -1)))
-    total = shard.sum(residual.gather(-2, rows).sum((-2, -1)))
+    weighted = shard.all_reduce(-slack.mul_(residual).sum((-2, -1)))
+    total = shard.all_reduce(residual.gather(-2, rows).sum((-2, -1)))
     return torch.where(margin > 0, weighted / (margin * total), torch.inf)

@@ -51,14 +51,14 @@ def minimum_bounds(objective: Objective, at: Factors) -> dict[str, Float[Tensor,
     G = there.residual * there.log_scale.exp()[..., None, None]
     if at.b is not None and isinstance(problem.loss, SquaredError):
         # At the optimum b = n_k/N, whatever the decay: what rounding leaves of Σ_i G_i can be accounted for.
-        offset = shard.sum(G.sum(-1)) @ counts / problem.num_samples
+        offset = shard.all_reduce(G.sum(-1)) @ counts / problem.num_samples
     share = price / operator_norm(G, shard)
     loss_there = problem.loss.at(shifted.clone(), rows).log_loss if at.b is not None else there.log_loss
     size = nuclear_norm(Z, shard)
-    below = shard.sum(loss_there.exp()) + price * size
-    along = share.clamp(max=1) * shard.sum((G * Z).sum((-2, -1))) / price
+    below = shard.all_reduce(loss_there.exp()) + price * size
+    along = share.clamp(max=1) * shard.all_reduce((G * Z).sum((-2, -1))) / price
     return columns | {
-        "lower_bound": problem.loss.dual_value(dual, rows, share, shard.sum, offset) / problem.samples_per_unit,
+        "lower_bound": problem.loss.dual_value(dual, rows, share, shard.all_reduce, offset) / problem.samples_per_unit,
         # Rounding must not put it above the other one.
         "nuclear_upper_bound": torch.minimum(below / problem.samples_per_unit, Φ),
         "complementarity": torch.where(size > 0, 1 - along / size, 0.0).clamp(min=0),

@@ -14,7 +14,7 @@ __all__ = ["euclidean_norm", "nuclear_norm", "operator_norm"]
 
 def operator_norm(matrix: Float[Tensor, "*batch K N"], shard: Shard = ALONE) -> Float[Tensor, "*batch"]:
     """‖A‖_op = √λ_max(A Aᵀ), for K ≤ N: squaring costs small singular values their digits, but not the largest."""
-    eigenvalues: Tensor = torch.linalg.eigvalsh(shard.sum(matrix @ matrix.mT))
+    eigenvalues: Tensor = torch.linalg.eigvalsh(shard.all_reduce(matrix @ matrix.mT))
     return eigenvalues[..., -1].sqrt()
 
 
@@ -29,7 +29,7 @@ def nuclear_norm(matrix: Float[Tensor, "*batch K N"], shard: Shard = ALONE) -> F
         # The triangles of all, [P·K, K], have the singular values of the whole; fewer columns than K give shorter ones.
         K = matrix.shape[-2]
         square = torch.nn.functional.pad(triangle, (0, 0, 0, K - triangle.shape[-2]))
-        stacked = shard.gather(square).movedim(0, -3).flatten(-3, -2)
+        stacked = shard.all_gather(square).movedim(0, -3).flatten(-3, -2)
         triangle = torch.linalg.qr(stacked, mode="r").R
     singular_values: Tensor = torch.linalg.svdvals(triangle)
     return singular_values.sum(-1)
@@ -42,6 +42,6 @@ def euclidean_norm(*parts: Float[Tensor, "*batch _ _"], shard: Shard = ALONE) ->
     """
     norms = torch.stack([torch.linalg.vector_norm(part, dim=(-2, -1)) for part in parts])
     if shard.count > 1:
-        norms = torch.cat([norms[:-1], shard.gather(norms[-1])])
+        norms = torch.cat([norms[:-1], shard.all_gather(norms[-1])])
     norm: Tensor = torch.linalg.vector_norm(norms, dim=0)
     return norm

@@ -201,7 +201,7 @@ def test_a_step_stays_in_its_precision(dtype):
 class OneOfTwo(Shard):
     """A process whose other one has nothing."""
 
-    def gather(self, part):
+    def all_gather(self, part):
         return torch.stack([part, torch.zeros_like(part)])
 
 
