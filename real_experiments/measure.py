@@ -18,13 +18,12 @@ from torch.optim.swa_utils import update_bn
 
 import ulpm
 from real_experiments.data import Dataset
-from real_experiments.distributed import Workers
 from real_experiments.losses import ModelLoss
 from real_experiments.nc0_law import kept_share
 from real_experiments.schedule import steps_per_epoch
 from real_experiments.training_checkpoint import identify, restore_network
 from real_experiments.training_directory import TrainingDirectory
-from ulpm.support import checks, evaluation_mode, files
+from ulpm.support import Shard, checks, evaluation_mode, files
 
 __all__ = [
     "Measure",
@@ -35,7 +34,7 @@ __all__ = [
     "with_reestimated_batchnorm",
 ]
 
-ALONE = Workers()
+ALONE = Shard()
 CROSS_ENTROPY = ulpm.CrossEntropy()
 
 
@@ -78,7 +77,7 @@ def measure_network(
     dataset: Dataset,
     batch_size: int = 500,
     initial_classifier_sum: Float[Tensor, " d"] | None = None,
-    workers: Workers = ALONE,
+    shard: Shard = ALONE,
     share_of_sum: float = 1.0,
     loss: ModelLoss = CROSS_ENTROPY,
 ) -> Measurement:
@@ -92,7 +91,7 @@ def measure_network(
 
     Raises: ValueError for features that are not finite, or a class without samples.
     """
-    problem, state = _as_model(model, dataset, batch_size, workers, loss)
+    problem, state = _as_model(model, dataset, batch_size, shard, loss)
     return _measurement(problem, state, initial_classifier_sum, share_of_sum)
 
 
@@ -100,7 +99,7 @@ def measure_unseen(
     model: nn.Module,
     dataset: Dataset,
     batch_size: int = 500,
-    workers: Workers = ALONE,
+    shard: Shard = ALONE,
     loss: ModelLoss = CROSS_ENTROPY,
 ) -> dict[str, float]:
     """Loss, error and every metric on images that the network was not trained on, in evaluation mode.
@@ -109,7 +108,7 @@ def measure_unseen(
     Keys: loss (mean), error, and those of ``ulpm.neural_collapse`` that are not of the classifier alone. Raises: as
     ``measure_network``.
     """
-    problem, state = _as_model(model, dataset, batch_size, workers, loss)
+    problem, state = _as_model(model, dataset, batch_size, shard, loss)
     found = _loss_and_error(problem, state)
     found = {"loss": found["train_loss"], "error": found["train_error"]} | _metrics(problem, state)
     return _numbers({name: value for name, value in found.items() if name != "nc0" and "_classifier" not in name})
@@ -122,7 +121,7 @@ def classifier_sum(model: nn.Module) -> Float[Tensor, " d"]:
 
 
 def with_reestimated_batchnorm(
-    model: nn.Module, dataset: Dataset, batch_size: int = 500, workers: Workers = ALONE
+    model: nn.Module, dataset: Dataset, batch_size: int = 500, shard: Shard = ALONE
 ) -> nn.Module:
     """A copy of ``model`` whose running batch-norm statistics are the mean of those of batches of the training set.
 
@@ -136,7 +135,7 @@ def with_reestimated_batchnorm(
 
     def batches() -> Iterator[Tensor]:
         for indices in order.tensor_split(math.ceil(len(order) / batch_size)):
-            yield dataset.images[workers.share(indices)].to(dtype)
+            yield dataset.images[indices[shard.part(len(indices))]].to(dtype)
 
     with torch.no_grad():
         update_bn(batches(), copied)
@@ -157,11 +156,12 @@ def _features(
 
 
 def _as_model(
-    model: nn.Module, dataset: Dataset, batch_size: int, workers: Workers, loss: ModelLoss
+    model: nn.Module, dataset: Dataset, batch_size: int, shard: Shard, loss: ModelLoss
 ) -> tuple[ulpm.Problem, ulpm.State]:
     """Last layer and features in float64 as a state of the model with this loss, without decay."""
-    features, W, bias = _features(model, workers.share(dataset.images), batch_size)
-    features = workers.gather(features, len(dataset.images)).double()
+    N = len(dataset.images)
+    features, W, bias = _features(model, dataset.images[shard.part(N)], batch_size)
+    features = shard.join(features, N, axis=0).double()
     plain, state = ulpm.from_features(features, dataset.labels.to(features.device), classifier=W.double())
     problem = ulpm.Problem(plain.class_counts, plain.feature_dim, loss, bias=bias is not None)
     return problem, ulpm.State(state.W, state.H, None if bias is None else bias.double())

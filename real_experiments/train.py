@@ -14,7 +14,7 @@ from rich.console import Console
 
 from real_experiments import earlier_run
 from real_experiments.data import Dataset
-from real_experiments.distributed import Workers, torchrun_workers
+from real_experiments.distributed import torchrun_workers
 from real_experiments.recipe import Recipe
 from real_experiments.run_lock import sole_writer
 from real_experiments.schedule import measured_epochs, snapshot_epochs
@@ -22,7 +22,7 @@ from real_experiments.trainer import Trainer, repeatable_convolutions
 from real_experiments.training_checkpoint import Checkpoint, identify, write_checkpoint
 from real_experiments.training_directory import Row, TrainingDirectory
 from real_experiments.training_progress import training_bar
-from ulpm.support import checks, deferred_interrupt, files, versions
+from ulpm.support import Shard, checks, deferred_interrupt, files, versions
 
 __all__ = ["Train"]
 
@@ -57,14 +57,14 @@ class Train(Recipe):
         if self.resume and self.overwrite:
             raise ValueError("--resume and --overwrite exclude each other.")
         with (
-            torchrun_workers(self.device) as (workers, device),
+            torchrun_workers(self.device) as shard,
             repeatable_convolutions(self.tf32),
             contextlib.ExitStack() as kept,
         ):
-            run = TrainingRun.prepare(self, device, workers, kept)
+            run = TrainingRun.prepare(self, shard, kept)
             began = time.monotonic()
-            finished = run.finish(self.progress and workers.leads, self.checkpoint_seconds)
-            if workers.leads:
+            finished = run.finish(self.progress and shard.leads, self.checkpoint_seconds)
+            if shard.leads:
                 self._report(run, time.monotonic() - began, finished)
         return 0 if finished else 130
 
@@ -97,9 +97,7 @@ class TrainingRun:
     rows: list[Row]
 
     @classmethod
-    def prepare(
-        cls, command: Train, device: torch.device, workers: Workers, kept: contextlib.ExitStack
-    ) -> "TrainingRun":
+    def prepare(cls, command: Train, shard: Shard, kept: contextlib.ExitStack) -> "TrainingRun":
         """Read data and, to resume, the checkpoint; then begin to write.
 
         While ``kept`` is open the folder is locked, and an earlier run comes back if this one fails.
@@ -107,15 +105,15 @@ class TrainingRun:
         Raises: OSError or ValueError with one sentence if something does not fit; nothing has then been changed.
         """
         recipe, directory = Recipe.of(command), TrainingDirectory(command.out)
-        _require_one_command(command, workers)
+        _require_one_command(command, shard)
 
         def by_leader(work: Callable[[], Result]) -> Result | None:
-            return workers.together(lambda: work() if workers.leads else None)
+            return shard.together(lambda: work() if shard.leads else None)
 
         by_leader(lambda: _may_write(command, recipe, directory))
-        loaded = by_leader(lambda: _data(recipe, device))  # one process downloads, the others find the data there
-        dataset, unseen = workers.together(lambda: loaded or _data(recipe, device))
-        trainer = Trainer(recipe, dataset, device, workers, unseen)
+        loaded = by_leader(lambda: _data(recipe, shard.device))  # one process downloads, the others find the data there
+        dataset, unseen = shard.together(lambda: loaded or _data(recipe, shard.device))
+        trainer = Trainer(recipe, dataset, shard, unseen)
         run = cls(recipe, trainer, directory, identify(dataset), [])
 
         def lock() -> None:
@@ -125,7 +123,7 @@ class TrainingRun:
 
         by_leader(lock)
         if command.resume:
-            run.rows = workers.together(run._restore)
+            run.rows = shard.together(run._restore)
         by_leader(lambda: run._begin(command.overwrite, kept))
         return run
 
@@ -134,7 +132,7 @@ class TrainingRun:
 
         Returns: False if a signal to stop came first (Ctrl-C for example); a checkpoint is then there.
         """
-        trainer, epochs, workers = self.trainer, self.recipe.epochs, self.trainer.workers
+        trainer, epochs, shard = self.trainer, self.recipe.epochs, self.trainer.shard
         last_checkpoint = time.monotonic()
         with (
             training_bar(progress, epochs * trainer.steps_per_epoch, epochs) as bar,
@@ -145,8 +143,8 @@ class TrainingRun:
                 if trainer.at_end_of_epoch:
                     self._end_epoch()
                 # All processes stop after the same step. On a GPU not each step asks, which would wait for it.
-                asked = workers.device.type == "cpu" or trainer.at_end_of_epoch
-                stopping = asked and workers.any(interrupted())
+                asked = shard.device.type == "cpu" or trainer.at_end_of_epoch
+                stopping = asked and shard.any(interrupted())[0]
                 if stopping or time.monotonic() - last_checkpoint > checkpoint_seconds or trainer.epoch >= epochs:
                     self._checkpoint()
                     last_checkpoint = time.monotonic()
@@ -154,7 +152,7 @@ class TrainingRun:
                     bar.update(trainer, self.rows[-1]["nc1_pinv"] if self.rows else None)
                 if stopping and trainer.epoch < epochs:
                     return False
-        if workers.leads:
+        if shard.leads:
             earlier_run.discard(self.directory)
         return True
 
@@ -195,7 +193,7 @@ class TrainingRun:
                 "steps_per_epoch": trainer.steps_per_epoch,
                 "flow_time_per_step": trainer.flow_time_per_step if self.recipe.optimizer == "sgd" else None,
                 "device": _name(trainer.device),
-                "processes": trainer.workers.count,
+                "processes": trainer.shard.count,
                 "versions": versions(),
             }
         )
@@ -209,7 +207,7 @@ class TrainingRun:
         row, measurement = self.trainer.measure()
         first_without_error = row["train_error"] == 0 and all(earlier["train_error"] > 0 for earlier in self.rows)
         self.rows.append({"epoch": epoch, **row})
-        if not self.trainer.workers.leads:
+        if not self.trainer.shard.leads:
             return
         if snapshot_due or first_without_error:
             metadata = {"first_without_error": first_without_error, "class_counts": measurement.problem.class_counts}
@@ -217,15 +215,15 @@ class TrainingRun:
         self.directory.write_rows(self.rows)
 
     def _checkpoint(self) -> None:
-        if self.trainer.workers.leads:
+        if self.trainer.shard.leads:
             state = self.trainer.state()
             write_checkpoint(self.directory.checkpoint, state, self.recipe, self.dataset, self.trainer.steps, self.rows)
 
 
-def _require_one_command(command: Train, workers: Workers) -> None:
+def _require_one_command(command: Train, shard: Shard) -> None:
     """Raise ValueError, on all processes, if they were started with different arguments."""
     arguments = {field.name: str(getattr(command, field.name)) for field in dataclasses.fields(command)}
-    told = [json.loads(text) for text in workers.texts(json.dumps(arguments))]
+    told = [json.loads(text) for text in shard.texts(json.dumps(arguments))]
     for rank, others in enumerate(told):
         for name, value in others.items():
             if value != told[0].get(name):

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from real_experiments.data import Dataset
-from real_experiments.distributed import Workers
 from real_experiments.distributed_batchnorm import share_batch_statistics
 from real_experiments.losses import summed_loss
 from real_experiments.measure import (
@@ -26,7 +25,7 @@ from real_experiments.optimizers import make_optimizer
 from real_experiments.recipe import Recipe
 from real_experiments.schedule import epoch_batches, steps_per_epoch
 from real_experiments.training_checkpoint import restore_training, training_state
-from ulpm.support import METRICS
+from ulpm.support import METRICS, Shard
 
 __all__ = ["Diverged", "FullPrecisionLinear", "Trainer"]
 
@@ -64,17 +63,16 @@ class Trainer:
         self,
         recipe: Recipe,
         dataset: Dataset,
-        device: torch.device,
-        workers: Workers,
+        shard: Shard,
         unseen: Dataset | None = None,
     ) -> None:
         """``dataset`` is the training set. ``unseen`` has more images to measure."""
-        self.recipe, self.dataset, self.device, self.workers = recipe, dataset, device, workers
+        self.recipe, self.dataset, self.device, self.shard = recipe, dataset, shard.device, shard
         self.unseen = unseen
-        self.model = recipe.build(dataset, device)
+        self.model = recipe.build(dataset, self.device)
         self.model.classifier = FullPrecisionLinear.like(self.model.classifier)  # type: ignore[arg-type]
         self.network = self.model
-        if workers.count > 1:
+        if shard.count > 1:
             self.model = share_batch_statistics(self.model)
             # Buffers need no broadcast: every process computes the same statistics.
             self.network = DistributedDataParallel(self.model, broadcast_buffers=False)
@@ -86,8 +84,8 @@ class Trainer:
         self._batches: tuple[Tensor, ...] = ()
         # Of this process's share of the epoch under way; sums stay on the device, since reading them waits for it.
         self._seen = 0
-        self._summed_loss = torch.zeros((), dtype=torch.float64, device=device)
-        self._wrong = torch.zeros((), dtype=torch.int64, device=device)
+        self._summed_loss = torch.zeros((), dtype=torch.float64, device=self.device)
+        self._wrong = torch.zeros((), dtype=torch.int64, device=self.device)
 
     @property
     def epoch(self) -> int:
@@ -120,7 +118,7 @@ class Trainer:
         if batch == 0 or not self._batches:
             self._begin_epoch()
         whole = self._batches[batch]
-        indices = self.workers.share(whole).to(self.device)
+        indices = whole[self.shard.part(len(whole))].to(self.device)
         images = self.dataset.images[indices].to(self.recipe.torch_dtype, memory_format=self.recipe.memory_format)
         labels = self.dataset.labels[indices]
         self.optimizer.zero_grad()
@@ -128,7 +126,7 @@ class Trainer:
             logits = self.network(images)
         loss = summed_loss(self.loss, logits, labels)
         # DistributedDataParallel averages over processes what should be summed.
-        torch.autograd.backward(loss * (self.workers.count / len(whole)))
+        torch.autograd.backward(loss * (self.shard.count / len(whole)))
         self.optimizer.step()
         self.steps += 1
         self._seen += len(indices)
@@ -153,7 +151,7 @@ class Trainer:
                 self.dataset,
                 recipe.measurement_batch,
                 self.initial_classifier_sum,
-                self.workers,
+                self.shard,
                 kept_share(recipe, self.steps),
                 self.loss,
             )
@@ -166,11 +164,11 @@ class Trainer:
             raise Diverged(f"the training diverged by epoch {self.epoch}: lower --learning-rate ({error})") from error
         row = {"flow_time": self.flow_time, **first.values}
         if recipe.reestimate:
-            again = with_reestimated_batchnorm(self.model, self.dataset, recipe.measurement_batch, self.workers)
+            again = with_reestimated_batchnorm(self.model, self.dataset, recipe.measurement_batch, self.shard)
             values = measured(again).values
             row |= {_REESTIMATED + name: value for name, value in values.items() if _measured_twice(name)}
         if self.unseen is not None:
-            values = measure_unseen(self.model, self.unseen, recipe.measurement_batch, self.workers, self.loss)
+            values = measure_unseen(self.model, self.unseen, recipe.measurement_batch, self.shard, self.loss)
             row |= {_UNSEEN + name: value for name, value in values.items()}
         return row, first
 

@@ -125,14 +125,14 @@ def descent_steps() -> Work:
 
 
 def training_batches() -> Work:
-    from real_experiments.distributed import Workers
     from real_experiments.recipe import Recipe
     from real_experiments.trainer import Trainer
+    from ulpm.support import Shard
 
     recipe = Recipe(model="resnet18", width=4, dataset="fashion-mnist-sample", subset=60, batch_size=10, epochs=2)
     with parameters_on_the_device():
         device = torch.device(NAME)
-        trainer = Trainer(recipe, recipe.load_data(device), device, Workers(device=device))
+        trainer = Trainer(recipe, recipe.load_data(device), Shard(device=device))
     trainer.step()
     return Work(counted(lambda: [trainer.step() for _ in range(4)]), 4)
 

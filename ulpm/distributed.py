@@ -71,11 +71,11 @@ class Shard:
         return torch.stack(parts)
 
     def join(self, part: Shaped[Tensor, "*any"], total: int, axis: int = -1) -> Shaped[Tensor, "..."]:
-        """The ``total`` things along an axis, of which each process has its ``part``."""
+        """The ``total`` things along an axis, of which each process has its ``part``, some perhaps none."""
         if self.count == 1:
             return part
         sizes, n = self.sizes(total), part.shape[axis]
-        before, after = math.prod(part.shape[:axis]), math.prod(part.shape[axis:]) // n
+        before, after = math.prod(part.shape[:axis]), math.prod(part.shape[axis:][1:])
         own, whole = part.reshape(before, n, after), part.new_empty(before, total, after)
         # Some at a time: what is sent and received must not take as much memory as the whole.
         slices = max(1, _SENT_AT_ONCE // (sizes[0] * self.count))

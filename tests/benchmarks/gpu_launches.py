@@ -108,13 +108,13 @@ def record(run: FlowRun) -> None:
 
 def training(small: bool, calls: int, device: torch.device) -> Iterator[Row]:
     """Batches of 128 images by the paper's recipe."""
-    from real_experiments.distributed import Workers
     from real_experiments.recipe import Recipe
     from real_experiments.trainer import Trainer, repeatable_convolutions
+    from ulpm.support import Shard
 
     size = {"width": 4, "subset": 40, "batch_size": 10} if small else {"width": 64}
     recipe = Recipe(model="resnet18", dataset="fashion-mnist-sample", **size)
-    trainer = Trainer(recipe, recipe.load_data(device), device, Workers(device=device))
+    trainer = Trainer(recipe, recipe.load_data(device), Shard(device=device))
     with repeatable_convolutions(recipe.tf32):
         trainer.step()
         # Within an epoch: its beginning draws an order.

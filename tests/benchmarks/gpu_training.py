@@ -23,9 +23,9 @@ PRECISIONS: Mapping[str, Mapping[str, bool]] = {
 def measure(device: torch.device, tell: Tell) -> Iterator[Row]:
     """An epoch that does not count, some that do, and a measurement, in each precision."""
     # Here, since they need packages that a machine may lack; the other parts do not.
-    from real_experiments.distributed import Workers
     from real_experiments.recipe import Recipe
     from real_experiments.trainer import Trainer, repeatable_convolutions
+    from ulpm.support import Shard
 
     small = device.type == "cpu"
     epochs = SMALL_EPOCHS if small else EPOCHS
@@ -33,7 +33,7 @@ def measure(device: torch.device, tell: Tell) -> Iterator[Row]:
         tell(name)
         recipe = Recipe(model="resnet18", dataset="fashion-mnist-sample", **(SMALL if small else FULL), **options)
         dataset = recipe.load_data(device)
-        trainer = Trainer(recipe, dataset, device, Workers(device=device))
+        trainer = Trainer(recipe, dataset, Shard(device=device))
 
         def train(epochs: int, trainer: Trainer = trainer) -> float:
             def work() -> None:

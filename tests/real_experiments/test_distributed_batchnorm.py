@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from real_experiments.__main__ import main
-from real_experiments.distributed import Workers
 from real_experiments.training_directory import TrainingDirectory
 from ulpm import _files
 
@@ -49,11 +48,3 @@ def test_two_processes_match_one(tmp_path: Path, counts: str, batch: str, steps:
     rows = [TrainingDirectory(tmp_path / name).read_rows() for name in ("one", "two")]
     assert rows[0][0] == pytest.approx(rows[1][0], rel=1e-6, abs=1e-10)
     assert TrainingDirectory(tmp_path / "two").read_config()["processes"] == 2
-
-
-def test_shares_are_disjoint_and_complete() -> None:
-    rows = torch.arange(14).reshape(7, 2)
-    for count in (1, 2, 3, 9):
-        parts = [Workers(rank, count).share(rows) for rank in range(count)]
-        assert torch.equal(torch.cat(parts), rows)
-        assert max(map(len, parts)) - min(map(len, parts)) <= 1

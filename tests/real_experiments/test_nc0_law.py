@@ -6,12 +6,12 @@ import math
 import pytest
 import torch
 
-from real_experiments.distributed import Workers
 from real_experiments.measure import classifier_sum
 from real_experiments.nc0_law import kept_share
 from real_experiments.optimizers import make_optimizer
 from real_experiments.recipe import Recipe
 from real_experiments.trainer import Trainer
+from ulpm.support import Shard
 
 CPU = torch.device("cpu")
 TINY = Recipe(model="vgg13", width=2, dataset="fashion-mnist-sample", subset=60, batch_size=16)
@@ -20,7 +20,7 @@ STEPS = 40
 
 def distance_from_law(recipe: Recipe, steps: int = STEPS) -> float:
     """‖s(t) − f_t s(0)‖/‖W‖ after training."""
-    trainer = Trainer(recipe, recipe.load_data(CPU), CPU, Workers())
+    trainer = Trainer(recipe, recipe.load_data(CPU), Shard())
     for _ in range(steps):
         trainer.step()
     now = classifier_sum(trainer.model)
@@ -45,7 +45,7 @@ def test_smoothed_labels_and_the_focal_loss_obey_the_law_with_decay(changes: dic
 
 def test_the_squared_error_has_no_law() -> None:
     assert math.isnan(kept_share(dataclasses.replace(TINY, loss="squared-error"), 10))
-    trainer = Trainer(dataclasses.replace(TINY, loss="squared-error"), TINY.load_data(CPU), CPU, Workers())
+    trainer = Trainer(dataclasses.replace(TINY, loss="squared-error"), TINY.load_data(CPU), Shard())
     for _ in range(STEPS):
         trainer.step()
     moved = classifier_sum(trainer.model) - trainer.initial_classifier_sum
@@ -105,7 +105,7 @@ def test_adam_breaks_the_law(optimizer: str) -> None:
 def test_decoupled_decay_shrinks_every_parameter_beside_the_momentum() -> None:
     recipe = dataclasses.replace(TINY, dtype="float64", weight_decay=0.5, decoupled_decay=True, channels_last=False)
     plain = dataclasses.replace(recipe, weight_decay=0.0, decoupled_decay=False)
-    trainers = [Trainer(each, each.load_data(CPU), CPU, Workers()) for each in (recipe, plain)]
+    trainers = [Trainer(each, each.load_data(CPU), Shard()) for each in (recipe, plain)]
     before = {name: value.detach().clone() for name, value in trainers[0].model.named_parameters()}
     for trainer in trainers:
         trainer.step()

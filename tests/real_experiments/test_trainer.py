@@ -7,16 +7,16 @@ import torch
 from test_training_losses import by_hand
 from torch import nn
 
-from real_experiments.distributed import Workers
 from real_experiments.recipe import Recipe
 from real_experiments.trainer import FullPrecisionLinear, Trainer
+from ulpm.support import Shard
 
 CPU = torch.device("cpu")
 TINY = Recipe(model="resnet18", width=4, dataset="fashion-mnist-sample", subset=60, batch_size=16, epochs=2)
 
 
 def trainer(recipe: Recipe = TINY, steps: int = 0) -> Trainer:
-    made = Trainer(recipe, recipe.load_data(CPU), CPU, Workers())
+    made = Trainer(recipe, recipe.load_data(CPU), Shard())
     for _ in range(steps):
         made.step()
     return made
@@ -76,7 +76,7 @@ def test_every_sample_is_seen_once_an_epoch() -> None:
 def test_a_single_sample_left_over_does_not_break_batch_norm_of_single_pixels() -> None:
     data = TINY.load_data(CPU)
     eight = dataclasses.replace(data, images=data.images[:33, :, ::4, ::4], labels=data.labels[:33])  # 7 × 7 pixels
-    made = Trainer(TINY, eight, CPU, Workers())
+    made = Trainer(TINY, eight, Shard())
     for _ in range(made.steps_per_epoch):
         made.step()
     assert made.epoch == 1

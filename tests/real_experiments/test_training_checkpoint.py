@@ -6,18 +6,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from real_experiments.distributed import Workers
 from real_experiments.recipe import Recipe
 from real_experiments.trainer import Trainer
 from real_experiments.training_checkpoint import identify, read_checkpoint, write_checkpoint
 from ulpm import _files
+from ulpm.support import Shard
 
 CPU = torch.device("cpu")
 TINY = Recipe(model="resnet18", width=4, dataset="fashion-mnist-sample", subset=60, batch_size=16, epochs=3)
 
 
 def trainer(recipe: Recipe = TINY) -> Trainer:
-    return Trainer(recipe, recipe.load_data(CPU), CPU, Workers())
+    return Trainer(recipe, recipe.load_data(CPU), Shard())
 
 
 def written(path: Path, made: Trainer) -> Path:

@@ -15,11 +15,11 @@ from flow_as_network import START, STEP, write_run
 import ulpm
 from real_experiments.__main__ import main
 from real_experiments.comparison.network_run import NetworkRun
-from real_experiments.distributed import Workers
 from real_experiments.recipe import Recipe
 from real_experiments.trainer import Trainer
 from real_experiments.training_directory import TrainingDirectory
 from ulpm.forecasting import ModelFlow, measured_mobility
+from ulpm.support import Shard
 
 TINY = Recipe(model="resnet18", width=2, dataset="fashion-mnist-sample", class_counts="8,6,4", batch_size=8, epochs=1)
 CHANGES: dict[str, dict[str, object]] = {
@@ -32,7 +32,7 @@ CHANGES: dict[str, dict[str, object]] = {
 def trainer(recipe: Recipe, device: str) -> Trainer:
     where = torch.device(device)
     with parameters_on_the_device():
-        return Trainer(recipe, recipe.load_data(where), where, Workers(device=where))
+        return Trainer(recipe, recipe.load_data(where), Shard(device=where))
 
 
 @pytest.mark.parametrize("changes", CHANGES)

@@ -42,6 +42,10 @@ torch.set_num_threads(1)
 problem = ulpm.Problem({counts}, {dim})
 with torchrun_shard("cpu") as shard:
     assert shard.together(lambda: shard.rank) == shard.rank
+    for total in (1, 3):
+        # Of one row the second process has none.
+        rows = torch.arange(2.0 * total).view(total, 2)
+        assert torch.equal(shard.join(rows[shard.part(total)], total, axis=0), rows)
     try:
         # What only one process sees, all are told.
         shard.together(lambda: ulpm.Problem([1] * (2 - shard.leads), 1))
@@ -117,11 +121,12 @@ def assert_the_same(path, alone):
 
 
 def test_parts_are_as_even_as_possible_and_cover_everything():
-    for count in (1, 2, 3, 4, 7):
+    for count in (1, 2, 3, 4, 7, 12):
         shards = [Shard(rank, count) for rank in range(count)]
         parts = [list(range(10))[shard.part(10)] for shard in shards]
         assert [thing for part in parts for thing in part] == list(range(10))
         assert [len(part) for part in parts] == shards[0].sizes(10)
+        assert parts == [part.tolist() for part in torch.arange(10).tensor_split(count)]
         assert max(map(len, parts)) - min(map(len, parts)) <= 1
 
 
