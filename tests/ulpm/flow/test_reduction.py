@@ -115,6 +115,7 @@ def test_a_system_without_a_solution_by_conjugate_gradients_gives_nan(monkeypatc
     assert bool(torch.isfinite(x[1]).all())
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize("replicas", [None, 3])
 def test_a_flow_is_the_same_with_and_without(replicas, monkeypatch):
     problem = Problem([6] * 4, 20)
