@@ -259,23 +259,24 @@ class FlowRun:
         """The state of all replicas, wherever they are."""
         return self.state if self.sweep.count == 1 else join_replicas(self.loop, self.state, self.sweep)
 
-    @property
-    def _going(self) -> bool:
-        """Whether there is something left that may be done."""
-        most = self.config["max_steps"] * self.loop.cohorts(self.state)
-        return self.state.running and self.state.counts["attempts"] < most
-
     def _go(
         self, bar: ProgressBar | None, checkpoint: Path | None, seconds: float, interrupted: Callable[[], bool]
     ) -> None:
         together = self.sweep if self.sweep.count > 1 else self.loop.system.layout.shard
+        most = self.config["max_steps"] * self.loop.cohorts(self.state)
         due = time.monotonic() + seconds
+
+        def under_way() -> bool:
+            """Whether there is something left that may be done."""
+            return self.state.running and self.state.counts["attempts"] < most
+
         while True:
-            late, out_of_steps = time.monotonic() >= due, self.state.running and not self._going
+            late, out_of_steps = time.monotonic() >= due, self.state.running and not under_way()
             # What a clock or a person says, all processes must be told.
-            stop, late, going, out_of_steps = together.any(interrupted(), late, self._going, out_of_steps)
+            stop, late, going, out_of_steps = together.any(interrupted(), late, under_way(), out_of_steps)
             if checkpoint is not None and (stop or (late and going) or (out_of_steps and not going)):
                 self.save(checkpoint)
+            if late:
                 due = time.monotonic() + seconds
             if stop:
                 raise KeyboardInterrupt
@@ -283,9 +284,12 @@ class FlowRun:
                 if self.state.running:
                     self.state = self.loop.stop(self.state)
                 return
-            # One step, and of replicas that nobody else waits for as many as are made until all meet again.
-            until = time.monotonic() + (_SECONDS_BETWEEN_MEETINGS if self.sweep.count > 1 else 0)
-            while self._going:
+            # One step where processes share a replica, of replicas that nobody else waits for as many as are made until
+            # all meet again, and of one process alone all until the next checkpoint.
+            until = due if together.count == 1 else time.monotonic()
+            if self.sweep.count > 1:
+                until += _SECONDS_BETWEEN_MEETINGS
+            while under_way():
                 self.step()
                 if bar is not None:
                     bar.update(self.state)

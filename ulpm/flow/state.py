@@ -45,7 +45,7 @@ class FlowState:
     @property
     def running(self) -> bool:
         """Whether any replica is still on its way."""
-        return len(self.cohort.replicas) > 0
+        return self.cohort.replicas.shape[0] > 0
 
     @property
     def fraction_done(self) -> float:

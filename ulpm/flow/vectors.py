@@ -35,7 +35,7 @@ class Vectors:
         out: Float[Tensor, "B D"],
     ) -> Float[Tensor, "B D"]:
         """y + h Σ_i weights_i stages_i, written into ``out``."""
-        if len(y) > 1 or y.numel() < _LARGE:
+        if y.shape[0] > 1 or y.numel() < _LARGE:
             return advance_in_two(y, h, weights, stages, out)
         # Two passes less over vectors that no cache holds.
         torch.addmv(y.view(-1), stages.flatten(1).T, weights * h[0], out=out.view(-1))
