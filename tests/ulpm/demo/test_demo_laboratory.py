@@ -308,10 +308,11 @@ def test_a_link_keeps_every_setting_and_mends_what_makes_no_sense() -> None:
     }
     pairs = f"new URLSearchParams(settingsToPairs({json.dumps(settings)}, 'B.'))"
     assert evaluate(f"settingsFromPairs({pairs}, 'B.')") == settings
-    # Links of version 0.2 have one decay.
-    assert evaluate("settingsFromPairs(new URLSearchParams('decay=0.01'))") == evaluate(
-        "({ ...firstSettings(), decayW: 0.01, decayH: 0.01 })"
-    )
+    # Links of version 0.2 have one decay, and so may one that was written by hand.
+    for one in ("decay", "decayW", "decayH"):
+        assert evaluate(f"settingsFromPairs(new URLSearchParams('{one}=0.01'))") == evaluate(
+            "({ ...firstSettings(), decayW: 0.01, decayH: 0.01 })"
+        )
     odd = "K=99&n=-3&d=x&seed=1.2&loss=constructor&decayW=7&decayH=0.1&end=5&moves=3_row_12_1_1_1~zz&strength=-1"
     mended = evaluate(f"settingsFromPairs(new URLSearchParams({json.dumps(odd)}))")
     assert mended == evaluate("({ ...firstSettings(), K: 12, n: 1, seed: 1 })")

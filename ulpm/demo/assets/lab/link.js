@@ -55,8 +55,8 @@ function settingsFromPairs(pairs, prefix = "") {
   const { strength } = LOSSES[settings.loss];
   const value = Number(given("strength") || NaN);
   if (strength) settings.strength = Number.isFinite(value) ? Math.min(strength.to, Math.max(strength.from, value)) : strength.first;
-  // Links of version 0.2 have one decay for both factors.
-  const decays = ["decayW", "decayH"].map((name) => Number(given(name) || given("decay")));
+  // One decay that is given is that of both factors, as in links of version 0.2.
+  const decays = [["decayW", "decayH"], ["decayH", "decayW"]].map(([own, other]) => Number(given(own) || given(other) || given("decay")));
   if (decays.every((x) => DECAYS.includes(x))) Object.assign(settings, decayPair(...decays));
   if (ENDS.includes(Number(given("end")))) settings.end = Number(given("end"));
   settings.moves = (given("moves") || "").split("~").filter(Boolean).map(moveFromText).filter((move) => move && move.frame < FRAMES && move.k < settings.K).sort((one, other) => one.frame - other.frame);
