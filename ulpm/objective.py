@@ -20,7 +20,7 @@ from ulpm.losses import LossAt
 from ulpm.problem import Problem, checked
 from ulpm.state import Factors, State
 
-__all__ = ["Objective", "add_matmul", "log_loss", "margin"]
+__all__ = ["Objective", "add_matmul", "log_loss", "margin", "matmul"]
 
 
 class Objective:
@@ -75,7 +75,7 @@ class Objective:
         """The loss at a point and F there, written into ``out`` if it is given."""
         loss = self.loss(at)
         W_out, H_out, b_out = out if out is not None else (None, None, None)
-        W_dot = _matmul(loss.residual, at.H.mT, W_out)
+        W_dot = matmul(loss.residual, at.H.mT, W_out)
         b_dot = None
         if at.b is not None:
             b_dot = loss.residual.sum(-1) if b_out is None else torch.sum(loss.residual, -1, out=b_out)
@@ -83,7 +83,7 @@ class Objective:
             W_dot.copy_(self.shard.all_reduce(W_dot))
             if b_dot is not None:
                 b_dot.copy_(self.shard.all_reduce(b_dot))
-        H_dot = _matmul(at.W.mT, loss.residual, H_out)
+        H_dot = matmul(at.W.mT, loss.residual, H_out)
         if self.problem.decayed:
             λ_W, λ_H = self._decay(loss)
             W_dot.sub_(λ_W * at.W)
@@ -113,7 +113,7 @@ class Objective:
         log_loss = L.log().add_(near)
         torch.div(total[..., :-1].view_as(W_part), L[..., None, None], out=out.W)
         share = clamped_exp_((own.log_loss - log_loss)[..., None, None])
-        _matmul(at.W.mT, own.residual.mul_(share), out.H)
+        matmul(at.W.mT, own.residual.mul_(share), out.H)
         return log_loss
 
     def shared_gradient(self, at: Factors, loss: LossAt) -> Float[Tensor, "*batch K d"] | None:
@@ -319,7 +319,7 @@ class _Force(torch.autograd.Function):
         return None, *ctx.objective.jacobian_product(Factors(*ctx.saved_tensors), Factors(*slopes))
 
 
-def _matmul(a: Tensor, b: Tensor, out: Tensor | None) -> Tensor:
+def matmul(a: Tensor, b: Tensor, out: Tensor | None) -> Tensor:
     # Into a strided batch torch multiplies one matrix at a time; a product and a copy are many times faster.
     if out is None or out.is_contiguous():
         return torch.matmul(a, b, out=out)
@@ -329,7 +329,7 @@ def _matmul(a: Tensor, b: Tensor, out: Tensor | None) -> Tensor:
 def _two_products(first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor], out: Tensor | None) -> Tensor:
     """a b + c d."""
     if out is None or out.is_contiguous():
-        return add_matmul(_matmul(*first, out), *second)
+        return add_matmul(matmul(*first, out), *second)
     return out.copy_(add_matmul(first[0] @ first[1], *second))
 
 

@@ -70,8 +70,8 @@ def test_times_that_make_no_sense_are_refused_in_one_sentence(arguments, words):
 
 def test_a_solver_that_never_hands_over_stays_explicit_and_finds_the_same():
     explicit = ulpm.Solver(hand_over=HandOver(limited=math.inf, followed=math.inf))
-    path = ulpm.gradient_flow(PROBLEM, START, log_time=100.0, records=5, solver=explicit)
-    usual = ulpm.gradient_flow(PROBLEM, START, log_time=100.0, records=5)
+    path = ulpm.gradient_flow(PROBLEM, START, log_time=400.0, records=5, solver=explicit)
+    usual = ulpm.gradient_flow(PROBLEM, START, log_time=400.0, records=5)
     assert path.stats["jacobian_products"] == 0
     assert usual.stats["jacobian_products"] > 0
     torch.testing.assert_close(path.squared_norm, usual.squared_norm, rtol=1e-4, atol=0)

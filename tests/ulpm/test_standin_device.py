@@ -156,7 +156,7 @@ PROBLEM = ulpm.Problem([4] * 3, feature_dim=5)
 
 def flow(device: str, attempts: int) -> ulpm.Trajectory:
     start = PROBLEM.random_state(seed=0, device=device)
-    return ulpm.gradient_flow(PROBLEM, start, log10_time=100, records=2, max_steps=attempts)
+    return ulpm.gradient_flow(PROBLEM, start, log10_time=1e5, records=2, max_steps=attempts)
 
 
 def counted(attempts: int) -> standin_device.Counts:

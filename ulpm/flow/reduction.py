@@ -19,12 +19,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ulpm.losses import LossAt
-from ulpm.objective import Objective, add_matmul
+from ulpm.objective import Objective, add_matmul, matmul
 from ulpm.state import Factors
 
 __all__ = ["Reduction", "worthwhile"]
 
-_LONG, _SHORTER = 2**14, 2.5
+# Whole vectors at least so many times longer, and so long. An iteration in coordinates launches some ten kernels more,
+# which on an accelerator take as long as ten passes over vectors of some 2²¹ numbers (a reckoning, not a measurement).
+_SHORTER = 2.5
+_LONG = {"cpu": 2**14}
 
 
 def worthwhile(objective: Objective) -> bool:
@@ -32,7 +35,8 @@ def worthwhile(objective: Objective) -> bool:
     problem = objective.problem
     K, d, N = problem.num_classes, problem.feature_dim, problem.num_samples
     whole, few = K * d + d * N, 2 * K * d + K * N
-    return objective.shard.count == 1 and not problem.decayed and whole >= max(_LONG, _SHORTER * few)
+    long = _LONG.get(objective.labels.device.type, 2**21)
+    return objective.shard.count == 1 and not problem.decayed and whole >= max(long, _SHORTER * few)
 
 
 class Reduction:
@@ -59,7 +63,7 @@ class Reduction:
         out[:, : self._split] = y[:, : self._split]
         H = y[:, self._split :].view(-1, d, N)
         _, _, A, B = self._parts(out)
-        A.copy_(self._Q @ H)
+        matmul(self._Q, H, A)
         B.copy_(self._P @ H.mT - (self._P @ A.mT) @ self._Q)
         return out
 
@@ -92,12 +96,12 @@ class Reduction:
         if b is not None:
             dZ.add_(b[..., None])
         dR = self._objective.residual_tangent(self._loss, dZ)
-        V_out.copy_(add_matmul(dR @ at.H.mT, M, torch.baddbmm(B, P @ A.mT, Q)))
+        add_matmul(matmul(dR, at.H.mT, V_out), M, torch.baddbmm(B, P @ A.mT, Q))
         if b_out is not None:
             torch.sum(dR, -1, out=b_out)
         turned = M.mT @ V
         within = turned @ Q.mT
-        A_out.copy_(add_matmul(L.mT @ dR, within.mT, P))
+        add_matmul(matmul(L.mT, dR, A_out), within.mT, P)
         torch.sub(turned, within @ Q, out=B_out)
 
     def _parts(self, v: Float[Tensor, "B reduced"]) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:

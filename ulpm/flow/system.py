@@ -132,11 +132,11 @@ class FlowLinearisation:
         else:
             start = self._reduction.coordinates(rhs)
             image, x = start.clone(), torch.empty_like(start)
+            # What is nan in coordinates is nan in the vector.
             solution = self._iterate(self._reduction.product, shift, image, tolerance, x)
             self._reduction.complete(x, start, rhs, 1 / shift, out)
         self.solves = self.solves.after(solution)
         self.stiffness = torch.maximum(self.stiffness, solution.stiffness)
-        out.masked_fill_(~solution.converged[:, None], torch.nan)
 
     def _iterate(self, product: _Product, shift: Tensor, rhs: Tensor, tolerance: Tensor, out: Tensor) -> KrylovSolution:
         """Solve, from what the last solves found; ``rhs`` becomes the image of ``out``."""
