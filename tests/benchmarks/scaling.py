@@ -196,6 +196,9 @@ know. If log L changes by more than 40 within a step, as late in a run, an evalu
 2 (log L, margin), then one sum of K·d. Every process computes the same sums in the same order, and so takes the same
 decisions.
 
+Products and solves are those with whole vectors. One process alone solves with fewer numbers where d is large, as
+[numerics.md](numerics.md) explains. Several processes do not.
+
 **Messages.** The table gives the bytes that a process contributes to each message, counted on two processes:
 
 {messages}
