@@ -197,7 +197,7 @@ know. If log L changes by more than 40 within a step, as late in a run, an evalu
 decisions.
 
 Products and solves are those with whole vectors. One process alone solves with fewer numbers where d is large, as
-[numerics.md](numerics.md) explains. Several processes do not.
+[numerics.md](numerics.md) explains. Several processes that share samples do not.
 
 **Messages.** The table gives the bytes that a process contributes to each message, counted on two processes:
 

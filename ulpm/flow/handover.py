@@ -28,7 +28,7 @@ class HandOver:
     some short and some rejected. A step of hλ > ``followed`` only counts as 1/``nearly`` of one that is limited: the
     errors of driven stiff components may hold the size anywhere between. Not if ``worthwhile`` explicit steps of hλ =
     ``followed`` will do to the end of the run: the first stiff steps are dear, and only later ones pay for them. From
-    there on explicit steps are kept that short, since longer ones leave stiff components unsettled.
+    there on explicit steps are kept that short, as far as λ is known: longer ones leave stiff components unsettled.
 
     Back when more than ``trial_steps`` stiff ones in a row would each have cost more than explicit steps of hλ =
     ``followed`` over the same s, even with the size of the next; it is not tried again before J is twice as stiff, or
@@ -40,7 +40,7 @@ class HandOver:
     limited: float = 1.5
     patience: int = 2
     nearly: int = 10
-    worthwhile: float = 50.0
+    worthwhile: float = 60.0
     trial_steps: int = 3
     followed: float = 1.0
     product_cost: float = 1.5
@@ -77,8 +77,9 @@ class HandOver:
                 # To the end, in steps of hλ = ``followed``.
                 way = to_go * np.maximum(reach / self.followed, 1.0)
                 moves = good & nearly & asked & (count >= self.patience * self.nearly) & (way > self.worthwhile)
-                short = np.where(nearly & (way <= self.worthwhile), np.minimum(size, self.followed / λ), size)
-                c.step_size = torch.from_numpy(short)
+                # After any step, as sizes may grow fivefold; λ may be 0, or not known.
+                followed = np.where((way <= self.worthwhile) & (λ > 0), self.followed / λ, np.inf)
+                c.step_size = torch.from_numpy(np.minimum(size, np.where(followed > 0, followed, np.inf)))
             else:
                 explicit = evaluations[0] * λ / self.followed
                 # The first steps are as short as explicit ones; c.step_size is by now that of the next.

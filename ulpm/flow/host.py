@@ -11,11 +11,19 @@ from torch import Tensor
 __all__ = ["counted", "on_host", "plus", "quotient", "resolved", "steps_left", "to_host"]
 
 
-def steps_left(way: Float[Tensor, " A"], progress: Float[Tensor, " A"]) -> Float[Tensor, " A"]:
-    """How many more steps of this ``progress`` the rest of the ``way`` takes."""
-    done = progress.numpy()
+def steps_left(
+    before: Float[Tensor, " A"], after: Float[Tensor, " A"], end: Float[Tensor, " A"]
+) -> Float[Tensor, " A"]:
+    """How many more steps like one from position ``before`` to ``after`` it takes to the ``end``.
+
+    Positions are v = log(1 + q) with q = log(1 + t), or q = log L(0) − log L. Early on, steps add about the same to v.
+    Late, steps of one hλ add the same to q, as λ grows in proportion to it: from there, where the end is within 1 of v,
+    it takes (e^x − 1)/x times as many, x being the way left.
+    """
+    done, way = (after - before).numpy(), (end - after).numpy()
     with np.errstate(all="ignore"):
-        return torch.from_numpy(np.where(done > 0, way.numpy() / done, np.inf))
+        late = np.minimum(np.maximum(way, 1e-9), 1.0)
+        return torch.from_numpy(np.where(done > 0, way / done * (np.expm1(late) / late), np.inf))
 
 
 def quotient(above: Float[Tensor, " A"], below: Float[Tensor, " A"]) -> Float[Tensor, " A"]:

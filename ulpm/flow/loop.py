@@ -217,7 +217,7 @@ class FlowLoop:
         c.failed = ~accepted & (c.step_size * c.speed < 4 * torch.finfo(c.y.dtype).eps * c.size)
         known = {"size": size, "speed": speed, "log_loss": log_loss, "clock": clock, "position": position}
         known |= {"previous_step_size": step_size, "previous_ratio": ratio}
-        left = steps_left(s.milestones.marks[-1, c.replicas] - position, position - c.position)
+        left = steps_left(c.position, position, s.milestones.marks[-1, c.replicas])
         if settling:
             still = nearly_there(c, step_size, size, speed, moved, stiffness, self.rtol, self.solver.krylov_share)
             note_rest(c, accepted, still, step_size)

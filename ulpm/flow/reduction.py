@@ -1,13 +1,13 @@
 """The Jacobian of the flow on the subspace that it acts on, whose vectors are far shorter where d is large.
 
-With W = L Q and R = M P, where Q [K, d] and P [K, N] have orthonormal rows, R the scaled residual, the H-part of J v
-is Vᵀ R + Wᵀ dR = Qᵀ(Lᵀ dR) + (MᵀV)ᵀP, and of an H-part u of v only W u = L (Q u) and R uᵀ = M (P uᵀ) enter J v. So J
-maps vectors whose H-part is
+Let R be the scaled residual, W = L Q and R = M P, where Q [K, d] and P [r, N] have orthonormal rows; r is K, or K − 1
+where columns of R sum to 0. The H-part of J v is Vᵀ R + Wᵀ dR = Qᵀ(Lᵀ dR) + (MᵀV)ᵀP. Of an H-part u of v only W u =
+L (Q u) and R uᵀ = M (P uᵀ) enter J v. So J maps vectors whose H-part is
 
-    u = QᵀA + BᵀP,    A [K, N],  B [K, d] with B Qᵀ = 0,    ‖u‖² = ‖A‖² + ‖B‖²,
+    u = QᵀA + BᵀP,    A [K, N],  B [r, d] with B Qᵀ = 0,    ‖u‖² = ‖A‖² + ‖B‖²,
 
-to such vectors, and all that is orthogonal to them to zero. On them, in the coordinates (V, A, B) of length 2Kd + KN
-in place of Kd + dN, inner products stay what they are, and with C = MᵀV Qᵀ:
+to such vectors, and all that is orthogonal to them to zero. On them, in the coordinates (V, A, B) of length
+Kd + rd + KN in place of Kd + dN, inner products stay what they are, and with C = MᵀV Qᵀ:
 
     dZ = V H + L A,    J (V, A, B) = (dR Hᵀ + M((P Aᵀ) Q + B), Lᵀ dR + CᵀP, MᵀV − C Q)
 
@@ -45,21 +45,21 @@ class Reduction:
     def __init__(self, objective: Objective, at: Factors, loss: LossAt) -> None:
         self._objective, self._at, self._loss = objective, at, loss
         Q, T = torch.linalg.qr(at.W.mT)
-        P, S = torch.linalg.qr(loss.residual.mT)
         self._Q, self._L = Q.mT.contiguous(), T.mT
+        R, zero_sums = loss.residual, objective.problem.loss.conserves_sums
+        # Where columns of R sum to 0, the last row follows from the others, and a direction of rounding from all.
+        P, S = torch.linalg.qr((R[..., :-1, :] if zero_sums else R).mT)
         self._P, M = P.mT.contiguous(), S.mT
-        if objective.problem.loss.conserves_sums:
-            # Those of R's columns are 0, and Σ_k w_k is conserved to rounding by that.
-            M = M - M.mean(-2, keepdim=True)
-        self._M = M
+        # So that columns of M sum to 0 as well: Σ_k w_k is conserved to rounding by that.
+        self._M = torch.cat([M, -M.sum(-2, keepdim=True)], -2) if zero_sums else M
         K, d, N = at.W.shape[-2], at.W.shape[-1], at.H.shape[-1]
-        self._shape = K, d, N
+        self._shape, self._rank = (K, d, N), self._P.shape[-2]
         self._split = K * d + (0 if at.b is None else K)
 
     def coordinates(self, y: Float[Tensor, "B D"]) -> Float[Tensor, "B reduced"]:
         """Those of the part of y in the subspace."""
         K, d, N = self._shape
-        out = y.new_empty(len(y), self._split + K * (N + d))
+        out = y.new_empty(len(y), self._split + self._rank * d + K * N)
         out[:, : self._split] = y[:, : self._split]
         H = y[:, self._split :].view(-1, d, N)
         _, _, A, B = self._parts(out)
@@ -105,7 +105,7 @@ class Reduction:
         torch.sub(turned, within @ Q, out=B_out)
 
     def _parts(self, v: Float[Tensor, "B reduced"]) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
-        """Views V [B, K, d], b [B, K], A [B, K, N] and B [B, K, d]."""
-        K, d, N = self._shape
-        V, b, B, A = v.split_with_sizes((K * d, self._split - K * d, K * d, K * N), 1)
-        return V.view(-1, K, d), b if b.shape[1] else None, A.view(-1, K, N), B.view(-1, K, d)
+        """Views V [B, K, d], b [B, K], A [B, K, N] and B [B, r, d]."""
+        (K, d, N), r = self._shape, self._rank
+        V, b, B, A = v.split_with_sizes((K * d, self._split - K * d, r * d, K * N), 1)
+        return V.view(-1, K, d), b if b.shape[1] else None, A.view(-1, K, N), B.view(-1, r, d)
