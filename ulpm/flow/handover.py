@@ -40,7 +40,7 @@ class HandOver:
     limited: float = 1.5
     patience: int = 2
     nearly: int = 10
-    worthwhile: float = 60.0
+    worthwhile: float = 50.0
     trial_steps: int = 3
     followed: float = 1.0
     product_cost: float = 1.5
