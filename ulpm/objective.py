@@ -320,6 +320,7 @@ class _Force(torch.autograd.Function):
 
 
 def matmul(a: Tensor, b: Tensor, out: Tensor | None) -> Tensor:
+    """a b, written into ``out`` if it is given."""
     # Into a strided batch torch multiplies one matrix at a time; a product and a copy are many times faster.
     if out is None or out.is_contiguous():
         return torch.matmul(a, b, out=out)

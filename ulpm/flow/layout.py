@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.linalg import vecdot, vector_norm
 
 from ulpm.distributed import ALONE, Shard
-from ulpm.flow.vectors import Vectors, advance_in_two
+from ulpm.flow.vectors import Vectors
 from ulpm.problem import Problem
 from ulpm.state import Factors, State
 
@@ -23,6 +23,8 @@ class Layout(Vectors):
 
     def __init__(self, problem: Problem, shard: Shard = ALONE) -> None:
         self.shard = shard
+        # What all processes hold must be the same on each, however many columns it has beside that.
+        self.alone = shard.count == 1
         self._shape = problem.num_classes, problem.feature_dim
         self._samples = problem.num_samples
         K, d = self._shape
@@ -70,16 +72,3 @@ class Layout(Vectors):
         shared = torch.stack([vector_norm(vector[:, :p], dim=1) for vector in vectors])
         parts = torch.cat([shared[None], self.shard.all_gather(own)])
         return tuple(vector_norm(parts, dim=0))
-
-    def advance(
-        self,
-        y: Float[Tensor, "B D"],
-        h: Float[Tensor, "B 1"],
-        weights: Float[Tensor, " i"],
-        stages: Float[Tensor, "i B D"],
-        out: Float[Tensor, "B D"],
-    ) -> Float[Tensor, "B D"]:
-        """y + h Σ_i weights_i stages_i, written into ``out``."""
-        # What all processes hold must be the same on each, however many columns it has beside that.
-        advance = super().advance if self.shard.count == 1 else advance_in_two
-        return advance(y, h, weights, stages, out)

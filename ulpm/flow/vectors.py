@@ -5,13 +5,16 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.linalg import vecdot, vector_norm
 
-__all__ = ["PLAIN", "Vectors", "advance_in_two", "combine", "take", "weighted_sums"]
+__all__ = ["PLAIN", "Vectors", "combine", "take", "weighted_sums"]
 
 _LARGE = 2**17
 
 
 class Vectors:
     """Vectors that lie as a whole on one process: what a method may ask of them beside entrywise operations."""
+
+    alone: bool = True
+    """Whether no other process holds a part of these vectors."""
 
     def dot(self, a: Float[Tensor, "B D"], b: Float[Tensor, "B D"]) -> Float[Tensor, " B"]:
         """⟨a, b⟩ = Σ_i a_i b_i."""
@@ -35,25 +38,14 @@ class Vectors:
         out: Float[Tensor, "B D"],
     ) -> Float[Tensor, "B D"]:
         """y + h Σ_i weights_i stages_i, written into ``out``."""
-        if y.shape[0] > 1 or y.numel() < _LARGE:
-            return advance_in_two(y, h, weights, stages, out)
+        if not self.alone or y.shape[0] > 1 or y.numel() < _LARGE:
+            return torch.addcmul(y, h, combine(weights, stages, out), out=out)
         # Two passes less over vectors that no cache holds.
         torch.addmv(y.view(-1), stages.flatten(1).T, weights * h[0], out=out.view(-1))
         return out
 
 
 PLAIN = Vectors()
-
-
-def advance_in_two(
-    y: Float[Tensor, "B D"],
-    h: Float[Tensor, "B 1"],
-    weights: Float[Tensor, " i"],
-    stages: Float[Tensor, "i B D"],
-    out: Float[Tensor, "B D"],
-) -> Float[Tensor, "B D"]:
-    """``Vectors.advance`` by the same operations at every size."""
-    return torch.addcmul(y, h, combine(weights, stages, out), out=out)
 
 
 def combine(
