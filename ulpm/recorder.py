@@ -14,9 +14,8 @@ from ulpm._versions import versions
 from ulpm.distributed import ALONE, Shard
 from ulpm.invariants import invariants_of
 from ulpm.losses import LossAt
-from ulpm.metrics.centre import Center
 from ulpm.metrics.class_statistics import members, statistics_of
-from ulpm.metrics.evaluation import metrics_at, plain_metrics_at
+from ulpm.metrics.evaluation import ClassifiedSamples
 from ulpm.metrics.floors import feature_size
 from ulpm.objective import Objective
 from ulpm.optimality.certificate import Certificate, certificate_at, has_certificate
@@ -160,9 +159,8 @@ class Recorder:
             start = start if len(start) == 1 else start[replicas]
             drifts[invariant.key] = invariant.drift(at, start, log_time, rho, self._shard)
         products = W64 @ H64
-        center: Center = "classes"
-        samples = statistics, distance_ratio, W64, H64, b64, center, self._shard, products
-        metrics, plain = plain_metrics_at(*samples)
+        samples = ClassifiedSamples(statistics, distance_ratio, W64, H64, b64, shard=self._shard, products=products)
+        metrics, plain = samples.plain_metrics()
         certificate = certificate_at(self._objective, at, loss, products).columns() if self._certified else {}
 
         def named(metrics: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -176,7 +174,7 @@ class Recorder:
             **{f"invariant_drift.{key}": value for key, value in drifts.items()},
             **{f"certificate.{key}": value for key, value in certificate.items()},
         }
-        return measured, plain, lambda: named(metrics_at(*samples))
+        return measured, plain, lambda: named(samples.metrics())
 
     def trajectory(
         self,

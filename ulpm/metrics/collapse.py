@@ -11,7 +11,7 @@ from ulpm import _checks
 from ulpm.metrics.absent import Absent, leaves_out, renumbered, require_two
 from ulpm.metrics.centre import Center
 from ulpm.metrics.class_statistics import statistics_of
-from ulpm.metrics.evaluation import classes_at, frame_of, metrics_at, metrics_of_statistics
+from ulpm.metrics.evaluation import ClassifiedSamples, classes_at, frame_of, metrics_of_statistics
 from ulpm.metrics.moments import ClassMoments, require_every_class
 from ulpm.metrics.per_class import of_frame, with_classes
 from ulpm.metrics.simplex import of_size_one
@@ -136,8 +136,7 @@ def neural_collapse(
         W, labels = W[..., present, :], renumbered(labels, present)
         bias = bias if bias is None else bias[..., present]
         membership = Membership(labels, W.shape[-2])
-    statistics, distance_ratio = statistics_of(H, membership, membership.counts)
-    found = metrics_at(statistics, distance_ratio, W, H, bias, center)
+    found = ClassifiedSamples(*statistics_of(H, membership, membership.counts), W, H, bias, center).metrics()
     if not per_class or present is None:
         return found
     return with_classes(found, classes_at(W, H, labels, bias, center), present)

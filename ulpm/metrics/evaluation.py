@@ -21,57 +21,67 @@ from ulpm.metrics.tiles import tiles
 from ulpm.metrics.variability import pinv_trace, plain_pinv_trace, with_equal_means
 
 __all__ = [
+    "ClassifiedSamples",
     "classes_at",
     "classes_of_statistics",
     "frame_of",
     "in_order",
-    "metrics_at",
     "metrics_of_statistics",
-    "plain_metrics_at",
     "where_defined",
 ]
 
 
-def metrics_at(
-    statistics: ClassStatistics,
-    distance_ratio: Float[Tensor, "*batch"],
-    W: Float[Tensor, "*batch K d"],
-    H: Float[Tensor, "*batch d N"],
-    bias: Float[Tensor, "*#batch K"] | None = None,
-    center: Center = "classes",
-    shard: Shard = ALONE,
-    products: Float[Tensor, "*batch K N"] | None = None,
-) -> dict[str, Float[Tensor, "*batch"]]:
-    """``neural_collapse`` from what ``statistics_of`` float64 samples H has found, and W H if that is known.
+@dataclasses.dataclass(frozen=True)
+class ClassifiedSamples:
+    """float64 samples H with a classifier of them, and what ``statistics_of`` has found in them.
 
-    With a ``shard``, H are the samples of this process, the metrics those of all.
+    ``products`` is W H, if that is known. With a ``shard``, H are the samples of this process, and the metrics those of
+    all.
     """
-    frame, plain = _plain_frame(statistics, W, center)
-    close = not bool(plain)
-    if close:
-        frame = _careful_frame(frame, statistics, center)
-    mismatch = _mismatch(statistics, W, H, bias, close, shard, products)
-    metrics, of_samples = _of(frame), {"nc1_distance": distance_ratio, "nc4_mismatch": mismatch}
-    return in_order(metrics | (where_defined(metrics, of_samples) if close else of_samples))
 
+    statistics: ClassStatistics
+    distance_ratio: Float[Tensor, "*batch"]
+    W: Float[Tensor, "*batch K d"]
+    H: Float[Tensor, "*batch d N"]
+    bias: Float[Tensor, "*#batch K"] | None = None
+    center: Center = "classes"
+    shard: Shard = ALONE
+    products: Float[Tensor, "*batch K N"] | None = None
 
-def plain_metrics_at(
-    statistics: ClassStatistics,
-    distance_ratio: Float[Tensor, "*batch"],
-    W: Float[Tensor, "*batch K d"],
-    H: Float[Tensor, "*batch d N"],
-    bias: Float[Tensor, "*#batch K"] | None = None,
-    center: Center = "classes",
-    shard: Shard = ALONE,
-    products: Float[Tensor, "*batch K N"] | None = None,
-) -> tuple[dict[str, Float[Tensor, "*batch"]], Bool[Tensor, ""]]:
-    """``metrics_at`` by the formulas as they stand, and whether nothing else is needed, without waiting for a device.
+    def metrics(self) -> dict[str, Float[Tensor, "*batch"]]:
+        """``neural_collapse``."""
+        frame, plain = _plain_frame(self.statistics, self.W, self.center)
+        close = not bool(plain)
+        if close:
+            frame = _careful_frame(frame, self.statistics, self.center)
+        metrics, of_samples = _of(frame), self._of_samples(close)
+        return in_order(metrics | (where_defined(metrics, of_samples) if close else of_samples))
 
-    They are enough where class means are far apart for any precision, and sizes moderate.
-    """
-    frame, plain = _plain_frame(statistics, W, center)
-    mismatch = _mismatch(statistics, W, H, bias, False, shard, products)
-    return in_order(_of(frame) | {"nc1_distance": distance_ratio, "nc4_mismatch": mismatch}), plain
+    def plain_metrics(self) -> tuple[dict[str, Float[Tensor, "*batch"]], Bool[Tensor, ""]]:
+        """``metrics`` by the formulas as they stand, and whether nothing else is needed, without waiting for a device.
+
+        They are enough where class means are far apart for any precision, and sizes moderate.
+        """
+        frame, plain = _plain_frame(self.statistics, self.W, self.center)
+        return in_order(_of(frame) | self._of_samples(close=False)), plain
+
+    def _of_samples(self, close: bool) -> dict[str, Tensor]:
+        """The two metrics that take the samples, whose class means may be ``close``."""
+        return {"nc1_distance": self.distance_ratio, "nc4_mismatch": self._mismatch(close)}
+
+    def _mismatch(self, close: bool) -> Tensor:
+        """The share of samples that have another nearest class mean than prediction."""
+        W, H, bias, products = self.W, self.H, self.bias, self.products
+
+        def count(part: slice) -> Tensor:
+            samples = H[..., part]
+            logits = W @ samples if products is None else products[..., part]
+            predicted = (logits if bias is None else logits + bias[..., None]).max(-2).indices
+            return (nearest_class(self.statistics, samples, close) != predicted).sum(-1, dtype=torch.float64)
+
+        parts = _sample_tiles(W, H) if close else tiles(H.shape[-1], W.shape[:-1].numel())
+        wrong: Tensor = self.shard.all_reduce(functools.reduce(torch.add, map(count, parts)))
+        return wrong / self.statistics.counts.sum()
 
 
 def metrics_of_statistics(
@@ -118,28 +128,6 @@ def where_defined(metrics: dict[str, Tensor], of_samples: dict[str, Tensor]) -> 
 def in_order(metrics: dict[str, Tensor]) -> dict[str, Tensor]:
     """The same in the order of METRICS, in which tables show them."""
     return {key: metrics[key] for key in METRICS}
-
-
-def _mismatch(
-    statistics: ClassStatistics,
-    W: Tensor,
-    H: Tensor,
-    bias: Tensor | None,
-    close: bool,
-    shard: Shard,
-    products: Tensor | None,
-) -> Tensor:
-    """The share of samples that have another nearest class mean than prediction; means may be ``close``."""
-
-    def count(part: slice) -> Tensor:
-        samples = H[..., part]
-        logits = W @ samples if products is None else products[..., part]
-        predicted = (logits if bias is None else logits + bias[..., None]).max(-2).indices
-        return (nearest_class(statistics, samples, close) != predicted).sum(-1, dtype=torch.float64)
-
-    parts = _sample_tiles(W, H) if close else tiles(H.shape[-1], W.shape[:-1].numel())
-    mismatch: Tensor = shard.all_reduce(functools.reduce(torch.add, map(count, parts))) / statistics.counts.sum()
-    return mismatch
 
 
 def _sample_tiles(W: Tensor, H: Tensor) -> list[slice]:
