@@ -40,9 +40,9 @@ class Objective:
         # Whether processes need one message for log L and F: ``rate``, and ``jacobian_product`` with W_dot.
         self.fused = shard.count > 1 and self.logarithmic and not (problem.decayed or problem.bias or self._log_count)
 
-    def loss(self, at: Factors) -> LossAt:
-        """log Φ, the scaled residual and the smallest margin at a point."""
-        loss = self._own_loss(at)
+    def loss(self, at: Factors, products: Float[Tensor, "*batch K N"] | None = None) -> LossAt:
+        """log Φ, the scaled residual and the smallest margin at a point; ``products``, W H, save computing them."""
+        loss = self._own_loss(at, products)
         if self.shard.count > 1:
             loss = self._of_all(loss)
         if not (self.problem.decayed or self._log_count):
@@ -66,9 +66,14 @@ class Objective:
         features = self.shard.all_reduce(at.H.square().sum((-2, -1)))
         return (λ_W / 2 * at.W.square().sum((-2, -1)) + λ_H / 2 * features).log()
 
-    def _own_loss(self, at: Factors) -> LossAt:
+    def _own_loss(self, at: Factors, products: Float[Tensor, "*batch K N"] | None = None) -> LossAt:
         """Loss of this process's samples only, summed."""
-        Z = at.logits
+        if products is None:
+            Z = at.logits
+        elif at.b is None:
+            Z = products.clone()  # which the loss may write over
+        else:
+            Z = products + at.b[..., None]
         return self.problem.loss.at(Z, self.label_rows(Z))
 
     def __call__(self, at: Factors, out: Factors | None = None) -> tuple[LossAt, Factors]:
@@ -334,8 +339,8 @@ def _two_products(first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor], o
     return out.copy_(add_matmul(first[0] @ first[1], *second))
 
 
-def add_matmul(target: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    """target + a b, in place."""
+def add_matmul(target: Tensor, a: Tensor, b: Tensor, alpha: int = 1) -> Tensor:
+    """target + α a b, in place."""
     if target.ndim == 3 and target.is_contiguous():
-        return target.baddbmm_(a, b)
-    return target.add_(a @ b)
+        return target.baddbmm_(a, b, alpha=alpha)
+    return target.add_(a @ b, alpha=alpha)

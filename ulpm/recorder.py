@@ -103,19 +103,22 @@ class Recorder:
         replicas: Int[Tensor, " S"],
         at: Factors,
         known: dict[str, Float[Tensor, " S"]],
+        products: Float[Tensor, "S K n"] | None = None,
         loss: LossAt | None = None,
     ) -> Records:
         """``records`` with those of ``replicas`` in ``rows``; ``known`` holds log_time, log_loss and margin.
 
-        The ``loss`` of the states ``at`` saves evaluating it again.
+        The ``products`` W H of the states ``at`` and their ``loss`` save computing them again.
         """
         rows, replicas = rows.cpu(), replicas.cpu()  # the table is on the host, and what is not takes such indices
         # Inference mode saves a third of the time where a run begins, outside its own; what is kept is a copy.
         with torch.inference_mode():
             precise = Factors(at.W.double(), at.H.double(), None if at.b is None else at.b.double())
-            if loss is not None and loss.residual.dtype != torch.float64:
-                loss = None
-            measured, plain, careful_metrics = self._measured(records, precise, replicas, known["log_time"], loss)
+            if at.W.dtype != torch.float64:
+                products, loss = None, None
+            products = precise.W @ precise.H if products is None else products
+            log_time = known["log_time"]
+            measured, plain, careful_metrics = self._measured(records, precise, replicas, log_time, products, loss)
             # One transfer from a device, which says as well whether the metrics are right.
             *columns, right = torch.stack([*measured.values(), plain.expand_as(measured["squared_norm"])]).cpu()
             if not bool(right.all()):
@@ -142,6 +145,7 @@ class Recorder:
         at: Factors,
         replicas: Int[Tensor, " S"],
         log_time: Float[Tensor, " S"],
+        products: Float[Tensor, "S K n"],
         loss: LossAt | None,
     ) -> tuple[dict[str, Float[Tensor, " S"]], Bool[Tensor, ""], Callable[[], dict[str, Float[Tensor, " S"]]]]:
         """All columns but those that the flow knows anyway; whether metrics are right, and how to get right ones.
@@ -158,7 +162,6 @@ class Recorder:
             start = records.invariants[invariant.key]
             start = start if len(start) == 1 else start[replicas]
             drifts[invariant.key] = invariant.drift(at, start, log_time, rho, self._shard)
-        products = W64 @ H64
         samples = ClassifiedSamples(statistics, distance_ratio, W64, H64, b64, shard=self._shard, products=products)
         metrics, plain = samples.plain_metrics()
         certificate = certificate_at(self._objective, at, loss, products).columns() if self._certified else {}

@@ -97,9 +97,9 @@ class Landing:
         """Record replicas that have come to rest where, and when, they are."""
         c = s.cohort
         y = c.y[rows.to(c.y.device)]
-        loss = self.system.loss(y)
+        products, loss = self.system.products_and_loss(y)
         known = self.known(c.clock[rows], loss.log_loss, loss.margin)
-        return self._record(s, c.replicas[rows], c.next_record[rows], y, known, loss)
+        return self._record(s, c.replicas[rows], c.next_record[rows], y, known, products, loss)
 
     def known(
         self, clock: Float[Tensor, " S"], log_loss: Float[Tensor, " S"], margin: Float[Tensor, " S"]
@@ -136,7 +136,7 @@ class Landing:
         theta = torch.where(at_start, early, theta)
         for attempt in range(1, _LANDING_ATTEMPTS + 1):
             y = self._states(method, step, theta.to(step.start), where)
-            loss = self.system.loss(y)
+            products, loss = self.system.products_and_loss(y)
             s = dataclasses.replace(s, counts=plus(s.counts, loss_evaluations=len(theta)))
             log_loss, margin = to_host(loss.log_loss, loss.margin)
             seen = crossings.look(theta, log_loss)
@@ -144,7 +144,7 @@ class Landing:
             log_time = torch.where(at_start, s.milestones.log_time(crossings.mark), seen.log_time)
             known = {"log_time": log_time, "log_loss": log_loss, "margin": margin}
             if bool(there.all()):
-                return self._record(s, crossings.replicas, records, y, known, loss)
+                return self._record(s, crossings.replicas, records, y, known, products, loss)
             done, left = there.nonzero()[:, 0], (~there).nonzero()[:, 0]
             if len(done):
                 known = {name: value[done] for name, value in known.items()}
@@ -177,6 +177,7 @@ class Landing:
         rows: Int[Tensor, " S"],
         y: Float[Tensor, "S D"],
         known: dict[str, Float[Tensor, " S"]],
+        products: Float[Tensor, "S K n"] | None = None,
         loss: LossAt | None = None,
     ) -> FlowState:
         records = s.records
@@ -184,8 +185,8 @@ class Landing:
         step = 1 if y.device.type == "cpu" and y.shape[1] > SMALL else len(rows)
         for part in parts(len(rows), step):
             at, own = self.system.layout.unpack(y[part]), {name: value[part] for name, value in known.items()}
-            there = None if loss is None else _some(loss, part)
-            records = self.recorder.record(records, rows[part], replicas[part], at, own, there)
+            of_logits = (None, None) if products is None or loss is None else (products[part], _some(loss, part))
+            records = self.recorder.record(records, rows[part], replicas[part], at, own, *of_logits)
         ends = rows == len(s.milestones.marks) - 1
         if bool(ends.any()):
             s.final[replicas[ends].to(y.device)] = y[ends.to(y.device)]

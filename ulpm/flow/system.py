@@ -78,6 +78,12 @@ class FlowSystem:
         """log Φ, residual and margin at y, a third of the cost of ``rate``."""
         return self.objective.loss(self.layout.unpack(y))
 
+    def products_and_loss(self, y: Float[Tensor, "B D"]) -> tuple[Float[Tensor, "B K n"], LossAt]:
+        """W H, which records want as well, and ``loss``."""
+        at = self.layout.unpack(y)
+        products = at.W @ at.H
+        return products, self.objective.loss(at, products)
+
     def residual_change(
         self, y: Float[Tensor, "B D"], change: Float[Tensor, "B D"], loss: LossAt
     ) -> Float[Tensor, " B"]:

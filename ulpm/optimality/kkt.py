@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ulpm._blocks import blocks
 from ulpm.distributed import ALONE, Shard
+from ulpm.objective import add_matmul
 from ulpm.optimality.norms import euclidean_norm
 
 __all__ = ["complementarity", "stationarity"]
@@ -44,7 +45,7 @@ def stationarity(
     for rows, columns in parts:
         part, R = H[..., rows, columns], residual[..., columns]
         of_W.append(R @ part.mT)
-        tangential = torch.sub(W.mT[..., rows, :] @ R, m[..., None, None] * part)
+        tangential = add_matmul(m[..., None, None] * part, W.mT[..., rows, :], R, alpha=-1)
         of_H.append(torch.linalg.vector_norm(tangential, dim=(-2, -1)))
     # R Hᵀ has the rows of H as its columns, and is a sum over those of H.
     whole_rows = parts[0][0] == slice(None)
