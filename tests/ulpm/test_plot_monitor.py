@@ -36,6 +36,16 @@ def test_every_metric_has_a_line_for_each_layer_and_split_in_the_order_of_epochs
     assert found["ncc_accuracy"].get_yscale() == "linear"
 
 
+def test_names_of_layers_and_splits_are_shown_as_they_are():
+    names = {"train": r"$\\frac{$", "test": "_test", "body": "_conv$x$", "head": "\nfc\0"}
+    renamed = Table({**row, "split": names[row["split"]], "layer": names[row["layer"]]} for row in table())
+    for figure in (plot_monitor(renamed), plot_depth(renamed)):
+        figure.draw_without_rendering()
+        shown = {text.get_text() for legend in figure.legends for text in legend.get_texts()}
+        shown |= {text.get_text() for axes in figure.axes for text in axes.get_xticklabels()}
+        assert {r"\$\\frac{\$", " _test", r" _conv\$x\$", " fc "} <= shown
+
+
 def test_a_line_along_the_layers_is_that_of_the_last_epoch():
     found = panels(plot_depth(table()))
     assert list(found) == ["nc1_pinv", "ncc_accuracy"]  # what every layer has

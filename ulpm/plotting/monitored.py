@@ -86,13 +86,17 @@ def plot_depth(table: Sequence[Mapping[str, Any]], names: Sequence[str] | None =
             points = [(i, values[layer]) for i, layer in enumerate(layers) if layer in values]
             look = {"color": style.COLORS[j % len(style.COLORS)], "linestyle": _LINES[j % len(_LINES)], "marker": "o"}
             curves.append(_curve(axes, points, look))
-        axes.set_xticks(range(len(layers)), layers, rotation=90 if len("".join(layers)) > 30 else 0)
+        axes.set_xticks(
+            range(len(layers)),
+            [style.as_text(layer) for layer in layers],
+            rotation=90 if len("".join(layers)) > 30 else 0,
+        )
         axes.set_xlim(-0.3, len(layers) - 0.7)
         axes.set_xlabel("layer")
         _finish(axes, name, curves)
     handles: list[Artist] = [
-        Line2D([], [], color=style.COLORS[j % len(style.COLORS)], linestyle=_LINES[j % len(_LINES)], label=split)
-        for j, split in enumerate(splits)
+        Line2D([], [], color=style.COLORS[j % len(style.COLORS)], linestyle=_LINES[j % len(_LINES)], label=label)
+        for j, label in enumerate(map(style.as_text, splits))
     ]
     legend_in_free_cells(figure, grid, len(chosen), handles)
     return figure
@@ -142,7 +146,7 @@ def _legend(layers: Sequence[str], splits: Sequence[str]) -> list[Artist]:
     ]
     if len(splits) > 1:
         handles += [
-            Line2D([], [], color="0.3", linestyle=_LINES[j % len(_LINES)], linewidth=1.8, label=split)
+            Line2D([], [], color="0.3", linestyle=_LINES[j % len(_LINES)], linewidth=1.8, label=style.as_text(split))
             for j, split in enumerate(splits)
         ]
     return handles
