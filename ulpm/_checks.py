@@ -151,6 +151,19 @@ def real(
     return number
 
 
+def flag(name: str, value: object) -> bool:
+    """Return ``value`` as a bool if it is True or False, also numpy's. Raises: TypeError if it is something else."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} must be True or False, but {shown(value)} was given.")
+    return bool(value)
+
+
+def instance(name: str, value: object, kind: type) -> None:
+    """Raises: TypeError if ``value`` is not of this class of ulpm."""
+    if not isinstance(value, kind):
+        raise TypeError(f"{name} must be an ulpm.{kind.__name__}, but a {type(value).__name__} was given.")
+
+
 def shown(value: object) -> str:
     """A value as it is quoted in a sentence: on one line, and not too long."""
     try:

@@ -75,9 +75,9 @@ class Features:
         (('cat', 'dog'), [0, 1, 0, 1])
         """
         given = _checks.floating("features", features).detach().cpu()
-        column = Column.of(given.numpy(), "features")
-        predicted = None if predictions is None else Column.of(_array(predictions), "predictions")
-        return cls.fitting(column, _array(labels), "labels", classifier, bias, predictions=predicted)
+        column = Column.of(given.numpy(force=True), "features")
+        predicted = None if predictions is None else Column.of(_array("predictions", predictions), "predictions")
+        return cls.fitting(column, _array("labels", labels), "labels", classifier, bias, predictions=predicted)
 
     @classmethod
     def fitting(
@@ -91,13 +91,14 @@ class Features:
         predictions: Column | None = None,
     ) -> "Features":
         """The same of arrays, if all fit together; predictions may be logits [N, K]. Raises: as ``of``."""
+        if classifier is not None:
+            _checks.shape("the classifier", _checks.floating("the classifier", classifier), None, None)
         classes = Classes.of(labels, what, None if classifier is None else len(classifier), names)
         if len(classes.names) < 2:
             raise ValueError(f"{what} must have two classes or more, but there is only {classes.names[0]}.")
         indices, num_samples = classes.indices(labels, what), len(labels)
         column = _samples_in_rows(column, num_samples, what)
         if classifier is not None:
-            _checks.floating("the classifier", classifier)
             if classifier.shape != (len(classes.names), column.shape[1]):
                 raise ValueError(
                     f"the classifier must have shape [{len(classes.names)}, {column.shape[1]}], a row a class, but its "
@@ -253,5 +254,16 @@ def numbers(part: np.ndarray) -> Tensor:
     return torch.from_numpy(np.require(part, np.float64 if part.dtype.itemsize > 4 else np.float32, ["C", "W"]))
 
 
-def _array(values: Tensor | Sequence[str]) -> np.ndarray:
-    return values.detach().cpu().numpy() if isinstance(values, Tensor) else np.array(values)
+def _array(name: str, values: Tensor | Sequence[str]) -> np.ndarray:
+    """An array of numbers or text. Raises: TypeError with the name of the argument if it is none."""
+    if isinstance(values, Tensor):
+        _checks.has_numbers(name, values)
+        # numpy has no bfloat16.
+        return (values.float() if values.dtype == torch.bfloat16 else values).numpy(force=True)
+    try:
+        array = np.array(values)
+    except ValueError:
+        raise TypeError(f"{name} must be a list of integers or text, but {_checks.shown(values)} was given.") from None
+    # As pandas gives columns of text.
+    is_text = array.dtype == object and all(isinstance(value, str) for value in array.flat)
+    return array.astype(np.str_) if is_text else array

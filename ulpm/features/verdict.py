@@ -2,6 +2,7 @@
 
 import math
 
+from ulpm import _checks
 from ulpm.features.report import CollapseReport
 
 __all__ = ["DEGREES", "class_table", "degree", "metric_table", "verdict"]
@@ -38,6 +39,7 @@ def verdict(report: CollapseReport) -> list[str]:
     >>> print(ulpm.verdict(report)[0])
     NC1 (variability collapse) holds closely: samples are 0 times as far from their class mean as from the overall mean.
     """
+    _checks.instance("report", report, CollapseReport)
     sentences = [_nc1(report), _nc2(report, "means", "class means", "")]
     if "nc2_norm_classifier_centered" in report.metrics:
         sentences.append(_nc2(report, "classifier_centered", "classifier's rows", ", about their mean"))

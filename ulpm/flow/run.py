@@ -225,6 +225,7 @@ class FlowRun:
         self, progress: bool, checkpoint: str | os.PathLike[str] | None, checkpoint_seconds: float
     ) -> Trajectory:
         """Run to the end, with checkpoints by the wall clock, and one when interrupted or out of steps."""
+        progress = _checks.flag("progress", progress)
         seconds = _checks.real("checkpoint_seconds", checkpoint_seconds, above=0)
         file = None if checkpoint is None else Path(checkpoint)
         threads, leads = suitable_threads(self.state.final), self.sweep.leads and self.loop.system.layout.shard.leads

@@ -156,10 +156,15 @@ def forecast(
     """
     for name, given in (("first", first), ("second", second)):
         if not isinstance(given, Features):
-            raise TypeError(f"{name} must be ulpm.Features, as ulpm.load_features returns, but it is {given!r:.100}.")
+            raise TypeError(
+                f"{name} must be ulpm.Features, as ulpm.load_features returns, but it is {_checks.shown(given)}."
+            )
     for name, values in (("epochs", epochs), ("at", at)):
-        if not isinstance(values, Sequence | np.ndarray) or isinstance(values, str):
-            raise TypeError(f"{name} must be a sequence of epochs, such as [20, 60], but {values!r:.100} was given.")
+        if not isinstance(values, Sequence | np.ndarray) or isinstance(values, str) or np.ndim(values) != 1:
+            raise TypeError(
+                f"{name} must be a sequence of epochs, such as [20, 60], but {_checks.shown(values)} was given."
+            )
+    rtol = _checks.real("rtol", rtol, above=0, below=1)
     if len(epochs) != 2:
         raise ValueError(f"epochs must hold two, those of the first and second snapshot, but {epochs} was given.")
     start, end = (_checks.real("epochs", epoch, minimum=0) for epoch in epochs)

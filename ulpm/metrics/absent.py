@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from ulpm import _checks
+
 __all__ = ["Absent", "in_all_classes", "leaves_out", "renumbered", "require_two"]
 
 Absent = Literal["refuse", "leave out"]
@@ -14,7 +16,7 @@ Absent = Literal["refuse", "leave out"]
 def leaves_out(absent: str) -> bool:
     """Whether classes without samples are left out. Raises: ValueError for an unknown word."""
     if absent not in ("refuse", "leave out"):
-        raise ValueError(f"absent must be 'refuse' or 'leave out', but {absent!r} was given.")
+        raise ValueError(f"absent must be 'refuse' or 'leave out', but {_checks.shown(absent)} was given.")
     return absent == "leave out"
 
 

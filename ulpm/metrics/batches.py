@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ulpm import _checks
+
 __all__ = ["IGNORED", "Batch", "Unpack", "device_of", "predicts_next_token", "run", "unwrapped"]
 
 IGNORED = -100
@@ -14,6 +16,8 @@ IGNORED = -100
 
 # batch → (inputs, labels), or (inputs, labels, mask).
 Unpack = Callable[[Any], Sequence[Any]]
+
+_NAMED = 4
 
 _LABEL_KEYS = ("labels", "label")
 _WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel)
@@ -36,12 +40,15 @@ class Batch:
         Raises: TypeError with one sentence for anything else.
         """
         if unpack is not None:
+            if not callable(unpack):
+                raise TypeError(f"unpack must be a function batch → (inputs, labels), not {_checks.shown(unpack)}.")
             return cls._of_parts(unpack(batch))
         if isinstance(batch, Mapping):
             key = next((key for key in _LABEL_KEYS if key in batch), None)
             if key is None:
+                keys = ", ".join(map(str, batch))
                 raise TypeError(
-                    f"a batch that is a mapping must have the key 'labels', but its keys are {', '.join(batch)}: "
+                    f"a batch that is a mapping must have the key 'labels', but its keys are {keys}: "
                     "give unpack=, a function batch → (inputs, labels)."
                 )
             return cls._of_parts(({name: batch[name] for name in batch if name != key}, batch[key]))
@@ -119,4 +126,8 @@ def _is_group(inputs: Any) -> bool:
 
 
 def _named(thing: object) -> str:
-    return f"a {type(thing).__name__} of {len(thing)}" if isinstance(thing, Sequence) else f"a {type(thing).__name__}"
+    kind = f"a {type(thing).__name__}"
+    if not isinstance(thing, Sequence):
+        return kind
+    parts = ", ".join(type(each).__name__ for each in thing[:_NAMED]) if isinstance(thing, tuple | list) else ""
+    return f"{kind} of {len(thing)}" + (f" ({parts}{', …' if len(thing) > _NAMED else ''})" if parts else "")

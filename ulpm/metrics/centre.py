@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ulpm import _checks
 from ulpm.metrics.moments import ClassStatistics
 
 __all__ = ["Center", "centring_weights", "grand_mean", "require_center"]
@@ -28,4 +29,4 @@ def centring_weights(counts: Float[Tensor, " K"], center: Center) -> Float[Tenso
 def require_center(center: object) -> None:
     """Raise ValueError for an unknown centre."""
     if center not in ("classes", "samples"):
-        raise ValueError(f"center must be 'classes' or 'samples', but {center!r} was given.")
+        raise ValueError(f"center must be 'classes' or 'samples', but {_checks.shown(center)} was given.")

@@ -101,6 +101,7 @@ def neural_collapse(
     >>> bool(metrics["nc1_pinv"] < 1e-30), bool(metrics["nc2_angle_means"] < 1e-14), float(metrics["nc4_mismatch"])
     (True, True, 0.0)
     """
+    per_class = _checks.flag("per_class", per_class)
     num_classes, dim = _sizes(_checks.real_numbers("W", W))
     _checks.shape("H", _checks.real_numbers("H", H), dim, None)
     if H.shape[:-2] != W.shape[:-2]:
@@ -184,6 +185,7 @@ def neural_collapse_from_moments(
     """
     if not isinstance(moments, ClassMoments):
         raise TypeError(f"moments must be a ClassMoments, but a {type(moments).__name__} was given.")
+    per_class = _checks.flag("per_class", per_class)
     W, num_classes, dim = _classifier(W)
     if W.ndim != 2 or (num_classes, dim) != (moments.num_classes, moments.feature_dim):
         raise ValueError(
@@ -200,7 +202,8 @@ def neural_collapse_from_moments(
 
 def _classifier(W: Tensor) -> tuple[Tensor, int, int]:
     """W, detached, with its numbers of classes and features."""
-    return W.detach(), *_sizes(_checks.floating("W", W))
+    W = _checks.floating("W", W)
+    return W.detach(), *_sizes(W)
 
 
 def _sizes(W: Tensor) -> tuple[int, int]:

@@ -93,7 +93,7 @@ def generalised_collapse(
     >>> round(float(found.one_vs_rest()[0]), 12), round(found.bound, 12), bool(found.duality_gap() < 1e-12)
     (1.333333333333, 1.333333333333, True)
     """
-    points = _directions(vectors, centered)
+    points = _directions(vectors, _checks.flag("centered", centered))
     K, d = points.shape
     if classes is None:
         chosen = torch.arange(K, device=points.device)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ulpm import _checks
 from ulpm.metrics.head import tensors
 from ulpm.metrics.positions import channels_first, pooled
 
@@ -30,7 +31,8 @@ def chosen_layers(model: nn.Module, layers: Layers) -> dict[nn.Module, str]:
         return found
     if isinstance(layers, str) or not isinstance(layers, Sequence) or not all(isinstance(n, str) for n in layers):
         raise TypeError(
-            f"layers must be a list of names such as ['layer4', 'fc'], or a class such as nn.Linear, not {layers!r}."
+            f"layers must be a list of names such as ['layer4', 'fc'], or a class such as nn.Linear, not "
+            f"{_checks.shown(layers)}."
         )
     unknown = [name for name in layers if name not in named]
     if unknown or not layers:

@@ -123,6 +123,7 @@ def measure(
     >>> list(ulpm.measure(model, batches, layers=["1", "2"])["1"])[-2:]
     ['nc2_etf_means', 'ncc_accuracy']
     """
+    corrected, per_class = _checks.flag("corrected", corrected), _checks.flag("per_class", per_class)
     if layers is not None and (means is not None or corrected):
         raise ValueError("means and corrected are for the classifier alone: leave them out with layers=...")
     if means is not None:

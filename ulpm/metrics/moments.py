@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ulpm import _checks
+from ulpm import _checks, _memory
 from ulpm._blocks import LARGEST
 from ulpm.metrics.absent import require_two
 from ulpm.metrics.grid import Grid
@@ -123,6 +123,8 @@ class ClassMoments:
         self.num_classes = _checks.integer("num_classes", num_classes, 2)
         self.feature_dim = _checks.integer("feature_dim", feature_dim, 1)
         self.device = _checks.device(str(device), torch.float64)
+        if self.device.type == "cpu":
+            _memory.require(8 * feature_dim * (2 * num_classes + feature_dim), "class moments of this size")
 
         def zeros(*size: int) -> Tensor:
             return torch.zeros(size, dtype=torch.float64, device=self.device)

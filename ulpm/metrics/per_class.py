@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from ulpm import _checks
 from ulpm.metrics.absent import in_all_classes
 from ulpm.metrics.centre import grand_mean
 from ulpm.metrics.frame import Frame, norm_of
@@ -78,7 +79,8 @@ def class_summary(values: Float[Tensor, "*batch K"]) -> ClassSummary:
     """
     if not isinstance(values, Tensor) or not values.is_floating_point():
         raise TypeError(f"values must be a floating tensor [..., K], but a {type(values).__name__} was given.")
-    if values.ndim == 0 or values.shape[-1] == 0:
+    _checks.has_numbers("values", values)
+    if values.ndim == 0 or values.numel() == 0:
         raise ValueError(f"values must have shape [..., K] with K ≥ 1, but their shape is {list(values.shape)}.")
     sizes, absent = values.abs(), values.isnan()
     worst = torch.where(absent, -math.inf, sizes).max(-1).indices

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from ulpm import _checks
 from ulpm.metrics.head import affine_error, is_pointwise, output_error, per_sample, tensors
 
 __all__ = ["Probe", "hooks_run", "probe", "watched_layers", "watching"]
@@ -215,10 +216,14 @@ def watched_layers(model: nn.Module, layer: nn.Module | str | None) -> list[nn.M
     named = dict(model.named_modules())
     found = named.get(layer) if isinstance(layer, str) else next((m for m in named.values() if m is layer), None)
     if found is None:
-        raise ValueError(f"layer {layer!r} is not a submodule of the model: give one, or its name in named_modules().")
+        raise ValueError(
+            f"layer {_checks.shown(layer)} is not a submodule of the model: give one, or its name in named_modules()."
+        )
     weight = getattr(found, "weight", None)
     if not (isinstance(weight, Tensor) and (weight.ndim == 2 or is_pointwise(found))):
-        raise ValueError(f"layer {layer!r} has no weight matrix [K, d]: name the linear layer that gives the logits.")
+        raise ValueError(
+            f"layer {_checks.shown(layer)} has no weight matrix [K, d]: name the linear layer that gives the logits."
+        )
     return [found]
 
 

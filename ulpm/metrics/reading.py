@@ -92,6 +92,8 @@ def read(
     Raises: as :func:`ulpm.measure`.
     """
     device = device_of(model)
+    if not (isinstance(batches, Iterable) or hasattr(batches, "__getitem__")):
+        raise TypeError(f"batches must be a DataLoader or a list of batches, but a {type(batches).__name__} was given.")
     model = unwrapped(model)
     names = {} if layers is None else chosen_layers(model, layers)
     shifted = unpack is None and predicts_next_token(model)

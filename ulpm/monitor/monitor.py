@@ -102,9 +102,11 @@ class Monitor:
         if layers is not None:
             chosen_layers(unwrapped(model), layers)
         if means is not None and means not in self.loaders:
-            raise ValueError(f"means must be one of the splits {', '.join(self.loaders)}, but it is {means!r}.")
+            raise ValueError(
+                f"means must be one of the splits {', '.join(self.loaders)}, but it is {_checks.shown(means)}."
+            )
         if batch_norm not in ("running", "reestimated"):
-            raise ValueError(f"batch_norm must be 'running' or 'reestimated', but it is {batch_norm!r}.")
+            raise ValueError(f"batch_norm must be 'running' or 'reestimated', but it is {_checks.shown(batch_norm)}.")
         self._layer, self._layers, self._means = layer, layers, means
         self._batch_norm, self._center, self._unpack = batch_norm, center, unpack
         self._log = None if log is None else logger(log)

@@ -4,6 +4,9 @@ import math
 from collections.abc import Collection
 from typing import Literal
 
+import numpy as np
+from torch import Tensor
+
 from ulpm import _checks
 
 __all__ = ["Every", "is_due", "schedule"]
@@ -18,7 +21,13 @@ def schedule(every: Every) -> int | Literal["log"] | frozenset[int]:
     if isinstance(every, str):
         if every == "log":
             return "log"
-        raise ValueError(f"every must be 'log', a number of epochs or a list of epochs, but it is {every!r}.")
+        raise ValueError(
+            f"every must be 'log', a number of epochs or a list of epochs, but it is {_checks.shown(every)}."
+        )
+    if isinstance(every, Tensor):
+        _checks.has_numbers("every", every)
+    if isinstance(every, np.ndarray | Tensor):
+        every = every.tolist()
     if isinstance(every, Collection):
         if not every:
             raise ValueError("every must list at least one epoch, but it is empty: nothing would be measured.")

@@ -32,6 +32,7 @@ __all__ = [
 
 # What the gap may be at most where an answer is returned, as a share of the value.
 _LARGEST_GAP = 1e-6
+_LARGEST_ENERGY = 700
 _ROUNDING_GAP = 1e-14
 # The interior-point solver is quick and exact up to here; a splitting method may take minutes and miss.
 _FEW_CLASSES = 12
@@ -113,6 +114,12 @@ def norm_constrained_optimum(
     checked(problem)
     E_W = _checks.real("classifier_energy", classifier_energy, above=0)
     E_H = _checks.real("feature_energy", feature_energy, above=0)
+    # Logits differ by more than this, and the loss is below e^−700.
+    if math.sqrt(E_W) * math.sqrt(E_H) > _LARGEST_ENERGY:
+        raise ValueError(
+            f"the geometric mean of classifier_energy and feature_energy must be at most {_LARGEST_ENERGY}, but it is "
+            f"{math.sqrt(E_W) * math.sqrt(E_H):.3g}: the loss would underflow."
+        )
     K, shares = problem.num_classes, _shares(problem)
     programme = CrossEntropyProgramme(shares, np.ones(K), budget=K * math.sqrt(E_W * E_H))
     return _optimum(problem, programme, math.sqrt(E_W / E_H), solver)
@@ -216,6 +223,8 @@ def _lifted(
 ) -> LayerPeeledOptimum:
     """The answer for all samples, with everything said about it computed from X."""
     value, gap = programme.value(X), programme.gap(X)
+    if value == 0.0:
+        raise ValueError("the smallest loss must be above 1e-308, but it is less: lower the energies.")
     checked_gap(value, gap, words)
     rank, state = balanced_factors(problem, X, programme.scales, ratio)
     y = problem.labels.numpy()

@@ -113,7 +113,7 @@ def minimum_norm_separation(
     c = _margins(checked(problem), margins)
     K, y = problem.num_classes, problem.labels.numpy()
     # A column of the programme is √(its samples) times their logits.
-    if symmetric:
+    if _checks.flag("symmetric", symmetric):
         labels, columns, weights = np.arange(K), y, np.sqrt(problem.class_counts)
     else:
         labels, columns, weights = y, np.arange(len(y)), np.ones(len(y))
@@ -164,7 +164,7 @@ def _solver_name(solver: str | None, block: int, symmetric: bool) -> str:
     if solver is None:
         return "CLARABEL" if block <= _LARGEST_FOR_INTERIOR_POINT else "SCS"
     if not isinstance(solver, str):
-        raise TypeError(f"solver must be the name of a solver or None, but {solver!r} was given.")
+        raise TypeError(f"solver must be the name of a solver or None, but {_checks.shown(solver)} was given.")
     installed = _cvxpy().installed_solvers()
     if solver.upper() not in installed:
         raise ValueError(f"solver {solver!r} is not installed: use one of {', '.join(installed)}.")

@@ -58,12 +58,13 @@ def plot_collapse(path: Trajectory, replica: int = 0) -> Figure:
     Source: the picture of Papyan, Han, Donoho, "Prevalence of neural collapse during the terminal phase of deep
     learning training", 2020.
     """
+    drawn = style.runs([path])
     W, H, records = _snapshots(path, replica)
     view = principal_axes(W[-1], H[0])
     count, dim = len(records), len(view)
     columns = count if count <= _MOST_COLUMNS else math.ceil(count / 2)
     lines = math.ceil(count / columns)
-    heading = style.title("Features and classifier along the run", style.runs([path]), replica)
+    heading = style.title("Features and classifier along the run", drawn, replica)
     figure = style.new_figure(max(3.5 * columns, 7.5), 3.8 * lines + 1.3, heading)
     times = path.log_time if path.log_time.ndim == 1 else path.log_time[:, replica]
     rows, features = W @ view.T, H.mT @ view.T

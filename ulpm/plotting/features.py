@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from ulpm import _checks
 from ulpm.features import CollapseReport
 from ulpm.features.verdict import DEGREES
 from ulpm.plotting import style
@@ -36,8 +37,9 @@ def plot_features(report: CollapseReport, title: str = "Neural collapse of featu
     largest at the top; the dashed line is nc1_ratio, their mean over samples. Right: the deviation of each cosine from
     −1/(K−1), which a simplex has throughout. Of more than 200 classes the middle panel shows the first 200.
     """
+    _checks.instance("report", report, CollapseReport)
     K = len(report.class_names)
-    figure = style.new_figure(14, min(4.6 + 0.12 * max(0, min(K, _NAMED) - 10), 8), _text(title))
+    figure = style.new_figure(14, min(4.6 + 0.12 * max(0, min(K, _NAMED) - 10), 8), style.as_text(title))
     left, middle, right = figure.subplots(1, 3, width_ratios=(1.15, 1, 1.1))
     _measures(left, report)
     _spreads(middle, report)
@@ -116,10 +118,4 @@ def _angles(axes: Axes, report: CollapseReport, figure: Figure) -> None:
 
 
 def _short(name: str) -> str:
-    return _text(name if len(name) <= 14 else f"{name[:13]}…")
-
-
-def _text(name: str) -> str:
-    """A name that matplotlib shows as it is: no formula."""
-    plain = "".join(letter if letter.isprintable() else " " for letter in name.encode("utf-8", "replace").decode())
-    return plain.replace("$", r"\$")
+    return style.as_text(name if len(name) <= 14 else f"{name[:13]}…")

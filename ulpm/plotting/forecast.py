@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
+from ulpm import _checks
 from ulpm.forecasting import PAPER, Forecast
 from ulpm.plotting import style
 from ulpm.plotting.house import house_style
@@ -29,6 +30,7 @@ def plot_forecast(forecast: Forecast) -> Figure:
     Points are the snapshots, lines the flow itself and that of features that move c times faster, dots on them the
     epochs asked for. The dotted line is the forecast that nothing changes.
     """
+    _checks.instance("forecast", forecast, Forecast)
     figure = style.new_figure(12.5, 6.8, "Forecast by the flow of the unconstrained model")
     panels = figure.subplots(2, 3)
     for axes, name in zip(panels.flat, PAPER, strict=True):

@@ -51,8 +51,8 @@ def plot_metrics(
     Source: Ji, Lu, Zhang, Deng, Su, "An Unconstrained Layer-Peeled Perspective on Neural Collapse", 2022; formulas of
     the metrics: ``ulpm.neural_collapse``.
     """
-    chosen = _recorded(path, others, names)
     drawn = style.runs((path, *others), labels)
+    chosen = _recorded(path, others, names)
     columns = min(len(chosen), 5 if len(chosen) > 8 else 4)
     rows = math.ceil(len(chosen) / columns)
     heading = style.title("Neural-collapse metrics along the run", drawn)

@@ -22,6 +22,7 @@ from matplotlib.ticker import (
 )
 from torch import Tensor
 
+from ulpm import _checks
 from ulpm.problem import Problem
 from ulpm.trajectory import Trajectory
 
@@ -74,6 +75,8 @@ def runs(paths: Sequence[Trajectory], labels: Sequence[str] | None = None) -> li
     Raises:
         ValueError: If there are not as many labels as runs.
     """
+    for path in paths:
+        _checks.instance("path", path, Trajectory)
     if labels is None:
         methods = [str(path.config.get("method", "run")) for path in paths]
         labels = [

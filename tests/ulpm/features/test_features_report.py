@@ -171,3 +171,19 @@ def test_a_large_file_is_measured_in_little_memory(tmp_path: Path) -> None:
     kilobytes, samples = map(int, done.stdout.split())
     assert samples == rows
     assert kilobytes < 400_000
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_labels_and_predictions_may_be_as_other_libraries_have_them() -> None:
+    data = drawn()
+    names = np.array(["a", "b", "c", "d"])[data["labels"].numpy()]
+    logits = data["features"][:, :4]
+    # A column of text in pandas is an array of objects; a network may compute in bfloat16.
+    found = ulpm.Features.of(data["features"], names.astype(object), predictions=logits.bfloat16())
+    assert found.class_names == ("a", "b", "c", "d")
+    assert torch.equal(found.labels, data["labels"])
+    assert found.predictions is not None
+    assert found.predictions.tolist() == logits.bfloat16().argmax(1).tolist()
+    negated = torch._neg_view(-data["features"])  # as the imaginary part of a conjugate is
+    plain = ulpm.Features.of(data["features"], data["labels"])
+    assert ulpm.Features.of(negated, data["labels"]).measure().metrics == plain.measure().metrics

@@ -201,6 +201,14 @@ def test_wrong_models_layers_and_batches_are_refused_in_one_sentence():
             measure(model, [x])
         with pytest.raises(TypeError, match=r"batches must hold pairs .* but one is a tuple of 3"):
             measure(model, [(x, y, y)])
+        with pytest.raises(TypeError, match=r"of tensors, but one is a tuple of 2 \(ndarray, Tensor\)"):
+            measure(model, [(x.numpy(), y)])
+        with pytest.raises(TypeError, match=r"must have the key 'labels', but its keys are 0, 1"):
+            measure(model, [{0: x, 1: y}])
+        with pytest.raises(TypeError, match="batches must be a DataLoader or a list of batches, but a NoneType"):
+            measure(model, None)
+        with pytest.raises(TypeError, match="unpack must be a function batch"):
+            measure(model, batches, unpack=3)
         with pytest.raises(TypeError, match=r"model must be a torch\.nn\.Module"):
             measure(lambda x: x, batches)
     sequence = nn.Linear(4, 3)

@@ -257,6 +257,7 @@ def test_arguments_that_do_not_fit_are_refused_in_one_sentence():
         ({"center": "sample"}, ValueError, "center must be 'classes' or 'samples', but 'sample'"),
         ({"layer": "nope"}, ValueError, "'nope'"),
         ({"every": "often"}, ValueError, "every must be 'log', a number"),
+        ({"every": torch.zeros(0)}, ValueError, "every must list at least one epoch"),
         ({"layers": ["1", "fc"]}, ValueError, r"names in named_modules\(\), such as .* but \['fc'\] is not"),
         ({"layers": nn.Conv3d}, ValueError, "it has no Conv3d"),
         ({"layers": "fc"}, TypeError, "a list of names"),
