@@ -99,10 +99,10 @@ def _plain(labels: np.ndarray, what: str) -> np.ndarray:
     """Labels as integers or text. Raises: ValueError if they are something else."""
     if labels.ndim != 1:
         raise ValueError(f"{what} must have shape [N], one label a sample, but its shape is {list(labels.shape)}.")
-    if labels.dtype.kind not in "iubUS":
-        raise ValueError(f"{what} must be integers or text, but it is {labels.dtype}: store class indices or names.")
     if not len(labels):
         raise ValueError(f"{what} must hold a label, but it is empty.")
+    if labels.dtype.kind not in "iubUS":
+        raise ValueError(f"{what} must be integers or text, but it is {labels.dtype}: store class indices or names.")
     if labels.dtype.kind == "b":
         return labels.astype(np.int64)
     return np.char.decode(labels, "utf-8", "replace") if labels.dtype.kind == "S" else labels

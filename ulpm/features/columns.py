@@ -72,7 +72,7 @@ class Column:
     def all(self) -> np.ndarray:
         """The whole array."""
         parts = list(self.parts(max(1, self.shape[0] if self.shape else 1)))
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+        return np.concatenate(parts) if len(parts) > 1 else parts[0] if parts else np.empty(self.shape)
 
 
 def open_columns(path: Path) -> dict[str, Column]:
@@ -223,7 +223,8 @@ def _safetensors(path: Path) -> dict[str, Column]:
 def _slices(path: Path, name: str, shape: tuple[int, ...], rows: int) -> Iterator[np.ndarray]:
     for first in range(0, shape[0] if shape else 1, rows):
         # Opened again, so that what was read before may leave memory.
-        with _files.reading(path), safetensors.safe_open(path, framework="pt") as file:
+        # A default device of torch would else get the numbers.
+        with _files.reading(path), torch.device("cpu"), safetensors.safe_open(path, framework="pt") as file:
             part = file.get_slice(name)[first : first + rows] if shape else file.get_tensor(name)
             # numpy has no bfloat16. float32 has all its numbers.
             part = part.float() if part.dtype in (torch.bfloat16, torch.float16) else part
@@ -237,6 +238,9 @@ def _parquet(path: Path) -> dict[str, Column]:
     with parquet.ParquetFile(path) as file:
         schema, rows = file.schema_arrow, file.metadata.num_rows
         widths = _widths(file)
+    repeated = [name for name in schema.names if schema.names.count(name) > 1]
+    if repeated:
+        raise ValueError(f"it has several columns {repeated[0]}")
     found = {}
     for field in schema:
         width = widths.get(field.name)
@@ -247,16 +251,16 @@ def _parquet(path: Path) -> dict[str, Column]:
 
 
 def _widths(file: Any) -> dict[str, int]:
-    """The lengths of the vectors in columns of vectors, which their first ones have."""
+    """The lengths of the vectors in columns of vectors, which their first ones have; 1 where there is no first one."""
     nested = [field.name for field in file.schema_arrow if field.type.num_fields == 1 and "list" in str(field.type)]
     if not nested:
         return {}
     first = next(file.iter_batches(1, columns=nested), None)
-    return {name: len(first.column(name)[0]) if first and first.column(name)[0].is_valid else 0 for name in nested}
+    return {name: len(first.column(name)[0]) if first and first.column(name)[0].is_valid else 1 for name in nested}
 
 
 def _batches(path: Path, name: str, width: int | None, rows: int) -> Iterator[np.ndarray]:
-    import pyarrow.parquet as parquet
+    from pyarrow import compute, parquet
 
     with _files.reading(path):
         file = parquet.ParquetFile(path)
@@ -274,9 +278,12 @@ def _batches(path: Path, name: str, width: int | None, rows: int) -> Iterator[np
                     part = column.to_numpy(zero_copy_only=False)
                     part = part.astype(np.str_) if part.dtype == object else part
                 else:
-                    part = column.flatten().to_numpy(zero_copy_only=False)
-                    if len(part) != width * len(column):
+                    lengths = compute.list_value_length(column).to_numpy(zero_copy_only=False)
+                    if (lengths != width).any():
                         raise ValueError(f"the rows of {name} have different lengths")
+                    part = column.flatten().to_numpy(zero_copy_only=False)
+                    if part.dtype == object:
+                        raise ValueError(f"the rows of {name} are no vectors of numbers")
                     part = part.reshape(len(column), width)
             yield part
 

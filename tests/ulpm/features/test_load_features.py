@@ -227,10 +227,40 @@ def test_files_that_are_missing_or_something_else_get_one_sentence(tmp_path: Pat
         (tmp_path / "h.npy").write_bytes(damaged)
         with pytest.raises(OSError, match=r"h.npy could not be read: damaged or unsupported"):
             ulpm.load_features(tmp_path / "h.npy")
-    table = pa.table({"H": [[1.0, 2.0], [3.0]], "y": [0, 1]})
-    pq.write_table(table, tmp_path / "ragged.parquet")
-    with pytest.raises(OSError, match=r"the rows of H have different lengths"):
-        whole(ulpm.load_features(tmp_path / "ragged.parquet"))
+
+
+ROWS: dict[str, tuple[list[object], str]] = {
+    "of different lengths": ([[1.0, 2.0], [3.0]], "the rows of H have different lengths"),
+    "of as many numbers in all": ([[1.0, 2.0], [3.0], [4.0, 5.0, 6.0]], "the rows of H have different lengths"),
+    "of vectors": ([[[1.0, 2.0]], [[3.0, 4.0]]], "the rows of H are no vectors of numbers"),
+    "first without a value": ([None, [1.0, 2.0]], "H has rows without a value"),
+}
+
+
+@pytest.mark.parametrize("kind", ROWS)
+def test_rows_of_a_table_that_are_no_vectors_of_one_length_get_one_sentence(kind: str, tmp_path: Path) -> None:
+    rows, sentence = ROWS[kind]
+    pq.write_table(pa.table({"H": rows, "y": list(range(len(rows)))}), tmp_path / "rows.parquet")
+    with pytest.raises(OSError, match=f"rows.parquet could not be read: .*{sentence}"):
+        whole(ulpm.load_features(tmp_path / "rows.parquet"))
+
+
+def test_a_table_without_rows_or_with_two_columns_of_one_name_gets_one_sentence(tmp_path: Path) -> None:
+    table = pa.table({"H": [[1.0, 2.0], [3.0, 4.0]], "y": [0, 1]})
+    pq.write_table(table.slice(0, 0), tmp_path / "empty.parquet")
+    with pytest.raises(ValueError, match=r"y in .*empty.parquet must hold a label, but it is empty"):
+        ulpm.load_features(tmp_path / "empty.parquet")
+    pq.write_table(table.append_column("y", [[1, 0]]), tmp_path / "twice.parquet")
+    with pytest.raises(OSError, match=r"twice.parquet could not be read: .*it has several columns y"):
+        ulpm.load_features(tmp_path / "twice.parquet")
+
+
+@pytest.mark.parametrize("kind", SAVERS)
+def test_a_default_device_of_torch_has_no_part_in_it(kind: str, tmp_path: Path, arrays: dict[str, np.ndarray]) -> None:
+    file = SAVERS[kind](tmp_path / "a", arrays)
+    with torch.device("meta"):
+        found = ulpm.load_features(file).measure()
+    assert found.metrics == ulpm.load_features(file).measure().metrics
 
 
 def test_a_parquet_file_without_pyarrow_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
