@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ulpm import _checks
 
-__all__ = ["IGNORED", "Batch", "Unpack", "device_of", "predicts_next_token", "run", "unwrapped"]
+__all__ = ["IGNORED", "Batch", "Unpack", "device_of", "own_name", "predicts_next_token", "run", "unwrapped"]
 
 IGNORED = -100
 """The label of what is no sample, as the losses of torch have it."""
@@ -90,11 +90,26 @@ def unwrapped(model: nn.Module) -> nn.Module:
         model = inner
 
 
+def own_name(model: nn.Module, name: Any) -> Any:
+    """The name of a submodule in ``unwrapped(model)``, also where it is that in the model as it was given, which has
+    the prefixes of what is around it; anything else as it is.
+    """
+    if not isinstance(name, str):
+        return name
+    module = dict(model.named_modules()).get(name)
+    return next((own for own, each in unwrapped(model).named_modules() if each is module), name)
+
+
 def device_of(model: nn.Module) -> torch.device:
-    """Where the model is. Raises: TypeError if it is no torch module."""
+    """Where the model is. Raises: TypeError if it is no torch module, or has no numbers."""
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be a torch.nn.Module, but a {type(model).__name__} was given.")
-    return next((p.device for p in model.parameters()), torch.device("cpu"))
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    if device.type == "meta":
+        raise TypeError(
+            "model must have numbers, but its parameters are on the device meta, which has none: load them."
+        )
+    return device
 
 
 def predicts_next_token(model: nn.Module) -> bool:

@@ -1,6 +1,6 @@
 """Class indices from the forms in which data sets have labels."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -61,4 +61,8 @@ def _has_strings(labels: Any) -> bool:
         return True
     if isinstance(labels, np.ndarray):
         return labels.dtype.kind in "USO" and any(isinstance(label, str | bytes) for label in labels.flat)
-    return isinstance(labels, Iterable) and any(isinstance(label, str | bytes) for label in labels)
+    return (
+        isinstance(labels, Iterable)
+        and not isinstance(labels, Mapping)
+        and any(isinstance(label, str | bytes) for label in labels)
+    )

@@ -69,9 +69,9 @@ def rows(values: Shaped[Tensor, "B ..."], first: bool, labels: Int[Tensor, "B ..
     at_positions = values.movedim(1, -1) if first else values
     positions = at_positions.shape[:-1]
     if positions != labels.shape:
+        of_positions = f", or {list(positions)}, one a position" if len(positions) > 1 else ""
         raise ValueError(
-            f"labels must have shape {[len(values)]}, one a sample, or {list(positions)}, one a position, "
-            f"but their shape is {list(labels.shape)}."
+            f"labels must have shape {[len(values)]}, one a sample{of_positions}, but it is {list(labels.shape)}."
         )
     return at_positions.flatten(0, -2)
 

@@ -220,7 +220,9 @@ def watched_layers(model: nn.Module, layer: nn.Module | str | None) -> list[nn.M
             f"layer {_checks.shown(layer)} is not a submodule of the model: give one, or its name in named_modules()."
         )
     weight = getattr(found, "weight", None)
-    if not (isinstance(weight, Tensor) and (weight.ndim == 2 or is_pointwise(found))):
+    # That of a lazy layer has no shape before it has run.
+    matrix = isinstance(weight, nn.UninitializedParameter) or (isinstance(weight, Tensor) and weight.ndim == 2)
+    if not (matrix or (isinstance(weight, Tensor) and is_pointwise(found))):
         raise ValueError(
             f"layer {_checks.shown(layer)} has no weight matrix [K, d]: name the linear layer that gives the logits."
         )

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ulpm import _checks
 from ulpm._modes import evaluation_mode, plain_arithmetic
 from ulpm.distributed import ALONE, Shard
-from ulpm.metrics.batches import Batch, Unpack, device_of, predicts_next_token, run, unwrapped
+from ulpm.metrics.batches import Batch, Unpack, device_of, own_name, predicts_next_token, run, unwrapped
 from ulpm.metrics.centre import Center
 from ulpm.metrics.class_labels import as_labels, class_indices, next_tokens
 from ulpm.metrics.head import is_pointwise, output_error, tensors
@@ -94,6 +94,9 @@ def read(
     device = device_of(model)
     if not (isinstance(batches, Iterable) or hasattr(batches, "__getitem__")):
         raise TypeError(f"batches must be a DataLoader or a list of batches, but a {type(batches).__name__} was given.")
+    layer = own_name(model, layer)
+    if isinstance(layers, list | tuple):
+        layers = [own_name(model, each) for each in layers]
     model = unwrapped(model)
     names = {} if layers is None else chosen_layers(model, layers)
     shifted = unpack is None and predicts_next_token(model)
@@ -153,6 +156,11 @@ class _Samples:
 def _samples(seen: Probe, watched: WatchedLayers, labels: Tensor, mask: Tensor | None) -> list[_Samples]:
     """The samples of a batch, first those of the classifier."""
     head, h, z = seen._seen()
+    if z.ndim < 2 or not z.shape[-1]:
+        raise ValueError(
+            f"layer {seen.name!r} must give logits [B, K], one row a sample, but it gave {list(z.shape)}: give "
+            "batches of samples to a model that runs it on all of a batch at once."
+        )
     first = is_pointwise(head)
     size = (*z.shape[:1], *z.shape[2:], z.shape[1]) if first else tuple(z.shape)
     y = class_indices(labels, size)

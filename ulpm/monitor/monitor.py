@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ulpm import _checks
 from ulpm._modes import evaluation_mode
 from ulpm.distributed import ALONE, Shard
-from ulpm.metrics.batches import Batch, Unpack, device_of, run, unwrapped
+from ulpm.metrics.batches import Batch, Unpack, device_of, own_name, run, unwrapped
 from ulpm.metrics.centre import Center, require_center
 from ulpm.metrics.layers import Layers, chosen_layers
 from ulpm.metrics.probe import hooks_run, watched_layers
@@ -97,8 +97,10 @@ class Monitor:
         self.loaders = _named_loaders(loaders)
         require_center(center)
         if layer is not None:
-            watched_layers(unwrapped(model), layer)
+            watched_layers(unwrapped(model), own_name(model, layer))
         self.every = schedule(every)
+        if isinstance(layers, list | tuple):
+            layers = [own_name(model, each) for each in layers]
         if layers is not None:
             chosen_layers(unwrapped(model), layers)
         if means is not None and means not in self.loaders:

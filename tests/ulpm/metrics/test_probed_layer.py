@@ -333,6 +333,46 @@ def test_a_compiled_model_that_ran_before_is_measured(how):
     torch._dynamo.reset()
 
 
+@pytest.mark.parametrize("wrap", [nn.DataParallel, lambda model: torch.compile(model, backend="eager")])
+def test_a_name_is_that_in_the_model_as_it_was_given_or_in_the_one_inside(wrap):
+    model = wrap(Net(second=nn.Linear(WIDTH, K)))
+    (prefix,) = {name.removesuffix("head") for name, _ in model.named_modules() if name.endswith("head")}
+    reference = ulpm.measure(model, batches(), layer="head")
+    assert ulpm.measure(model, batches(), layer=f"{prefix}head") == reference
+    layers = ulpm.measure(model, batches(), layers=["body", "head"])
+    assert ulpm.measure(model, batches(), layers=[f"{prefix}body", f"{prefix}head"]) == layers
+    monitors = [ulpm.Monitor(model, batches(), layer=f"{p}head", layers=[f"{p}body", f"{p}head"]) for p in ("", prefix)]
+    for monitor in monitors:
+        monitor.measure(1)
+    assert monitors[0].table == monitors[1].table
+
+
+@pytest.mark.parametrize("layer", [None, "head"])
+def test_a_lazy_head_is_measured_in_its_first_pass(layer):
+    model, reference = Net(head=nn.LazyLinear(K)), Net()
+    found = ulpm.measure(model, batches(), layer=layer)
+    reference.load_state_dict(model.state_dict())
+    assert found == ulpm.measure(reference, batches())
+
+
+def test_a_head_that_runs_on_one_sample_at_a_time_is_called_that():
+    with pytest.raises(ValueError, match=r"layer 'head' must give logits .*, one row a sample"):
+        ulpm.measure(Net(lambda m, h: torch.stack([m.head(row) for row in h])), batches())
+
+
+def test_samples_without_a_batch_and_models_without_numbers_are_called_that():
+    x, y = batches()[0]
+    with pytest.raises(ValueError, match=r"one row a sample, but it gave \[4\]: give batches"), without_checks():
+        ulpm.measure(Net(), list(zip(x, y, strict=True)))
+    with pytest.raises(TypeError, match="model must have numbers, but its parameters are on the device meta"):
+        ulpm.measure(Net().to("meta"), batches())
+    with (
+        pytest.raises(ValueError, match=r"labels must have shape \[10\], one a sample, but it is \[5\]"),
+        without_checks(),
+    ):
+        ulpm.measure(Net(), [(x, y[:5])])
+
+
 @pytest.mark.parametrize("make", [torch.jit.script, lambda model: torch.jit.trace(model, torch.ones(1, INPUTS))])
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_torchscript_is_refused_with_the_reason(make):
