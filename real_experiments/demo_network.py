@@ -24,7 +24,7 @@ from real_experiments.datasets import find_dataset
 from real_experiments.models import find_network
 from real_experiments.training_directory import TrainingDirectory
 from ulpm.demo import closest_rotation, principal_axes
-from ulpm.support import files
+from ulpm.support import any_terminal, files
 
 __all__ = ["DemoNetwork", "main"]
 
@@ -126,7 +126,8 @@ def _words(arguments: dict[str, object], images: int, classes: int, epochs: int)
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Make the file. Returns: the exit status, 0 if all went well, 1 with one sentence on standard error otherwise."""
-    command = tyro.cli(DemoNetwork, prog="python -m real_experiments.demo_network", args=arguments)
+    with any_terminal():
+        command = tyro.cli(DemoNetwork, prog="python -m real_experiments.demo_network", args=arguments)
     try:
         command.run()
     except (ValueError, OSError) as error:

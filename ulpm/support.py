@@ -7,7 +7,7 @@ version or the whole new one.
 from ulpm import _checks as checks
 from ulpm import _files as files
 from ulpm._modes import evaluation_mode
-from ulpm._streams import accept_any_encoding
+from ulpm._streams import any_terminal
 from ulpm._versions import versions
 from ulpm.distributed import Shard
 from ulpm.flow.interrupt import Interrupted, deferred_interrupt, signals_as_interrupts
@@ -19,7 +19,7 @@ __all__ = [
     "METRICS",
     "Interrupted",
     "Shard",
-    "accept_any_encoding",
+    "any_terminal",
     "checks",
     "deferred_interrupt",
     "evaluation_mode",

@@ -161,6 +161,36 @@ def test_other_commands_end_as_in_utf_8(run, arguments, encoding):
 
 
 @pytest.mark.parametrize(
+    "columns", ["1"] + [pytest.param(n, marks=pytest.mark.slow) for n in ("2", "3", "4", "5", "6")]
+)
+@pytest.mark.parametrize(
+    ("module", "arguments"),
+    [
+        ("ulpm", ["--help"]),
+        pytest.param("ulpm", ["flow", "--help"], marks=pytest.mark.slow),
+        pytest.param("ulpm", ["flow", "--nonsense"], marks=pytest.mark.slow),
+        pytest.param("real_experiments", ["train", "--help"], marks=pytest.mark.slow),
+        pytest.param("theory_experiments", ["--help"], marks=pytest.mark.slow),
+    ],
+)
+def test_help_ends_in_a_terminal_of_any_width(module, arguments, columns):
+    narrow, wide = (command(*arguments, module=module, COLUMNS=width) for width in (columns, "40"))
+    assert (narrow.returncode, narrow.stdout, narrow.stderr) == (wide.returncode, wide.stdout, wide.stderr)
+
+
+@pytest.mark.parametrize("buffered", [pytest.param("", marks=pytest.mark.slow), "1"])
+def test_help_that_nobody_reads_to_the_end_says_nothing_more(buffered):
+    whole = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "PYTHONUNBUFFERED": buffered}
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing) as output:
+        found = subprocess.run(
+            [sys.executable, "-m", "ulpm", "flow", "--help"], stdout=output, stderr=subprocess.PIPE, env=whole
+        )
+    assert (found.returncode, found.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize(
     ("sentence", "expected"),
     [
         ("feature_dim must be at least 1, but 0 was given.", "--feature-dim must be at least 1, but 0 was given."),

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import tyro
 
-from ulpm._streams import accept_any_encoding
+from ulpm._streams import any_terminal
 from ulpm.cli.demo import Demo
 from ulpm.cli.features import ForecastFeatures, Measure
 from ulpm.cli.flow import Flow, Resume
@@ -35,15 +35,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     After SIGINT, SIGTERM or SIGHUP it is 128 + the number of the signal.
     """
-    accept_any_encoding()
-    command = tyro.cli(
-        Command,
-        prog="ulpm",
-        description="Neural collapse in the unconstrained layer-peeled model, followed to astronomically late time. "
-        "`ulpm --version` says which version this is.",
-        args=arguments,
-        config=(tyro.conf.OmitSubcommandPrefixes,),
-    )
+    with any_terminal():
+        command = tyro.cli(
+            Command,
+            prog="ulpm",
+            description="Neural collapse in the unconstrained layer-peeled model, followed to astronomically late "
+            "time. `ulpm --version` says which version this is.",
+            args=arguments,
+            config=(tyro.conf.OmitSubcommandPrefixes,),
+        )
     try:
         with signals_as_interrupts():
             status = int(command.run())
