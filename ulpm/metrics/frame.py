@@ -19,7 +19,8 @@ class Frame:
 
     ``means`` M = [μ_k − μ_G] [..., d, K]; ``rows`` W [..., K, d] and ``centred_rows`` w_k − w̄; ``columns`` M, Wᵀ and
     the centred rows side by side [3, ..., d, K] and their ``directions``, columns of length 1. ``moderate`` says
-    whether squares of products of these are numbers. The rest are metrics: see ``ulpm.metrics.records``.
+    whether squares of products of these are numbers, ``rounding`` which class means are equal. The rest are metrics:
+    see ``ulpm.metrics.records``.
     """
 
     statistics: ClassStatistics
@@ -28,6 +29,7 @@ class Frame:
     centred_rows: Float[Tensor, "*batch K d"]
     columns: Float[Tensor, " 3 *batch d K"]
     directions: Float[Tensor, " 3 *batch d K"]
+    rounding: Float[Tensor, "*batch K"] | None
     pinv_trace: Float[Tensor, "*batch"]
     trace_ratio: Float[Tensor, "*batch"]
     distance_normalised_variance: Float[Tensor, "*batch"]
@@ -46,11 +48,11 @@ class Frame:
         M: Float[Tensor, "*batch d K"],
         W: Float[Tensor, "*batch K d"],
         trace: Float[Tensor, "*batch"],
-        of_any_size: bool = False,
+        rounding: Float[Tensor, "*batch K"] | None = None,
     ) -> "Frame":
         """Everything from the statistics, the means about their centre, the rows, and nc1_pinv.
 
-        With ``of_any_size`` it does not matter whether they are ``moderate``.
+        With the ``rounding_of_each_mean`` means that it explains are equal, and need not be ``moderate``.
         """
         pooled_trace = statistics.within_traces @ statistics.shares
         # What is asked of several matrices is computed side by side: a small problem costs what its kernels cost.
@@ -62,7 +64,7 @@ class Frame:
         directions = columns / lengths[..., None, :]
         M_direction, W_direction = columns[:2] / sizes[:2, ..., None, None]
         factors = [(M.mT, M), (W, W.mT), (centered, centered.mT), (W, M)]
-        if of_any_size:
+        if rounding is not None:
             factors = [(of_size_one(A), of_size_one(B)) for A, B in factors]
         distances, moderate = distances_to_etf(factors)
         return cls(
@@ -74,7 +76,8 @@ class Frame:
             directions=directions,
             pinv_trace=trace,
             trace_ratio=pooled_trace / (size_squares[0] / W.shape[-2]),
-            distance_normalised_variance=distance_normalised_variance(statistics),
+            rounding=rounding,
+            distance_normalised_variance=distance_normalised_variance(statistics, rounding),
             classifier_sum=norm_of(W.sum(-2), -1) / sizes[1],
             variations=lengths.std(-1) / lengths.mean(-1),
             angles=angle_deviation(directions),
