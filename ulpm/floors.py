@@ -9,17 +9,18 @@ from ulpm.metrics.records import METRICS
 
 __all__ = ["above_floor", "certificate_floors", "metric_floors"]
 
-# Multiples of rtol, or of its square. With them the battery of tests/ulpm/flow/test_reported_accuracy.py, 61 starts at
+# Multiples of rtol, or of its square. With them the battery of tests/ulpm/flow/test_reported_accuracy.py, 68 starts at
 # rtol 1e-6 with 200 records each, is within 2% of rtol 1e-10 above the floors.
 _OF_CLASSES = 3.0
 _OF_PRODUCT = 15.0
-_WITHIN_NARROW, _DISTANCE_NARROW, _PINV_WIDE = 0.6, 0.8, 1e-3
-_GAP, _SQUARED_GAP, _COMPLEMENTARITY, _STATIONARITY = 40.0, 4.5e8, 70.0, 65.0
+_WITHIN_NARROW, _DISTANCE_NARROW, _PINV_WIDE, _PINV_OF_TWO = 0.6, 0.8, 6e-3, 9e3
+_GAP, _SQUARED_GAP, _COMPLEMENTARITY, _STATIONARITY = 50.0, 4.5e8, 70.0, 105.0
 
 
 def metric_floors(
     far_H: Float[Tensor, "*batch"],
     nc0: Float[Tensor, "*batch"],
+    margin: Float[Tensor, "*batch"],
     num_classes: int,
     feature_dim: int,
     rtol: float,
@@ -34,8 +35,10 @@ def metric_floors(
         nc3_product                            15 rtol, since a Gram matrix sees the error of both factors
         nc1_pinv, nc1_ratio, nc1_cdnv          0.6 rtol² if d < K, where they vanish faster than the error
         nc1_distance                           0.8 rtol  if d < K
-        nc1_pinv                               rtol²/1000 if d ≥ K, where the features keep what is orthogonal to W and
-                                               the other three have no floor of this kind
+        nc1_pinv                               rtol²/160 if d ≥ K, where the features keep what is orthogonal to W and
+                                               the other three have no floor of this kind; of two classes also
+                                               9000 rtol²/max(1, q_min)², as what the residual may be off by moves the
+                                               features by rtol/q_min along their one direction
         nc0, nc4_mismatch                      none: conserved but for rounding, and a count
 
     ``rtol`` is 0 for descent, whose steps are what they are. Late in a run errors fade, so that this is cautious there.
@@ -53,7 +56,11 @@ def metric_floors(
         "nc4_mismatch": 0.0,
     }
     rounding = dict.fromkeys(METRICS, torch.zeros_like(far_H)) | rounding_floors(far_H, far_W, K, epsilon)
-    return {key: floor.clamp(min=tolerance[key]) for key, floor in rounding.items()}
+    floors = {key: floor.clamp(min=tolerance[key]) for key, floor in rounding.items()}
+    if K == 2 and not narrow:
+        of_two = _PINV_OF_TWO * (rtol / margin.clamp(min=1)).square()
+        floors["nc1_pinv"] = torch.maximum(floors["nc1_pinv"], of_two)
+    return floors
 
 
 def certificate_floors(
@@ -66,8 +73,8 @@ def certificate_floors(
     """The same of a certificate's gap and KKT residuals.
 
     A step may change the residual R/L by rtol·(3 + 100 s), s = min(1, stationarity), and rounding of margins by 2ερ²:
-    with r the sum of both, floors are 70 r/max(1, q_min) of complementarity, and of stationarity 65 rtol + 50·2ερ².
-    That of the gap is the smaller of 40 r and 4.5·10⁸ (rtol + 2ερ²)²: near the optimum the gap is the square of a
+    with r the sum of both, floors are 70 r/max(1, q_min) of complementarity, and of stationarity 105 rtol + 50·2ερ².
+    That of the gap is the smaller of 50 r and 4.5·10⁸ (rtol + 2ερ²)²: near the optimum the gap is the square of a
     distance, which is off by some 100 rtol.
     """
     rounding = 2 * epsilon * squared_norm

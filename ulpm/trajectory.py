@@ -171,7 +171,7 @@ class Trajectory:
         rtol, epsilon = float(self.config.get("rtol", 0.0)), torch.finfo(self.final_state.W.dtype).eps
         K, d = self.problem.num_classes, self.problem.feature_dim
         nc0 = self.metrics.get("nc0", torch.zeros_like(self.feature_size))
-        of_metrics = metric_floors(self.feature_size, nc0, K, d, rtol, epsilon)
+        of_metrics = metric_floors(self.feature_size, nc0, self.margin, K, d, rtol, epsilon)
         found = {name: floor for name, floor in of_metrics.items() if name in self.metrics}
         if self.certificate is None or not self.problem.has_margins:
             return found

@@ -59,7 +59,13 @@ def worst(path: Trajectory, reference: Trajectory) -> tuple[float, str]:
     return max(errors)
 
 
-QUICK = [Start((5,) * 4, 20, "zero"), Start((6, 3, 2), 5, scale=1e-2)]
+QUICK = [
+    Start((5,) * 4, 20, "zero"),
+    Start((6, 3, 2), 5, scale=1e-2),
+    Start((3, 2, 2), 4, scale=1e-3, seed=7),
+    Start((2, 2), 2, scale=1e-3, seed=7),
+    Start((30, 1), 5, scale=1e-3, seed=7),
+]
 ZERO_SUMS = [Start((5,) * 3, 4, "centred"), Start((3,) * 6, 8, "zero"), Start((1,) * 5, 8, "centred")]
 NARROW = [Start((5,) * 6, 3, seed=2), Start((5,) * 4, 2), Start((3,) * 5, 2), Start((2,) * 8, 5), Start((20, 5, 3), 2)]
 UNEQUAL = [
@@ -73,7 +79,9 @@ LARGE = [Start((3, 2, 2), 4, scale=s, seed=i) for s in (1e2, 3e2, 1e3) for i in 
     Start((5,) * 4, 20, scale=10.0),
     Start((4,) * 2, 6, scale=300.0),
 ]
-SMALL = [Start((5,) * 4, 20, scale=1e-3), Start((2,) * 3, 4, scale=1e-3)]
+SMALL = [Start((5,) * 4, 20, scale=1e-3), Start((2,) * 3, 4, scale=1e-3)] + [
+    Start(counts, dim, scale=s, seed=7) for counts, dim in (((5, 5), 8), ((8, 2), 3)) for s in (1e-2, 1e-1)
+]
 RANDOM = [
     Start((n,) * K, K + extra, kind, seed=seed)
     for K, n in ((2, 4), (3, 5), (4, 2), (5, 1), (8, 2), (12, 2))
