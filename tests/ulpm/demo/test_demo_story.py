@@ -93,3 +93,12 @@ def test_text_and_scene_share_the_window(browser: Any, file: Path, size: tuple[i
     assert 0 <= words["top"] < words["bottom"] < size[1]
     assert stage["bottom"] <= size[1]
     assert words["top"] >= stage["bottom"] or words["right"] <= stage["left"]
+
+
+@pytest.mark.parametrize(("step", "index"), [("1.5", 1), ("2.0000001", 1), ("1e999", 9), ("-3", 0), ("NaN", 0)])
+def test_a_link_to_a_step_that_is_no_whole_number_opens_one_near_it(
+    browser: Any, file: Path, step: str, index: int
+) -> None:
+    page = Page(browser, file, link=f"#story&step={step}", still=True)
+    page.wait(f"story.index === {index}")
+    assert page.complaints() == []

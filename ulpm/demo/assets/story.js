@@ -195,7 +195,7 @@ let story = null;
 function openStory(number) {
   setMode("story");
   if (!story) story = new Story(CHAPTERS.filter((chapter) => chapter.lab || DATA.scenarios.some((each) => each.key === chapter.film)));
-  const index = Math.min(story.sections.length, Math.max(1, Number(number) || 1)) - 1;
+  const index = Math.min(story.sections.length, Math.max(1, Math.round(Number(number)) || 1)) - 1;
   story.index = undefined;
   if (number) story.sections[index].scrollIntoView();
   else window.scrollTo(0, 0);
