@@ -1,15 +1,19 @@
 """The commands do what they say, and answer every mistake with one sentence and a non-zero exit."""
 
+import dataclasses
 import json
+import shlex
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import tyro
 
 import ulpm
 from ulpm.cli import main
+from ulpm.cli.demo import Demo
 
 # Errors are those that a user sees, and the flow is as fast as it is for a user.
 pytestmark = pytest.mark.usefixtures("unchecked")
@@ -233,3 +237,11 @@ def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixtu
     text = capsys.readouterr().out
     assert f"usage: ulpm {command}" in text
     assert "--json" in text
+
+
+@pytest.mark.parametrize("name", ["page.html", "my page.html", "it's; $(ls).html"])
+def test_a_page_names_the_command_that_makes_it_again(name: str) -> None:
+    given = Demo(Path("talks") / name, "5, 5", 3, log10_time=1234567.0, seed=2)
+    words = shlex.split(given._again())
+    assert words[:2] == ["ulpm", "demo"]
+    assert tyro.cli(Demo, args=words[2:]) == dataclasses.replace(given, out=Path(name))

@@ -1,6 +1,7 @@
 """``ulpm demo``: the page to play in a lecture."""
 
 import dataclasses
+import shlex
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -57,8 +58,8 @@ class Demo:
 
     def _again(self) -> str:
         """The command that makes this page."""
-        command = f"ulpm demo --out {self.out.name}".encode("utf-8", "replace").decode()
-        if self.class_counts is None:
-            return command
-        sizes = f"--class-counts {self.class_counts} --feature-dim {self.feature_dim}"
-        return f"{command} {sizes} --log10-time {self.log10_time:g} --seed {self.seed}"
+        words = ["ulpm", "demo", "--out", self.out.name.encode("utf-8", "replace").decode()]
+        if self.class_counts is not None:
+            words += ["--class-counts", self.class_counts, "--feature-dim", str(self.feature_dim)]
+            words += ["--log10-time", str(self.log10_time), "--seed", str(self.seed)]
+        return shlex.join(words)
