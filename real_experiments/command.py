@@ -12,7 +12,7 @@ from real_experiments.coverage import Coverage
 from real_experiments.measure import Measure
 from real_experiments.reproduce import Reproduce
 from real_experiments.train import Train
-from ulpm.support import any_terminal
+from ulpm.support import in_any_terminal
 
 __all__ = ["main"]
 
@@ -27,14 +27,17 @@ Command = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command. Returns: the exit status, 0 if all went well, 1 with one sentence on standard error otherwise."""
-    with any_terminal():
-        command = tyro.cli(
-            Command,
-            prog="python -m real_experiments",
-            description="Train real networks, and compare their neural collapse with the model's.",
-            args=arguments,
-            config=(tyro.conf.OmitSubcommandPrefixes,),
-        )
+    return in_any_terminal("real_experiments", lambda: _main(arguments))
+
+
+def _main(arguments: Sequence[str] | None) -> int:
+    command = tyro.cli(
+        Command,
+        prog="python -m real_experiments",
+        description="Train real networks, and compare their neural collapse with the model's.",
+        args=arguments,
+        config=(tyro.conf.OmitSubcommandPrefixes,),
+    )
     try:
         return int(command.run())
     except ConnectionError as error:

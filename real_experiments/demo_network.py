@@ -24,7 +24,7 @@ from real_experiments.datasets import find_dataset
 from real_experiments.models import find_network
 from real_experiments.training_directory import TrainingDirectory
 from ulpm.demo import closest_rotation, principal_axes
-from ulpm.support import any_terminal, files
+from ulpm.support import files, in_any_terminal
 
 __all__ = ["DemoNetwork", "main"]
 
@@ -126,8 +126,11 @@ def _words(arguments: dict[str, object], images: int, classes: int, epochs: int)
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Make the file. Returns: the exit status, 0 if all went well, 1 with one sentence on standard error otherwise."""
-    with any_terminal():
-        command = tyro.cli(DemoNetwork, prog="python -m real_experiments.demo_network", args=arguments)
+    return in_any_terminal("real_experiments", lambda: _main(arguments))
+
+
+def _main(arguments: Sequence[str] | None) -> int:
+    command = tyro.cli(DemoNetwork, prog="python -m real_experiments.demo_network", args=arguments)
     try:
         command.run()
     except (ValueError, OSError) as error:

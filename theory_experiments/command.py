@@ -17,7 +17,7 @@ from theory_experiments.harness.results import CLAIMS
 from theory_experiments.harness.runner import run
 from theory_experiments.harness.theorems_page import rewrite
 from ulpm.distributed import torchrun_place, torchrun_shard
-from ulpm.support import any_terminal
+from ulpm.support import in_any_terminal
 
 __all__ = ["main"]
 
@@ -76,8 +76,11 @@ class Verify:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command. Returns: the exit status, 0 if all went well, 1 otherwise, with one sentence after an error."""
     given = sys.argv[1:] if arguments is None else list(arguments)
-    with any_terminal():
-        verify = tyro.cli(Verify, prog="python -m theory_experiments", args=given)
+    return in_any_terminal("theory_experiments", lambda: _main(given))
+
+
+def _main(given: Sequence[str]) -> int:
+    verify = tyro.cli(Verify, prog="python -m theory_experiments", args=given)
     torch.set_num_threads(1)  # problems are small; results do not depend on the number of cores
     try:
         return verify.run(shlex.join(["python", "-m", "theory_experiments", *given]))

@@ -5,33 +5,96 @@ import io
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable
+from typing import Any
 
-__all__ = ["any_terminal"]
+__all__ = ["Unfailing", "in_any_terminal"]
 
 # In fewer columns than this tyro lays help out as it does in so many, and in fewer than six it never returns.
 _FEWEST_COLUMNS = 40
 
 
-@contextlib.contextmanager
-def any_terminal() -> Iterator[None]:
-    """For the reading of a command line, which may print help.
+class Unfailing(io.TextIOBase):
+    """A stream in whose place a full disk or a closed pipe would end the run: what cannot be shown is not shown.
 
-    From here on, characters that standard output or standard error cannot encode are replaced instead of ending the
-    command, and help is laid out for 40 columns at least. Where nobody reads it to the end, as in ``--help | head``,
-    the process ends without a word.
+    ``failure`` is the first reason of the system.
     """
-    for stream in (sys.stdout, sys.stderr):
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self.failure: OSError | None = None
+
+    def write(self, text: str) -> int:
+        self._try(lambda: self._stream.write(text))
+        return len(text)
+
+    def flush(self) -> None:
+        self._try(lambda: self._stream.flush())
+
+    def isatty(self) -> bool:
+        return self._stream is not None and self._stream.isatty()
+
+    def fileno(self) -> int:
+        return super().fileno() if self._stream is None else int(self._stream.fileno())
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        return getattr(self._stream, "encoding", None) or "utf-8"
+
+    @property
+    def reason(self) -> str:
+        """Why something was not printed that somebody waits for; empty if nothing was lost."""
+        self.flush()
+        return "" if self.failure is None or isinstance(self.failure, BrokenPipeError) else str(self.failure.strerror)
+
+    def _try(self, act: Callable[[], object]) -> None:
+        try:
+            if self._stream is not None:
+                act()
+        except OSError as error:
+            self.failure = self.failure or error
+        except ValueError:
+            pass  # the stream has been closed
+
+
+def in_any_terminal(program: str, command: Callable[[], int]) -> int:
+    """Call ``command``, which reads a command line, prints its help, and runs. Returns: its exit status.
+
+    Nothing that cannot be printed ends it. Characters that the encoding of standard output or standard error lacks are
+    replaced, help is laid out for 40 columns at least, and a reader who leaves, as in ``--help | head``, is not missed.
+    Where standard output fails otherwise, as on a full disk, a sentence of the ``program`` says so, and success
+    becomes the exit status 1.
+    """
+    before = sys.stdout, sys.stderr
+    for stream in before:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     if shutil.get_terminal_size().columns < _FEWEST_COLUMNS:
         os.environ["COLUMNS"] = str(_FEWEST_COLUMNS)
+    out, err = map(Unfailing, before)
+    sys.stdout, sys.stderr = out, err
     try:
         try:
-            yield
-        finally:
-            sys.stdout.flush()
-    except BrokenPipeError:
-        # What is left in the buffer would be tried again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+            status = command()
+        except SystemExit as end:  # after help, or a mistake in the arguments
+            if not out.reason:
+                raise
+            status = int(end.code or 0)
+        if out.reason:
+            print(f"{program}: standard output could not be written ({out.reason}).", file=err)
+            status = status or 1
+        return status
+    finally:
+        sys.stdout, sys.stderr = before
+        for stream in (out, err):
+            stream.flush()
+            if stream.failure is not None:
+                _forget(stream)
+
+
+def _forget(stream: Unfailing) -> None:
+    """Lead to nowhere what is left in the buffer, which would be tried again, and complained about, at exit."""
+    with contextlib.suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)

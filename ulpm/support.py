@@ -7,7 +7,7 @@ version or the whole new one.
 from ulpm import _checks as checks
 from ulpm import _files as files
 from ulpm._modes import evaluation_mode
-from ulpm._streams import any_terminal
+from ulpm._streams import in_any_terminal
 from ulpm._versions import versions
 from ulpm.distributed import Shard
 from ulpm.flow.interrupt import Interrupted, deferred_interrupt, signals_as_interrupts
@@ -19,11 +19,11 @@ __all__ = [
     "METRICS",
     "Interrupted",
     "Shard",
-    "any_terminal",
     "checks",
     "deferred_interrupt",
     "evaluation_mode",
     "files",
+    "in_any_terminal",
     "law_exponent",
     "law_exponents",
     "parse_class_counts",

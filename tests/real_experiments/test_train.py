@@ -422,3 +422,13 @@ def test_a_dead_process_leaves_one_sentence_that_says_how_to_go_on(tmp_path: Pat
     assert "Traceback" not in errors
     assert errors.count("the same command with --resume continues from the last checkpoint") == 1
     Checkpoint.read(out / "checkpoint.safetensors")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux that is always full")
+def test_a_full_standard_error_ends_no_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    last = tmp_path / "last.json"
+    command = [*TINY, "--epochs", "1", "--out", str(tmp_path / "r"), "--json", str(last)]
+    with Path("/dev/full").open("w") as full:
+        monkeypatch.setattr(sys, "stderr", full)
+        assert main([word for word in command if word != "--no-progress"]) == 0
+    assert json.loads(last.read_text(encoding="utf-8"))["epoch"] == 1

@@ -8,11 +8,11 @@ from typing import Annotated
 
 import tyro
 
-from ulpm._streams import any_terminal
+from ulpm._streams import in_any_terminal
 from ulpm.cli.demo import Demo
 from ulpm.cli.features import ForecastFeatures, Measure
 from ulpm.cli.flow import Flow, Resume
-from ulpm.cli.output import complain, in_options, leads, unsaid
+from ulpm.cli.output import complain, in_options, leads
 from ulpm.cli.results import Certify, Plot, Table
 from ulpm.flow.interrupt import signals_as_interrupts
 
@@ -35,22 +35,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     After SIGINT, SIGTERM or SIGHUP it is 128 + the number of the signal.
     """
-    with any_terminal():
-        command = tyro.cli(
-            Command,
-            prog="ulpm",
-            description="Neural collapse in the unconstrained layer-peeled model, followed to astronomically late "
-            "time. `ulpm --version` says which version this is.",
-            args=arguments,
-            config=(tyro.conf.OmitSubcommandPrefixes,),
-        )
+    return in_any_terminal("ulpm", lambda: _main(arguments))
+
+
+def _main(arguments: Sequence[str] | None) -> int:
+    command = tyro.cli(
+        Command,
+        prog="ulpm",
+        description="Neural collapse in the unconstrained layer-peeled model, followed to astronomically late "
+        "time. `ulpm --version` says which version this is.",
+        args=arguments,
+        config=(tyro.conf.OmitSubcommandPrefixes,),
+    )
     try:
         with signals_as_interrupts():
-            status = int(command.run())
-        failure = unsaid()
-        if failure is not None:
-            complain(f"standard output could not be written ({failure.strerror}).")
-        return status if failure is None else 1
+            return int(command.run())
     except ConnectionError as error:
         complain(f"{error} `ulpm resume` continues a flow from its last checkpoint.")
         return 1

@@ -1,8 +1,6 @@
 """What commands say: on the terminal, by the leading process alone, and in files for machines."""
 
-import contextlib
 import json
-import os
 import re
 import sys
 from pathlib import Path
@@ -14,9 +12,7 @@ from rich.markdown import Markdown
 from ulpm import _files
 from ulpm.distributed import torchrun_place
 
-__all__ = ["can_draw", "complain", "in_options", "leads", "say", "show", "unsaid", "write_json"]
-
-_failures: list[OSError] = []
+__all__ = ["can_draw", "complain", "in_options", "leads", "say", "show", "write_json"]
 
 # Arguments of the library that are options of the commands under the same name.
 _UNMISTAKABLE = (
@@ -67,15 +63,16 @@ def write_json(path: Path | None, result: Any) -> None:
 def show(table: str) -> None:
     """A Markdown table."""
     # Piped on, the Markdown itself is of more use than a picture of it.
-    if sys.stdout is not None and sys.stdout.isatty():
-        _print(Markdown(table))
+    if leads() and sys.stdout is not None and sys.stdout.isatty():
+        Console().print(Markdown(table))
     else:
         say(table)
 
 
 def say(text: str) -> None:
     """A line, as it is."""
-    _print(text)
+    if leads():
+        print(_speakable(text, sys.stdout), flush=True)
 
 
 def can_draw() -> bool:
@@ -97,37 +94,8 @@ def leads() -> bool:
 
 
 def complain(sentence: str) -> None:
-    """A sentence on standard error; where that cannot be written either, there is nobody to tell."""
-    stream = sys.stderr
-    if stream is not None:
-        with contextlib.suppress(OSError, ValueError):
-            print(_speakable(f"ulpm: {sentence}", stream), file=stream, flush=True)
-
-
-def unsaid() -> OSError | None:
-    """Why something could not be printed, if so; asked once. That nobody reads on, as after `| head`, is no reason."""
-    failure = next((error for error in _failures if not isinstance(error, BrokenPipeError)), None)
-    _failures.clear()
-    return failure
-
-
-def _print(what: str | Markdown) -> None:
-    """Print, or remember why not: a run is not to end for what it cannot say."""
-    if not leads() or sys.stdout is None or _failures:
-        return
-    try:
-        if isinstance(what, Markdown):
-            Console().print(what)
-        else:
-            print(_speakable(what, sys.stdout))
-        sys.stdout.flush()
-    except OSError as error:
-        _failures.append(error)
-        # What is left in the buffer would be tried again, and complained about, at the very end.
-        with contextlib.suppress(OSError, ValueError):
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, sys.stdout.fileno())
-            os.close(nowhere)
+    """A sentence on standard error."""
+    print(_speakable(f"ulpm: {sentence}", sys.stderr), file=sys.stderr, flush=True)
 
 
 def _speakable(text: str, stream: Any) -> str:

@@ -2,16 +2,16 @@
 
 import contextlib
 import importlib.util
-import io
 import math
 import sys
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, TextIO, cast
+from typing import TYPE_CHECKING, TextIO, cast
 
 import torch
 
 from ulpm._extras import needs
+from ulpm._streams import Unfailing
 from ulpm.flow.state import FlowState
 
 if TYPE_CHECKING:
@@ -46,31 +46,6 @@ class ProgressBar:
         )
 
 
-class _Unfailing(io.TextIOBase):
-    """A stream in whose place a full disk or a closed pipe would end the run: what cannot be shown is not shown."""
-
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
-
-    def write(self, text: str) -> int:
-        with contextlib.suppress(OSError, ValueError):
-            if self._stream is not None:
-                self._stream.write(text)
-        return len(text)
-
-    def flush(self) -> None:
-        with contextlib.suppress(OSError, ValueError):
-            if self._stream is not None:
-                self._stream.flush()
-
-    def isatty(self) -> bool:
-        return self._stream is not None and self._stream.isatty()
-
-    @property
-    def encoding(self) -> str:  # type: ignore[override]
-        return getattr(self._stream, "encoding", None) or "utf-8"
-
-
 @contextlib.contextmanager
 def progress_bar(show: bool) -> Iterator[ProgressBar | None]:
     """A bar on standard error, or None; in a notebook that cannot draw one, a line of text.
@@ -83,7 +58,7 @@ def progress_bar(show: bool) -> Iterator[ProgressBar | None]:
     with needs("progress=True"):
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-    console = Console(file=cast(TextIO, _Unfailing(sys.stderr)))
+    console = Console(file=cast(TextIO, Unfailing(sys.stderr)))
     if console.is_jupyter and importlib.util.find_spec("ipywidgets") is None:
         print("The gradient flow runs without a progress bar, which needs ipywidgets in a notebook.", file=sys.stderr)
         yield None
