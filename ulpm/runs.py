@@ -116,6 +116,8 @@ class RunDirectory:
         if not file.exists():
             return None
         _, metadata = _files.read_tensors(file)
+        if metadata.get("kind") != "checkpoint":
+            raise OSError(f"{file} holds a {metadata.get('kind')}, not the checkpoint of a flow.")
         with _files.understanding(file, "a checkpoint"):
             return dict(metadata["config"])
 

@@ -187,3 +187,12 @@ def test_a_lock_dies_with_its_process_and_leaves_no_file(tmp_path: Path) -> None
     holder.communicate()
     with files.locked(tmp_path):
         assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_of_a_training_run_is_not_taken_for_one_of_another_version(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint = tmp_path / "checkpoint.safetensors"
+    files.write_tensors(checkpoint, {"weight": torch.zeros(1, device="cpu")}, {"kind": "training checkpoint"})
+    assert main(["resume", str(tmp_path)]) == 1
+    assert capsys.readouterr().err == f"ulpm: {checkpoint} holds a training checkpoint, not the checkpoint of a flow.\n"
