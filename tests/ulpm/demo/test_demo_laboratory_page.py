@@ -155,6 +155,12 @@ def test_marks_are_moved_by_keys_alone(browser: Any, file: Path) -> None:
     assert page.complaints() == []
 
 
+def test_moves_that_make_numbers_overflow_end_the_picture_with_a_sentence(browser: Any, file: Path) -> None:
+    page = opened(browser, file, "#lab&K=3&n=2&d=3&end=1&moves=" + "~".join(["0_row_0_9_0_0"] * 400))
+    assert "could not be followed any further" in page.find("#caption").text
+    assert page.complaints() == []
+
+
 def test_the_picture_is_saved_as_it_is_seen(browser: Any, file: Path) -> None:
     page = opened(browser, file)
     size = page.ask("[byId('scene').width, byId('scene').height]")

@@ -73,7 +73,8 @@ class Run {
     }
     this.applyWaiting();
     const logTime = logTimeOfFrame(this.frames.length, end);
-    while (this.flow.logTime < logTime && !this.flow.done && performance.now() < deadline) {
+    // Where moves have made numbers overflow, log t is NaN, and the step fails.
+    while (!(this.flow.logTime >= logTime) && !this.flow.done && performance.now() < deadline) {
       this.flow.step();
       this.steps++;
     }
