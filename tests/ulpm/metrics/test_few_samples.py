@@ -70,6 +70,20 @@ def test_one_sample_says_nothing_and_equal_means_are_infinitely_far_from_collaps
     assert all(float(value) == math.inf for value in few_sample_nc1(moments).values())
 
 
+@pytest.mark.parametrize("center", ["classes", "samples"])
+def test_what_means_differ_by_is_not_read_along_the_weights_of_their_centre(center):
+    """M p = 0 but for rounding, of which an eigenvalue of G passed for a small one of the means: nc1_pinv was ±1e15."""
+    means, root = population(K=3, d=8)
+    means[:, 1] = means[:, 0]
+    y, rng, found = torch.arange(3).repeat_interleave(5), np.random.default_rng(0), []
+    for _ in range(60):
+        moments = ClassMoments(3, 8)
+        moments.update(torch.tensor((means[:, y.numpy()] + root @ rng.standard_normal((8, len(y)))).T), y)
+        found.append(float(few_sample_nc1(moments, center)["nc1_pinv_corrected"]))
+    assert 20 <= sum(math.isinf(value) for value in found) <= 45
+    assert all(abs(value) < 1e6 for value in found if math.isfinite(value))
+
+
 def linear_model():
     torch.manual_seed(0)
     return torch.nn.Sequential(torch.nn.Linear(6, 5), torch.nn.Linear(5, 3)).double()
