@@ -124,7 +124,8 @@ def fitted_slope(x: Float[np.ndarray, " n"], y: Float[np.ndarray, " n"]) -> Slop
     n = len(x)
     if n < FEWEST or not (np.isfinite(x) & np.isfinite(y) & (x > 0) & (y > 0)).all() or np.ptp(x) == 0:
         return None
-    error, ordinate = _at(tuple(float(each) for each in x)), np.log(y)
+    # About the first value: of equal ones nothing is left, not even rounding, of which the interval would have a sign.
+    error, ordinate = _at(tuple(float(each) for each in x)), np.log(y) - np.log(y[0])
     slope, reach = float(error.slope(ordinate)), float(error.reach(ordinate))
     return Slope(slope, slope - reach, slope + reach, n)
 

@@ -1,5 +1,7 @@
 """A fitted slope is that of a power law, and its interval covers the truth as often as it says."""
 
+import math
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -38,6 +40,13 @@ def test_a_power_law_has_its_exponent_and_an_interval_without_width() -> None:
     assert slope.value == pytest.approx(-1.5, abs=1e-12)
     assert slope.high - slope.low < 1e-10
     assert slope.verdict == "falls"
+
+
+@pytest.mark.parametrize("value", [7e-9, 0.1, math.pi, 1e-200])
+def test_a_metric_that_stays_the_same_neither_rises_nor_falls(value: float) -> None:
+    slope = fitted_slope(np.arange(1.0, 41.0), np.full(40, value))
+    assert slope is not None
+    assert (slope.value, slope.low, slope.high, slope.verdict) == (0.0, 0.0, 0.0, "not falling")
 
 
 def test_the_slope_is_that_of_least_squares() -> None:
