@@ -7,10 +7,15 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ulpm.metrics.moments import ClassStatistics
+from ulpm.metrics.precision import EPSILON
+from ulpm.metrics.rounding import margin
 from ulpm.metrics.simplex import angle_deviation, distances_to_etf, of_size_one
 from ulpm.metrics.variability import distance_normalised_variance
 
 __all__ = ["Frame", "norm_of"]
+
+# What a row less the mean of all may be by rounding of either, as a share of the norm of all rows.
+_ROUNDING = margin(EPSILON) * EPSILON / 12**0.5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,6 +66,9 @@ class Frame:
         squares = columns.square().sum(-2)
         lengths, size_squares = squares.sqrt(), squares.sum(-1)
         sizes = size_squares.sqrt()
+        spreads, averages = torch.std_mean(lengths, -1)
+        # A row that is the mean of all but for rounding has no centred direction.
+        lengths[2].masked_fill_(lengths[2] <= _ROUNDING * sizes[1, ..., None], torch.nan)
         directions = columns / lengths[..., None, :]
         M_direction, W_direction = columns[:2] / sizes[:2, ..., None, None]
         factors = [(M.mT, M), (W, W.mT), (centered, centered.mT), (W, M)]
@@ -79,7 +87,7 @@ class Frame:
             rounding=rounding,
             distance_normalised_variance=distance_normalised_variance(statistics, rounding),
             classifier_sum=norm_of(W.sum(-2), -1) / sizes[1],
-            variations=lengths.std(-1) / lengths.mean(-1),
+            variations=spreads / averages,
             angles=angle_deviation(directions),
             distances=distances,
             self_difference=norm_of(W_direction - M_direction),

@@ -51,7 +51,7 @@ def distances_to_etf(products: Products) -> tuple[Float[Tensor, "..."], Bool[Ten
         difference = grams(rows) / norms[..., None, None] - _etf(rows.start, rows.stop, K, norms.device)
         return difference.square_().sum((-2, -1))
 
-    return _total(map(squares, grams.parts)).sqrt(), ((norms > 1e-100) & (norms < 1e100)).all()
+    return _total(map(squares, grams.parts)).sqrt(), (norms.clamp(1e-100, 1e100) == norms).all()
 
 
 def of_size_one(matrix: Float[Tensor, "*batch m n"]) -> Float[Tensor, "*batch m n"]:

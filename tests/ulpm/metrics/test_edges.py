@@ -342,3 +342,27 @@ def test_tables_in_tiles_give_what_whole_tables_give(counts, d, replicas, center
     for one, other in zip(vars(moments).values(), vars(again).values(), strict=True):
         if isinstance(one, torch.Tensor):
             torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [[0.0, 0.0, 0.0], [0.3, 0.1, 0.7], [0.6, 0.2, 1.4]],
+        [[0.1, 0.2, 0.3], [0.4, 0.3, 1.0], [0.7, 0.4, 1.7]],
+        [[1 / 3, 2.0, 0.0], [1.0, 2.7, 5.1], [5 / 3, 3.4, 10.2]],
+    ],
+)
+@pytest.mark.parametrize("scale", [1.0, 1e-200, 1e200])
+def test_a_row_that_is_the_mean_of_all_rows_has_no_centred_direction(rows, scale):
+    """(0, u, 2u) and the like: 0/0 but for rounding, of which the angles read 0.76."""
+    W = torch.tensor(rows, dtype=torch.float64) * scale
+    _, H, labels = samples(0, [3, 3, 3], 3)
+    found = neural_collapse(W, H, labels)
+    for key in ("nc2_angle_classifier_centered", "nc3_duality"):
+        assert math.isnan(float(found[key])), key
+    # The lengths are 1, 0, 1 times one number.
+    assert float(found["nc2_norm_classifier_centered"]) == pytest.approx(math.sqrt(3) / 2, rel=1e-14)
+    # A row at 1e-13 from there has one.
+    W[1, 0] += 1e-13 * float(W.abs().max())
+    found = neural_collapse(W, H, labels)
+    assert all(math.isfinite(float(found[key])) for key in ("nc2_angle_classifier_centered", "nc3_duality"))
