@@ -72,8 +72,8 @@ def make_folder(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Within it, no other process that asks for the same lock has ``folder``.
+def locked(folder: Path, *, wait: bool = False) -> Iterator[None]:
+    """Within it, no other process that asks for the same lock has ``folder``; with ``wait`` it is waited for.
 
     The kernel frees the lock when the process dies, however it does, and no file is left. Where a file system has no
     such locks, nothing is locked.
@@ -89,7 +89,7 @@ def locked(folder: Path) -> Iterator[None]:
         raise OSError(f"{folder} could not be opened as a directory ({_words(error)}).") from error
     try:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError as error:
             raise OSError(
                 f"another process is writing to {folder}: wait until it has ended, or give another directory."

@@ -19,7 +19,7 @@ from theory_experiments.harness.results import CLAIMS, Outcome
 from theory_experiments.harness.work import Work
 from ulpm.distributed import ALONE, Shard
 from ulpm.plotting import house_style, save_figure
-from ulpm.support import checks
+from ulpm.support import checks, files
 
 __all__ = ["run", "run_experiment"]
 
@@ -65,11 +65,12 @@ def run(
         done.append(outcome)
         if not shard.leads:
             continue
-        # Read it again: another run may have added to it meanwhile.
-        kept = {**results.read(out / CLAIMS), name: outcome}
-        in_order = [kept[name_of(each)] for each in EXPERIMENTS if name_of(each) in kept]
-        results.write(out / CLAIMS, in_order)
-        write_report(out, EXPERIMENTS, kept)
+        # Another run may have added to it meanwhile, and none may between reading and writing.
+        with files.locked(out, wait=True):
+            kept = {**results.read(out / CLAIMS), name: outcome}
+            in_order = [kept[name_of(each)] for each in EXPERIMENTS if name_of(each) in kept]
+            results.write(out / CLAIMS, in_order)
+            write_report(out, EXPERIMENTS, kept)
         console.print(
             escape(f"{_summary(outcome)} ({time.monotonic() - began:.1f} s)"), highlight=False, soft_wrap=True
         )

@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import re
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -16,6 +18,7 @@ from theory_experiments.__main__ import main
 from theory_experiments.harness import experiment_page, experiments, report, results, runner, theorems_page
 from theory_experiments.harness.claim import Claim
 from theory_experiments.harness.work import Work
+from ulpm.support import files
 
 FACTS: dict[str, Any] = {"config": {}, "negative_control_configs": {}, "command": "", "hardware": "", "versions": {}}
 RESULTS = Path(theory_experiments.__file__).parent / "results"
@@ -150,6 +153,21 @@ def test_running_one_again_replaces_only_its_entries(tmp_path: Path, known: Call
     assert document["experiments"]["two"]["settings"] == "QUICK"
     assert document["experiments"]["one"]["config"]["starts"] == 32
     assert [entry["experiment"] for entry in document["negative_controls"]] == ["one", "two"]
+
+
+def test_a_run_waits_until_another_has_written_its_results(tmp_path: Path, known: Callable[..., None]) -> None:
+    one = experiment("one")
+    known(one)
+    run = threading.Thread(target=runner.run, args=([one], tmp_path))
+    with files.locked(tmp_path):
+        run.start()
+        while run.is_alive() and not (tmp_path / "one.png").exists():
+            time.sleep(0.01)
+        run.join(0.3)
+        assert run.is_alive()
+        assert not (tmp_path / "claims.json").exists()
+    run.join()
+    assert read(tmp_path / "claims.json")["experiments"].keys() == {"one"}
 
 
 def test_the_page_of_theorems_is_written_from_the_results(
