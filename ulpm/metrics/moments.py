@@ -124,7 +124,8 @@ class ClassMoments:
         self.feature_dim = _checks.integer("feature_dim", feature_dim, 1)
         self.device = _checks.device(str(device), torch.float64)
         if self.device.type == "cpu":
-            _memory.require(8 * feature_dim * (2 * num_classes + feature_dim), "class moments of this size")
+            K, d = self.num_classes, self.feature_dim
+            _memory.require(8 * d * (2 * K + d), "class moments of this size")
 
         def zeros(*size: int) -> Tensor:
             return torch.zeros(size, dtype=torch.float64, device=self.device)
