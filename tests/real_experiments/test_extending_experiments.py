@@ -132,7 +132,10 @@ def bars(shape: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
     return pixels, labels
 
 
-@pytest.mark.parametrize(("reader", "shape"), [("read_idx", (1, 28, 28)), ("read_records", (3, 16, 20))])
+@pytest.mark.parametrize(
+    ("reader", "shape"),
+    [("read_idx", (1, 28, 28)), pytest.param("read_records", (3, 16, 20), marks=pytest.mark.slow)],
+)
 def test_a_data_set_takes_one_file_and_one_line(tmp_path, reader, shape):
     pixels, labels = bars(shape)
     if reader == "read_idx":

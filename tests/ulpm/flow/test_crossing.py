@@ -8,6 +8,9 @@ import ulpm
 from ulpm.flow import landing
 from ulpm.flow.clock import LossInside
 
+# They cost several times what the flows themselves do.
+pytestmark = pytest.mark.usefixtures("unchecked")
+
 
 def vector(*values: float) -> torch.Tensor:
     return torch.tensor(values, dtype=torch.float64)

@@ -13,6 +13,9 @@ from ulpm.flow.solver import Solver
 from ulpm.flow.system import FlowSystem
 from ulpm.recorder import Recorder
 
+# They cost several times what the steps themselves do.
+pytestmark = pytest.mark.usefixtures("unchecked")
+
 PROBLEM = Problem([2, 1], 2)
 RTOL = 1e-3
 GOOD = 0.15  # an error that lets the step size stay about the same
