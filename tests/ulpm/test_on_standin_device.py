@@ -52,7 +52,7 @@ def test_stiff_steps_are_those_of_the_cpu(name: str) -> None:
     assert flow(name, LOG10_TIMES.get(name, 100.0)).stats["jacobian_products"] > 0
 
 
-@pytest.mark.parametrize("replicas", [None, 2])
+@pytest.mark.parametrize("replicas", [pytest.param(None, marks=pytest.mark.slow), 2])
 def test_solves_in_coordinates_are_those_of_the_cpu(replicas: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ulpm.flow.reduction.worthwhile", lambda *_: True)
     problem = ulpm.Problem(COUNTS, 9)

@@ -165,6 +165,7 @@ def same_files(reference: Path, resumed: Path) -> None:
     assert (resumed / "results.md").read_text() == text
 
 
+@pytest.mark.slow  # tests/attack/test_kills.py tells flows to end by three signals
 def test_a_process_interrupted_from_the_keyboard_resumes_to_the_same_bits(tmp_path: Path) -> None:
     reference, victim = tmp_path / "reference", tmp_path / "victim"
     command = flow_command(victim, seconds="1000")  # no checkpoint but the last
