@@ -17,10 +17,9 @@ from ulpm.metrics.moments import ClassStatistics
 from ulpm.metrics.nearest import nearest_class
 from ulpm.metrics.per_class import Samples, of_frame, of_samples
 from ulpm.metrics.records import METRICS, RECORDS
-from ulpm.metrics.rounding import LARGEST_SHARE, rounding_of_each_mean
 from ulpm.metrics.simplex import of_size_one
 from ulpm.metrics.tiles import tiles
-from ulpm.metrics.variability import farther_apart, narrow, pinv_trace, plain_pinv_trace, with_equal_means
+from ulpm.metrics.variability import pinv_trace, plain_pinv_trace, with_equal_means
 
 __all__ = [
     "ClassifiedSamples",
@@ -144,15 +143,10 @@ def frame_of(statistics: ClassStatistics, W: Tensor, center: Center) -> Frame:
 
 
 def _plain_frame(statistics: ClassStatistics, W: Tensor, center: Center) -> tuple[Frame, Bool[Tensor, ""]]:
-    """The same by the formulas as they stand, and whether they are enough, as for ``plain_metrics_at``."""
+    """The same by the formulas as they stand, and whether they are enough, as ``plain_metrics`` says."""
     weights, M = _centred_means(statistics, center)
     trace, apart = plain_pinv_trace(M, weights, statistics)
     frame = Frame.of(statistics, M, W, trace)
-    if narrow(M):
-        # Means fill all directions, and yet two may be equal, or one be that of all.
-        square = LARGEST_SHARE**2 * statistics.squared_sizes.sum(-1)
-        away = square < M.square().sum(-2).amin(-1)
-        apart = apart & (away & farther_apart(statistics, frame.distance_normalised_variance, square)).all()
     return frame, apart & frame.moderate
 
 
@@ -160,13 +154,11 @@ def _careful_frame(plain: Frame, statistics: ClassStatistics, center: Center) ->
     """The same without differences of means that the rounding of the features explains, for any sizes."""
     weights, M = _centred_means(statistics, center)
     trace = pinv_trace(M, weights, statistics)
-    equal, rounding = trace.isnan(), rounding_of_each_mean(statistics)
-    central = M.square().sum(-2) <= rounding + (rounding @ weights.square())[..., None]
-    apart = farther_apart(statistics, plain.distance_normalised_variance, 2 * rounding.amax(-1))
-    if bool(plain.moderate & (apart & ~(equal | central.any(-1))).all()):
+    equal = trace.isnan()
+    if bool(plain.moderate & ~equal.any()):
         return dataclasses.replace(plain, pinv_trace=trace)
-    M = torch.where((equal[..., None] | central)[..., None, :], 0.0, M)
-    return Frame.of(with_equal_means(statistics, equal), M, plain.rows, trace, rounding)
+    M = torch.where(equal[..., None, None], 0.0, M)
+    return Frame.of(with_equal_means(statistics, equal), M, plain.rows, trace, of_any_size=True)
 
 
 def _centred_means(statistics: ClassStatistics, center: Center) -> tuple[Tensor, Tensor]:

@@ -24,8 +24,7 @@ class Frame:
 
     ``means`` M = [μ_k − μ_G] [..., d, K]; ``rows`` W [..., K, d] and ``centred_rows`` w_k − w̄; ``columns`` M, Wᵀ and
     the centred rows side by side [3, ..., d, K] and their ``directions``, columns of length 1. ``moderate`` says
-    whether squares of products of these are numbers, ``rounding`` which class means are equal. The rest are metrics:
-    see ``ulpm.metrics.records``.
+    whether squares of products of these are numbers. The rest are metrics: see ``ulpm.metrics.records``.
     """
 
     statistics: ClassStatistics
@@ -34,7 +33,6 @@ class Frame:
     centred_rows: Float[Tensor, "*batch K d"]
     columns: Float[Tensor, " 3 *batch d K"]
     directions: Float[Tensor, " 3 *batch d K"]
-    rounding: Float[Tensor, "*batch K"] | None
     pinv_trace: Float[Tensor, "*batch"]
     trace_ratio: Float[Tensor, "*batch"]
     distance_normalised_variance: Float[Tensor, "*batch"]
@@ -53,11 +51,11 @@ class Frame:
         M: Float[Tensor, "*batch d K"],
         W: Float[Tensor, "*batch K d"],
         trace: Float[Tensor, "*batch"],
-        rounding: Float[Tensor, "*batch K"] | None = None,
+        of_any_size: bool = False,
     ) -> "Frame":
         """Everything from the statistics, the means about their centre, the rows, and nc1_pinv.
 
-        With the ``rounding_of_each_mean`` means that it explains are equal, and need not be ``moderate``.
+        With ``of_any_size`` it does not matter whether they are ``moderate``.
         """
         pooled_trace = statistics.within_traces @ statistics.shares
         # What is asked of several matrices is computed side by side: a small problem costs what its kernels cost.
@@ -72,7 +70,7 @@ class Frame:
         directions = columns / lengths[..., None, :]
         M_direction, W_direction = columns[:2] / sizes[:2, ..., None, None]
         factors = [(M.mT, M), (W, W.mT), (centered, centered.mT), (W, M)]
-        if rounding is not None:
+        if of_any_size:
             factors = [(of_size_one(A), of_size_one(B)) for A, B in factors]
         distances, moderate = distances_to_etf(factors)
         return cls(
@@ -84,8 +82,7 @@ class Frame:
             directions=directions,
             pinv_trace=trace,
             trace_ratio=pooled_trace / (size_squares[0] / W.shape[-2]),
-            rounding=rounding,
-            distance_normalised_variance=distance_normalised_variance(statistics, rounding),
+            distance_normalised_variance=distance_normalised_variance(statistics),
             classifier_sum=norm_of(W.sum(-2), -1) / sizes[1],
             variations=spreads / averages,
             angles=angle_deviation(directions),

@@ -31,18 +31,13 @@ def angle_sums(directions: Float[Tensor, "d K"]) -> Float[Tensor, " K"]:
     return _sums(K, directions, deviations)
 
 
-def variance_sums(
-    means: Float[Tensor, "d K"], variances: Float[Tensor, " K"], rounding: Float[Tensor, " K"] | None = None
-) -> Float[Tensor, " K"]:
-    """Σ_{j≠k} (v_j + v_k)/(2‖μ_j − μ_k‖²) for each k; distances whose square is at most r_j + r_k are 0."""
+def variance_sums(means: Float[Tensor, "d K"], variances: Float[Tensor, " K"]) -> Float[Tensor, " K"]:
+    """Σ_{j≠k} (v_j + v_k)/(2‖μ_j − μ_k‖²) for each k."""
     distances = _Distances(means)
 
     def terms(rows: slice, columns: slice) -> Tensor:
         sums = variances[rows, None] + variances[columns]
-        squares = distances(rows, columns)
-        if rounding is not None:
-            squares.masked_fill_(squares <= rounding[rows, None] + rounding[columns], 0.0)
-        return sums.div_(squares.mul_(2.0))
+        return sums.div_(distances(rows, columns).mul_(2.0))
 
     return _sums(means.shape[-1], means, terms)
 

@@ -13,10 +13,10 @@ from ulpm.metrics.absent import in_all_classes
 from ulpm.metrics.centre import grand_mean
 from ulpm.metrics.frame import Frame, norm_of
 from ulpm.metrics.nearest import nearest_class
-from ulpm.metrics.pairs import angle_sums
+from ulpm.metrics.pairs import angle_sums, variance_sums
 from ulpm.metrics.records import METRICS
 from ulpm.metrics.tiles import Membership
-from ulpm.metrics.variability import pinv_columns, variance_sums_of_all
+from ulpm.metrics.variability import pinv_columns
 
 __all__ = ["ClassSummary", "Samples", "class_summary", "of_frame", "of_samples", "with_classes"]
 
@@ -101,9 +101,11 @@ def class_summary(values: Float[Tensor, "*batch K"]) -> ClassSummary:
 def of_frame(frame: Frame) -> dict[str, Float[Tensor, "*batch K"]]:
     """The values of each class that class means and variances give."""
     K, v = frame.rows.shape[-2], frame.statistics.within_traces
+    means = frame.statistics.means
     lengths = norm_of(frame.columns, -2)
     relative = lengths / lengths.mean(-1, keepdim=True) - 1
-    variances = variance_sums_of_all(frame.statistics, frame.rounding)
+    replicas = zip(means.reshape(-1, *means.shape[-2:]), v.reshape(-1, K), strict=True)
+    variances = torch.stack([variance_sums(mean, variance) for mean, variance in replicas]).reshape(v.shape)
     directions = frame.directions
     angles = torch.stack([angle_sums(one) for one in directions.reshape(-1, *directions.shape[-2:])])
     angles = angles.reshape(*directions.shape[:-2], K) / (K - 1)

@@ -40,15 +40,11 @@ def rounding_of_means(statistics: ClassStatistics) -> Float[Tensor, "*batch"]:
     off by √n_k less if their errors are independent, which they are if the class spreads over several units of
     rounding; samples that are closer together have the same errors. The Frobenius norm bounds every singular value.
     """
-    return rounding_of_each_mean(statistics).sum(-1).sqrt()
-
-
-def rounding_of_each_mean(statistics: ClassStatistics) -> Float[Tensor, "*batch K"]:
-    """The square of what rounding may move each class mean by, the summand of ``rounding_of_means``."""
     scale = statistics.squared_sizes
+    total = _variance(statistics, scale, statistics.epsilon())
     # Whatever the features were, means and singular values are those of float64 arithmetic.
     own = (margin(EPSILON) * EPSILON) ** 2 / 12 * scale
-    return torch.maximum(_variance(statistics, scale, statistics.epsilon()), own)
+    return torch.maximum(total, own).sum(-1).sqrt()
 
 
 def rounding_of_samples(statistics: ClassStatistics) -> Float[Tensor, "*batch K"]:

@@ -25,7 +25,7 @@ def plain_pinv_trace(
     μ_G, on which M vanishes. By M B = QR, Xᵀ = Q R⁻ᵀ. Elsewhere it is found by singular values.
     """
     largest = LARGEST_SHARE * statistics.squared_sizes.sum(-1).sqrt()
-    if narrow(M):
+    if _narrow(M):
         U, S = _singular(M)
         return _truncated(U, S, torch.zeros_like(largest), statistics), (largest < S[..., -1]).all()
     X_mT, _, inverse = _inverted(M, weights)
@@ -40,7 +40,7 @@ def pinv_trace(
     As ``plain_pinv_trace``, but by singular values wherever one of them may have to be left out.
     """
     floor = rounding_of_means(statistics)
-    if narrow(M):
+    if _narrow(M):
         return _truncated(*_singular(M), floor, statistics)
     X_mT, R, inverse = _inverted(M, weights)
     regular = (_norm(R) * inverse < 0.01 / _RELATIVE_CUT) & (floor * inverse < 1)
@@ -50,8 +50,7 @@ def pinv_trace(
     return torch.where(regular, trace, _truncated(*_singular(M), floor, statistics))
 
 
-def narrow(M: Float[Tensor, "*batch d K"]) -> bool:
-    """Whether M has fewer dimensions than the K − 1 that class means may fill."""
+def _narrow(M: Tensor) -> bool:
     return M.shape[-2] < M.shape[-1] - 1
 
 
@@ -94,28 +93,16 @@ def with_equal_means(statistics: ClassStatistics, equal: Bool[Tensor, "*batch"])
     )
 
 
-def farther_apart(
-    statistics: ClassStatistics, mean: Float[Tensor, "*batch"], square: Float[Tensor, "*batch"]
-) -> Bool[Tensor, "*batch"]:
-    """Whether the ``distance_normalised_variance`` says that all squared distances of means exceed ``square``.
-
-    A pair that does not adds (v_j + v_k)/(2 ``square``) to it, or more.
-    """
-    v = statistics.within_traces
-    pairs = v.shape[-1] * (v.shape[-1] - 1) / 2
-    return pairs * mean * square < v.amin(-1)
-
-
-def distance_normalised_variance(
-    statistics: ClassStatistics, rounding: Float[Tensor, "*batch K"] | None = None
-) -> Float[Tensor, "*batch"]:
-    """The mean over j < k of (v_j + v_k) / (2‖μ_j − μ_k‖²); distances whose square is at most r_j + r_k are 0."""
+def distance_normalised_variance(statistics: ClassStatistics) -> Float[Tensor, "*batch"]:
+    """The mean over j < k of (v_j + v_k) / (2‖μ_j − μ_k‖²)."""
     means, v = statistics.means.mT, statistics.within_traces
     K = means.shape[-2]
     if many(K):
-        return variance_sums_of_all(statistics, rounding).sum(-1) / (K * (K - 1))
+        replicas = zip(means.reshape(-1, *means.shape[-2:]), v.reshape(-1, K), strict=True)
+        sums = torch.stack([variance_sums(one.mT, variances).sum() for one, variances in replicas])
+        return sums.reshape(v.shape[:-1]) / (K * (K - 1))
     if means.shape[:-1].numel() * K <= LARGEST:
-        squares = _apart(_distances(means, means).square_(), rounding, slice(None), slice(None))
+        squares = _distances(means, means).square_()
         squares.diagonal(0, -2, -1).fill_(torch.inf)
         # Of both orders of a pair, so that the 2 of the formula is gone.
         mean: Tensor = ((v[..., None] + v[..., None, :]) / squares).sum((-2, -1)) / (2 * K * (K - 1))
@@ -123,28 +110,11 @@ def distance_normalised_variance(
     total = torch.zeros_like(v[..., 0])
     for rows in tiles(K, v.numel()):
         # The rows of this part and the classes from there on: of the block that holds both, half is counted.
-        later = slice(rows.start, K)
-        squares = _distances(means[..., rows, :], means[..., later, :]).square_()
-        block = (v[..., rows, None] + v[..., None, later]) / (2 * _apart(squares, rounding, rows, later))
+        block = (v[..., rows, None] + v[..., None, rows.start :]) / (
+            2 * _distances(means[..., rows, :], means[..., rows.start :, :]).square()
+        )
         total += torch.where(torch.ones_like(block, dtype=torch.bool).triu(1), block, 0.0).sum((-2, -1))
     return total / (K * (K - 1) / 2)
-
-
-def variance_sums_of_all(
-    statistics: ClassStatistics, rounding: Float[Tensor, "*batch K"] | None = None
-) -> Float[Tensor, "*batch K"]:
-    """``variance_sums`` of each replica."""
-    means, v = statistics.means, statistics.within_traces
-    each = [None] * v[..., 0].numel() if rounding is None else rounding.reshape(-1, v.shape[-1])
-    replicas = zip(means.reshape(-1, *means.shape[-2:]), v.reshape(-1, v.shape[-1]), each, strict=True)
-    return torch.stack([variance_sums(*of_one) for of_one in replicas]).reshape(v.shape)
-
-
-def _apart(squares: Tensor, rounding: Tensor | None, rows: slice, columns: slice) -> Tensor:
-    """Squared distances of some class means to others, 0 where rounding explains them."""
-    if rounding is None:
-        return squares
-    return squares.masked_fill_(squares <= rounding[..., rows, None] + rounding[..., None, columns], 0.0)
 
 
 def _distances(one: Tensor, other: Tensor) -> Tensor:
