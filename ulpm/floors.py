@@ -35,10 +35,10 @@ def metric_floors(
         nc3_product                            15 rtol, since a Gram matrix sees the error of both factors
         nc1_pinv, nc1_ratio, nc1_cdnv          0.6 rtol² if d < K, where they vanish faster than the error
         nc1_distance                           0.8 rtol  if d < K
-        nc1_pinv                               rtol²/160 if d ≥ K, where the features keep what is orthogonal to W and
+        nc1_pinv                               rtol²·0.006 if d ≥ K, where the features keep what is orthogonal to W and
                                                the other three have no floor of this kind; of two classes also
                                                9000 rtol²/max(1, q_min)², as what the residual may be off by moves the
-                                               features by rtol/q_min along their one direction
+                                               features by rtol/q_min along their one direction; at most 3 of these
         nc0, nc4_mismatch                      none: conserved but for rounding, and a count
 
     ``rtol`` is 0 for descent, whose steps are what they are. Late in a run errors fade, so that this is cautious there.
@@ -58,7 +58,8 @@ def metric_floors(
     rounding = dict.fromkeys(METRICS, torch.zeros_like(far_H)) | rounding_floors(far_H, far_W, K, epsilon)
     floors = {key: floor.clamp(min=tolerance[key]) for key, floor in rounding.items()}
     if K == 2 and not narrow:
-        of_two = _PINV_OF_TWO * (rtol / margin.clamp(min=1)).square()
+        moved = rtol / margin.clamp(min=1)
+        of_two = torch.minimum(_PINV_OF_TWO * moved.square(), _OF_CLASSES * moved)
         floors["nc1_pinv"] = torch.maximum(floors["nc1_pinv"], of_two)
     return floors
 
