@@ -109,6 +109,8 @@ def _nc2(report: CollapseReport, of: str, what: str, about: str) -> str:
     name = f"NC2 (simplex) of the {what}"
     if K == 2:
         return f"{name} says nothing with two classes: they are always opposite{about or ', about their mean'}."
+    if math.isnan(angle) and math.isfinite(norm):
+        return f"{name} cannot be judged: one of them is the mean of all, and has no direction{about}."
     because = f"lengths vary by {_percent(norm)}, and cosines are {angle:.2g} off −1/{K - 1} on average{about}"
     return _judged(name, max(norm, angle), because)
 
