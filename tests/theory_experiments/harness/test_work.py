@@ -50,11 +50,11 @@ def test_claims_do_not_depend_on_the_number_of_processes(processes: int, names: 
             words = ("experiment", "variant", "comparator", "reason", "holds")
             assert [a.get(word) for word in words] == [b.get(word) for word in words]
             for number in ("measured", "bound"):
-                # The distance of a number from 1 has the digits of the number, not those of a distance.
-                number_itself = float("distance from 1" in a["statement"])
-                pair = number_itself + float(a[number]), number_itself + float(b[number])
-                # What is measured can be rounding, of which no digit need agree.
-                same = math.isclose(*pair, rel_tol=1e-6, abs_tol=1e-11) or all(map(math.isnan, pair))
+                pair = float(a[number]), float(b[number])
+                # What is measured can be rounding, of which no digit need agree. A metric of 1e-5 late in a flow
+                # reads what rounding makes of the state, 1e-13, as 1e-8 in its distance from its limit.
+                late = number == "measured" and "divided by its predicted limit, distance from 1" in a["statement"]
+                same = math.isclose(*pair, rel_tol=1e-6, abs_tol=1e-8 if late else 1e-11) or all(map(math.isnan, pair))
                 assert same or a["experiment"] in AMPLIFIES_ROUNDING
     for name in names:
         assert (tmp_path / "several" / f"{name}.png").stat().st_size > 10_000
