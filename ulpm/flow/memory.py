@@ -35,8 +35,6 @@ RECORD_VECTORS = {8: 4, 4: 6}
 # A CPU's allocator keeps pieces between vectors of less than 32 MiB: up to a fifth was measured.
 # A tenth is added.
 _PIECES = 10
-# A process that has come so far gets this much, and to ask takes longer than a short run.
-_UNASKED_BYTES = 2**25
 # Numbers of a record, in float64: 30 columns, the marks, and what is at work.
 RECORD_NUMBERS = 30 + 7
 
@@ -112,7 +110,7 @@ def check_memory(
     needed = predicted_bytes(problem, start, records, snapshots, shard)
     if start.device.type == "cpu":
         needed *= shard.neighbours
-    if needed < _UNASKED_BYTES:
+    if needed < _memory.UNASKED_BYTES:
         return
     free = available_bytes(start.device)
     if free is not None and needed > free:

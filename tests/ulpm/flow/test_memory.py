@@ -88,7 +88,7 @@ def test_processes_on_one_machine_share_its_memory(monkeypatch: pytest.MonkeyPat
     state = problem.random_state()
     alone, shared = (memory.predicted_bytes(problem, state, 200, 0, Shard(0, count)) for count in (1, 4))
     assert alone / 4 < shared < alone
-    monkeypatch.setattr(memory, "_UNASKED_BYTES", 0)
+    monkeypatch.setattr("ulpm._memory.UNASKED_BYTES", 0)
     monkeypatch.setattr(memory, "available_bytes", lambda device: 4 * shared - 1)
     memory.check_memory(problem, state, 200, 0, Shard(0, 4, neighbours=2))
     with pytest.raises(ValueError, match="the run needs about"):
@@ -99,7 +99,7 @@ def test_a_run_that_does_not_fit_is_refused_and_the_ways_out_are_named(monkeypat
     problem = ulpm.Problem([5] * 4, 20)
     state = problem.random_state(replicas=3)
     needed = memory.predicted_bytes(problem, state, 200, 5)
-    monkeypatch.setattr(memory, "_UNASKED_BYTES", 0)
+    monkeypatch.setattr("ulpm._memory.UNASKED_BYTES", 0)
     monkeypatch.setattr(memory, "available_bytes", lambda device: needed - 1)
     ways = "use float32, fewer snapshots, fewer replicas, fewer samples or dimensions or a device with more memory"
     with pytest.raises(ValueError, match=ways):
