@@ -12,7 +12,7 @@ from real_experiments.coverage import Coverage
 from real_experiments.measure import Measure
 from real_experiments.reproduce import Reproduce
 from real_experiments.train import Train
-from ulpm.support import in_any_terminal
+from ulpm.support import in_any_terminal, wide_enough
 
 __all__ = ["main"]
 
@@ -31,13 +31,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _main(arguments: Sequence[str] | None) -> int:
-    command = tyro.cli(
-        Command,
-        prog="python -m real_experiments",
-        description="Train real networks, and compare their neural collapse with the model's.",
-        args=arguments,
-        config=(tyro.conf.OmitSubcommandPrefixes,),
-    )
+    with wide_enough():
+        command = tyro.cli(
+            Command,
+            prog="python -m real_experiments",
+            description="Train real networks, and compare their neural collapse with the model's.",
+            args=arguments,
+            config=(tyro.conf.OmitSubcommandPrefixes,),
+        )
     try:
         return int(command.run())
     except ConnectionError as error:

@@ -24,7 +24,7 @@ from real_experiments.datasets import find_dataset
 from real_experiments.models import find_network
 from real_experiments.training_directory import TrainingDirectory
 from ulpm.demo import closest_rotation, principal_axes
-from ulpm.support import files, in_any_terminal
+from ulpm.support import files, in_any_terminal, wide_enough
 
 __all__ = ["DemoNetwork", "main"]
 
@@ -130,7 +130,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _main(arguments: Sequence[str] | None) -> int:
-    command = tyro.cli(DemoNetwork, prog="python -m real_experiments.demo_network", args=arguments)
+    with wide_enough():
+        command = tyro.cli(DemoNetwork, prog="python -m real_experiments.demo_network", args=arguments)
     try:
         command.run()
     except (ValueError, OSError) as error:

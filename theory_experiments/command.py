@@ -17,7 +17,7 @@ from theory_experiments.harness.results import CLAIMS
 from theory_experiments.harness.runner import run
 from theory_experiments.harness.theorems_page import rewrite
 from ulpm.distributed import torchrun_place, torchrun_shard
-from ulpm.support import in_any_terminal
+from ulpm.support import in_any_terminal, wide_enough
 
 __all__ = ["main"]
 
@@ -80,7 +80,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _main(given: Sequence[str]) -> int:
-    verify = tyro.cli(Verify, prog="python -m theory_experiments", args=given)
+    with wide_enough():
+        verify = tyro.cli(Verify, prog="python -m theory_experiments", args=given)
     torch.set_num_threads(1)  # problems are small; results do not depend on the number of cores
     try:
         return verify.run(shlex.join(["python", "-m", "theory_experiments", *given]))

@@ -5,10 +5,10 @@ import io
 import os
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
-__all__ = ["Unfailing", "in_any_terminal"]
+__all__ = ["Unfailing", "in_any_terminal", "wide_enough"]
 
 # In fewer columns than this tyro lays help out as it does in so many, and in fewer than six it never returns.
 _FEWEST_COLUMNS = 40
@@ -30,6 +30,9 @@ class Unfailing(io.TextIOBase):
 
     def flush(self) -> None:
         self._try(lambda: self._stream.flush())
+
+    def writable(self) -> bool:
+        return True
 
     def isatty(self) -> bool:
         return self._stream is not None and self._stream.isatty()
@@ -57,20 +60,31 @@ class Unfailing(io.TextIOBase):
             pass  # the stream has been closed
 
 
+@contextlib.contextmanager
+def wide_enough() -> Iterator[None]:
+    """For the reading of a command line: help is laid out for 40 columns at least, also in a narrower terminal."""
+    before = os.environ.get("COLUMNS")
+    if shutil.get_terminal_size().columns < _FEWEST_COLUMNS:
+        os.environ["COLUMNS"] = str(_FEWEST_COLUMNS)
+    try:
+        yield
+    finally:
+        os.environ.pop("COLUMNS", None)
+        if before is not None:
+            os.environ["COLUMNS"] = before
+
+
 def in_any_terminal(program: str, command: Callable[[], int]) -> int:
     """Call ``command``, which reads a command line, prints its help, and runs. Returns: its exit status.
 
     Nothing that cannot be printed ends it. Characters that the encoding of standard output or standard error lacks are
-    replaced, help is laid out for 40 columns at least, and a reader who leaves, as in ``--help | head``, is not missed.
-    Where standard output fails otherwise, as on a full disk, a sentence of the ``program`` says so, and success
-    becomes the exit status 1.
+    replaced, and a reader who leaves, as in ``--help | head``, is not missed. Where standard output fails otherwise, as
+    on a full disk, a sentence of the ``program`` says so, and success becomes the exit status 1.
     """
     before = sys.stdout, sys.stderr
     for stream in before:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
-    if shutil.get_terminal_size().columns < _FEWEST_COLUMNS:
-        os.environ["COLUMNS"] = str(_FEWEST_COLUMNS)
     out, err = map(Unfailing, before)
     sys.stdout, sys.stderr = out, err
     try:
@@ -79,7 +93,7 @@ def in_any_terminal(program: str, command: Callable[[], int]) -> int:
         except SystemExit as end:  # after help, or a mistake in the arguments
             if not out.reason:
                 raise
-            status = int(end.code or 0)
+            status = end.code if isinstance(end.code, int) else int(end.code is not None)
         if out.reason:
             print(f"{program}: standard output could not be written ({out.reason}).", file=err)
             status = status or 1

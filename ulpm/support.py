@@ -7,7 +7,7 @@ version or the whole new one.
 from ulpm import _checks as checks
 from ulpm import _files as files
 from ulpm._modes import evaluation_mode
-from ulpm._streams import in_any_terminal
+from ulpm._streams import in_any_terminal, wide_enough
 from ulpm._versions import versions
 from ulpm.distributed import Shard
 from ulpm.flow.interrupt import Interrupted, deferred_interrupt, signals_as_interrupts
@@ -29,4 +29,5 @@ __all__ = [
     "parse_class_counts",
     "signals_as_interrupts",
     "versions",
+    "wide_enough",
 ]

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import tyro
 
-from ulpm._streams import in_any_terminal
+from ulpm._streams import in_any_terminal, wide_enough
 from ulpm.cli.demo import Demo
 from ulpm.cli.features import ForecastFeatures, Measure
 from ulpm.cli.flow import Flow, Resume
@@ -39,14 +39,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _main(arguments: Sequence[str] | None) -> int:
-    command = tyro.cli(
-        Command,
-        prog="ulpm",
-        description="Neural collapse in the unconstrained layer-peeled model, followed to astronomically late "
-        "time. `ulpm --version` says which version this is.",
-        args=arguments,
-        config=(tyro.conf.OmitSubcommandPrefixes,),
-    )
+    with wide_enough():
+        command = tyro.cli(
+            Command,
+            prog="ulpm",
+            description="Neural collapse in the unconstrained layer-peeled model, followed to astronomically late "
+            "time. `ulpm --version` says which version this is.",
+            args=arguments,
+            config=(tyro.conf.OmitSubcommandPrefixes,),
+        )
     try:
         with signals_as_interrupts():
             return int(command.run())
