@@ -38,7 +38,7 @@ def metric_floors(
         nc1_pinv                               rtol²·0.006 if d ≥ K, where the features keep what is orthogonal to W and
                                                the other three have no floor of this kind; of two classes also
                                                9000 rtol²/max(1, q_min)², as what the residual may be off by moves the
-                                               features by rtol/q_min along their one direction; at most 3 of these
+                                               features by rtol/q_min along their one direction; at most 3 rtol/q_min
         nc0, nc4_mismatch                      none: conserved but for rounding, and a count
 
     ``rtol`` is 0 for descent, whose steps are what they are. Late in a run errors fade, so that this is cautious there.
