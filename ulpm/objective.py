@@ -341,6 +341,8 @@ def _two_products(first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor], o
 
 def add_matmul(target: Tensor, a: Tensor, b: Tensor, alpha: int = 1) -> Tensor:
     """target + α a b, in place."""
+    if target.ndim == 2:
+        return target.addmm_(a, b, alpha=alpha)
     if target.ndim == 3 and target.is_contiguous():
         return target.baddbmm_(a, b, alpha=alpha)
     return target.add_(a @ b, alpha=alpha)

@@ -37,12 +37,13 @@ class Layout(Vectors):
         y = Factors(at.W, at.H[..., self.shard.part(self._samples)], at.b).vector()
         return y if y.ndim == 2 else y[None]
 
-    def unpack(self, y: Float[Tensor, "B D"]) -> Factors:
-        """Views W [B, K, d], H [B, d, n] and b [B, K] of vectors, with as many columns as they have."""
+    def unpack(self, y: Float[Tensor, "*batch D"]) -> Factors:
+        """Views W [..., K, d], H [..., d, n] and b [..., K] of vectors, with as many columns as they have."""
         K, d = self._shape
-        columns = y.shape[1] - self._shared
-        W, *b, H = y.split_with_sizes((*self._sizes, columns), 1)
-        return Factors(W.view(-1, K, d), H.view(-1, d, columns // d), b[0] if b else None)
+        columns = y.shape[-1] - self._shared
+        W, *b, H = y.split_with_sizes((*self._sizes, columns), -1)
+        batch = y.shape[:-1]
+        return Factors(W.view(*batch, K, d), H.view(*batch, d, columns // d), b[0] if b else None)
 
     def whole(self, y: Float[Tensor, "B D"]) -> Float[Tensor, "B all"]:
         """Vectors with all columns of H, from those of each process."""

@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ulpm.flow.vectors import single
 from ulpm.losses import LossAt
 from ulpm.objective import Objective, add_matmul, matmul
 from ulpm.state import Factors
@@ -61,7 +62,7 @@ class Reduction:
         K, d, N = self._shape
         out = y.new_empty(len(y), self._split + self._rank * d + K * N)
         out[:, : self._split] = y[:, : self._split]
-        H = y[:, self._split :].view(-1, d, N)
+        H = single(y)[..., self._split :].unflatten(-1, (d, N))
         _, _, A, B = self._parts(out)
         matmul(self._Q, H, A)
         B.copy_(self._P @ H.mT - (self._P @ A.mT) @ self._Q)
@@ -84,8 +85,7 @@ class Reduction:
         out[:, : self._split] = x[:, : self._split]
         _, _, A, B = self._parts(torch.addcmul(x, coordinates, scale[:, None], value=-1))
         left, right = torch.cat([self._Q, B], -2).mT, torch.cat([A, self._P], -2)
-        H = out[:, self._split :].view(-1, d, N)
-        add_matmul(H, left, right)
+        add_matmul(single(out)[..., self._split :].unflatten(-1, (d, N)), left, right)
 
     def product(self, v: Float[Tensor, "B reduced"], out: Float[Tensor, "B reduced"]) -> None:
         """Write J v into ``out``."""
@@ -96,7 +96,7 @@ class Reduction:
         if b is not None:
             dZ.add_(b[..., None])
         dR = self._objective.residual_tangent(self._loss, dZ)
-        add_matmul(matmul(dR, at.H.mT, V_out), M, torch.baddbmm(B, P @ A.mT, Q))
+        add_matmul(matmul(dR, at.H.mT, V_out), M, (P @ A.mT @ Q).add_(B))
         if b_out is not None:
             torch.sum(dR, -1, out=b_out)
         turned = M.mT @ V
@@ -105,7 +105,9 @@ class Reduction:
         torch.sub(turned, within @ Q, out=B_out)
 
     def _parts(self, v: Float[Tensor, "B reduced"]) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
-        """Views V [B, K, d], b [B, K], A [B, K, N] and B [B, r, d]."""
+        """Views V [*B, K, d], b [*B, K], A [*B, K, N] and B [*B, r, d], without the axis of a single replica."""
         (K, d, N), r = self._shape, self._rank
-        V, b, B, A = v.split_with_sizes((K * d, self._split - K * d, r * d, K * N), 1)
-        return V.view(-1, K, d), b if b.shape[1] else None, A.view(-1, K, N), B.view(-1, r, d)
+        v = single(v)
+        V, b, B, A = v.split_with_sizes((K * d, self._split - K * d, r * d, K * N), -1)
+        batch = v.shape[:-1]
+        return V.view(*batch, K, d), b if b.shape[-1] else None, A.view(*batch, K, N), B.view(*batch, r, d)

@@ -16,6 +16,7 @@ from ulpm.flow.layout import Layout
 from ulpm.flow.reduction import Reduction
 from ulpm.flow.refinement import Refinement
 from ulpm.flow.runge_kutta import RateFunction
+from ulpm.flow.vectors import single
 from ulpm.losses import LossAt
 from ulpm.objective import Objective
 from ulpm.problem import Problem
@@ -52,7 +53,8 @@ class FlowSystem:
 
     def rate(self, y: Float[Tensor, "B D"], out: Float[Tensor, "B D"]) -> Float[Tensor, " B"]:
         """Write dy/ds into ``out`` and return log Φ."""
-        return self.objective(self.layout.unpack(y), self.layout.unpack(out))[0].log_loss
+        at, rate = self.layout.unpack(single(y)), self.layout.unpack(single(out))
+        return self.objective(at, rate)[0].log_loss.view(-1)
 
     def rate_and_margin(
         self, y: Float[Tensor, "B D"], out: Float[Tensor, "B D"]
@@ -116,7 +118,7 @@ class FlowLinearisation:
         reduced: bool = False,
     ) -> None:
         self._system, self._solver, self._refinement = system, solver, refinement
-        at = system.layout.unpack(y)
+        at = system.layout.unpack(single(y))
         loss = system.objective.loss(at)
         self._point = _Point(at, loss, system.objective.shared_gradient(at, loss))
         self._low = None if refinement is None else self._point.to(refinement.dtype)
@@ -168,8 +170,8 @@ class FlowLinearisation:
         self._product(self._low, v, out)
 
     def _product(self, point: "_Point", v: Float[Tensor, "B D"], out: Float[Tensor, "B D"]) -> None:
-        unpack = self._system.layout.unpack
-        self._system.objective.jacobian_product(point.at, unpack(v), point.loss, unpack(out), point.W_dot)
+        tangent, image = (self._system.layout.unpack(single(vectors)) for vectors in (v, out))
+        self._system.objective.jacobian_product(point.at, tangent, point.loss, image, point.W_dot)
 
 
 @dataclasses.dataclass(frozen=True)

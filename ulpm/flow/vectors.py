@@ -5,7 +5,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.linalg import vecdot, vector_norm
 
-__all__ = ["PLAIN", "Vectors", "combine", "take", "weighted_sums"]
+__all__ = ["PLAIN", "Vectors", "combine", "single", "take", "weighted_sums"]
 
 _LARGE = 2**17
 
@@ -54,6 +54,11 @@ def combine(
     """Σ_i weights_i stages_i, written into ``out``."""
     torch.mv(stages.flatten(1).T, weights, out=out.view(-1))
     return out
+
+
+def single(vectors: Float[Tensor, "B D"]) -> Float[Tensor, "*B D"]:
+    """Vectors themselves, but a single one without its axis: a product of matrices takes less than a batch of one."""
+    return vectors[0] if len(vectors) == 1 else vectors
 
 
 def take(vectors: Float[Tensor, "B D"], rows: Int[Tensor, " S"]) -> Float[Tensor, "#S D"]:
