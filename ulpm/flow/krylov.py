@@ -108,7 +108,7 @@ class ConjugateGradients:
             squared = torch.where(going, left, squared)
             lengths.append(length)
             ratios.append(ratio)
-            direction.mul_(ratio[:, None]).add_(residual)
+            torch.addcmul(residual, direction, ratio[:, None], out=direction)
         rhs.sub_(residual)
         iterations, stiffness = _lanczos(lengths, ratios, shift)
         return KrylovSolution(iterations, squared <= goal, stiffness, squared > goal)
