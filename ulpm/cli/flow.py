@@ -275,6 +275,6 @@ def _report(
     for status in dict.fromkeys(result["status"]):
         say(status)
     end = float(path.log_time[-1].max()) / math.log(10)
-    say(f"log10 t = {end:.6g} after {path.stats['steps']} steps in {seconds:.1f} s.")
+    say(f"log10 t = {end:.6g} after {path.stats['steps']} steps, in {seconds:.1f} s with the figures.")
     say(f"Results are in {directory.path}: " + ", ".join(file.name for file in files))
     return 0 if path.finished else 1
