@@ -62,7 +62,7 @@ class Reduction:
         K, d, N = self._shape
         out = y.new_empty(len(y), self._split + self._rank * d + K * N)
         out[:, : self._split] = y[:, : self._split]
-        H = single(y)[..., self._split :].unflatten(-1, (d, N))
+        H = self._features(y)
         _, _, A, B = self._parts(out)
         matmul(self._Q, H, A)
         B.copy_(self._P @ H.mT - (self._P @ A.mT) @ self._Q)
@@ -80,12 +80,11 @@ class Reduction:
 
         ``coordinates`` are those of y.
         """
-        _, d, N = self._shape
         torch.mul(y, scale[:, None], out=out)
         out[:, : self._split] = x[:, : self._split]
         _, _, A, B = self._parts(torch.addcmul(x, coordinates, scale[:, None], value=-1))
         left, right = torch.cat([self._Q, B], -2).mT, torch.cat([A, self._P], -2)
-        add_matmul(single(out)[..., self._split :].unflatten(-1, (d, N)), left, right)
+        add_matmul(self._features(out), left, right)
 
     def product(self, v: Float[Tensor, "B reduced"], out: Float[Tensor, "B reduced"]) -> None:
         """Write J v into ``out``."""
@@ -103,6 +102,11 @@ class Reduction:
         within = turned @ Q.mT
         add_matmul(matmul(L.mT, dR, A_out), within.mT, P)
         torch.sub(turned, within @ Q, out=B_out)
+
+    def _features(self, y: Float[Tensor, "B D"]) -> Tensor:
+        """The view H [*B, d, N] of whole vectors, without the axis of a single replica."""
+        H = single(y)[..., self._split :]
+        return H.view(*H.shape[:-1], *self._shape[1:])
 
     def _parts(self, v: Float[Tensor, "B reduced"]) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
         """Views V [*B, K, d], b [*B, K], A [*B, K, N] and B [*B, r, d], without the axis of a single replica."""
