@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from ulpm import _checks
+from ulpm.metrics.axes import FeatureAxis, watching_axes
 from ulpm.metrics.head import tensors
-from ulpm.metrics.positions import channels_first, pooled
+from ulpm.metrics.positions import pooled
 
 __all__ = ["Layers", "WatchedLayers", "chosen_layers", "watching_layers"]
 
@@ -45,15 +46,17 @@ def chosen_layers(model: nn.Module, layers: Layers) -> dict[nn.Module, str]:
 class WatchedLayers:
     """What each layer gave in the latest forward pass: pooled, or as it was where ``by_position`` says so."""
 
-    def __init__(self, model: nn.Module, names: dict[nn.Module, str]) -> None:
-        self._model, self.names = model, names
+    def __init__(self, names: dict[nn.Module, str], axis: FeatureAxis) -> None:
+        self.names = names
+        self._axis = axis
         self._mask: Tensor | None = None
-        self._whole = False
+        self._samples, self._whole = 0, False
         self.latest: dict[nn.Module, tuple[Tensor, bool]] = {}
 
-    def expect(self, mask: Tensor | None, whole: bool) -> None:
-        """Before a forward pass: the mask of its tokens, and whether labels may be those of positions."""
-        self._mask, self._whole = mask, whole
+    def expect(self, mask: Tensor | None, samples: int, whole: bool) -> None:
+        """Before a forward pass: the mask of its tokens, its samples, and whether labels may be those of positions."""
+        self._mask, self._samples, self._whole = mask, samples, whole
+        self._axis.clear()
         self.latest.clear()
 
     def values(self, layer: nn.Module) -> tuple[Tensor, bool]:
@@ -66,21 +69,41 @@ class WatchedLayers:
         values = next(tensors(output), None)
         if values is None or values.ndim < 2:
             raise ValueError(f"layer {self.names[layer]!r} must give features [B, ...]: choose another one.")
-        values = values.detach()
-        first = channels_first(layer, self._model, values, self._mask)
+        values = self._samples_first(values.detach(), self.names[layer])
+        # A mask [B, T] marks tokens.
+        tokens = values.ndim < 3 or (self._mask is not None and self._mask.shape == values.shape[:2])
+        first = not tokens and self._axis.is_second(values)
         # A copy, or something new: the model may go on to change it in place.
         kept = values.clone() if self._whole or values.ndim == 2 else pooled(values, first, self._mask)
         self.latest[layer] = (kept, first)
+
+    def _samples_first(self, values: Tensor, name: str) -> Tensor:
+        """[B, T, d] of [T, B, d], which modules with ``batch_first=False`` give. Raises: ValueError where T is B."""
+        if values.ndim != 3 or self._samples < 2 or values.shape[1] != self._samples:
+            return values
+        if len(values) != self._samples:
+            return values.transpose(0, 1)
+        if self._axis.positions_first:
+            raise ValueError(
+                f"layer {name!r} gives {list(values.shape)} in a network with batch_first=False, which does not say "
+                "which axis holds the samples: give batches of another size than the number of positions."
+            )
+        return values
 
 
 @contextmanager
 def watching_layers(model: nn.Module, names: dict[nn.Module, str]) -> Iterator[WatchedLayers]:
     """Within it, hooks keep what these layers give; of a layer that runs several times in a pass, the last."""
-    seen = WatchedLayers(model, names)
-    handles = [module.register_forward_hook(seen._record) for module in names]
-    try:
-        with torch.no_grad():
-            yield seen
-    finally:
-        for handle in handles:
-            handle.remove()
+    if not names:
+        yield WatchedLayers(names, FeatureAxis())
+        return
+    # Its hooks come first, so that a layer has said where its features lie when it is recorded.
+    with watching_axes(model) as axis:
+        seen = WatchedLayers(names, axis)
+        handles = [module.register_forward_hook(seen._record) for module in names]
+        try:
+            with torch.no_grad():
+                yield seen
+        finally:
+            for handle in handles:
+                handle.remove()

@@ -2,37 +2,11 @@
 
 import torch
 from jaxtyping import Bool, Float, Int, Shaped
-from torch import Tensor, nn
+from torch import Tensor
 
 from ulpm.metrics.batches import IGNORED
 
-__all__ = ["channels_first", "masked", "pooled", "rows", "valid_positions"]
-
-_CHANNELS_FIRST_1D = (nn.Conv1d, nn.ConvTranspose1d)
-_OF_CHANNELS = (
-    *_CHANNELS_FIRST_1D,
-    nn.modules.batchnorm._NormBase,
-    nn.modules.pooling._MaxPoolNd,
-    nn.modules.pooling._AvgPoolNd,
-    nn.modules.pooling._AdaptiveAvgPoolNd,
-    nn.modules.pooling._AdaptiveMaxPoolNd,
-)
-
-
-def channels_first(layer: nn.Module, model: nn.Module, values: Shaped[Tensor, "B ..."], mask: Tensor | None) -> bool:
-    """Whether what the layer gives is [B, d, ...] and not [B, ..., d].
-
-    Four axes or more are images. Three are tokens [B, T, d], unless the layer, or a model whose layer has no weights,
-    works on one-dimensional channels. A mask [B, T] marks tokens.
-    """
-    if values.ndim != 3:
-        return values.ndim > 3
-    if isinstance(layer, nn.Linear) or (mask is not None and mask.shape == values.shape[:2]):
-        return False
-    if any(isinstance(module, _OF_CHANNELS) for module in layer.modules()):
-        return True
-    without_weights = next(layer.parameters(), None) is None
-    return without_weights and any(isinstance(module, _CHANNELS_FIRST_1D) for module in model.modules())
+__all__ = ["masked", "pooled", "rows", "valid_positions"]
 
 
 def pooled(values: Shaped[Tensor, "B ..."], first: bool, mask: Tensor | None = None) -> Shaped[Tensor, "B d"]:

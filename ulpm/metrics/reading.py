@@ -114,7 +114,7 @@ def read(
             if shifted and isinstance(batch.inputs, Mapping) and labels.ndim == 2:
                 # What the mask leaves out is no token to predict, though one position earlier there is one.
                 labels = next_tokens(masked(_checks.whole_numbers("y", labels), mask))
-            watched.expect(mask, labels.ndim > 1)
+            watched.expect(mask, len(labels) if labels.ndim else 1, labels.ndim > 1)
             run(model, batch.inputs, device)
             with plain_arithmetic(device):
                 found = _samples(seen, watched, labels, mask)
