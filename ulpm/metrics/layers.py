@@ -1,6 +1,7 @@
 """Layers of a network that are measured beside its classifier."""
 
 import difflib
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from ulpm import _checks
 from ulpm.metrics.axes import FeatureAxis, watching_axes
 from ulpm.metrics.head import tensors
-from ulpm.metrics.positions import pooled
+from ulpm.metrics.positions import fits, pooled
 
 __all__ = ["Layers", "WatchedLayers", "chosen_layers", "watching_layers"]
 
@@ -51,6 +52,7 @@ class WatchedLayers:
         self._axis = axis
         self._mask: Tensor | None = None
         self._samples, self._whole = 0, False
+        self._warned: set[str] = set()
         self.latest: dict[nn.Module, tuple[Tensor, bool]] = {}
 
     def expect(self, mask: Tensor | None, samples: int, whole: bool) -> None:
@@ -70,12 +72,24 @@ class WatchedLayers:
         if values is None or values.ndim < 2:
             raise ValueError(f"layer {self.names[layer]!r} must give features [B, ...]: choose another one.")
         values = self._samples_first(values.detach(), self.names[layer])
-        # A mask [B, T] marks tokens.
-        tokens = values.ndim < 3 or (self._mask is not None and self._mask.shape == values.shape[:2])
-        first = not tokens and self._axis.is_second(values)
+        first = values.ndim > 2 and self._axis.is_second(values)
+        self._warn_of_padding(self.names[layer], values, first)
         # A copy, or something new: the model may go on to change it in place.
         kept = values.clone() if self._whole or values.ndim == 2 else pooled(values, first, self._mask)
         self.latest[layer] = (kept, first)
+
+    def _warn_of_padding(self, name: str, values: Tensor, first: bool) -> None:
+        """Say, once a layer, that its positions are others than those of a mask that leaves some out."""
+        mask = self._mask
+        if mask is None or values.ndim != 3 or fits(mask, values, first) or name in self._warned:
+            return
+        if bool((mask == 0).any()):
+            self._warned.add(name)
+            warnings.warn(
+                f"layer {name!r} has {values.shape[2 if first else 1]} positions and attention_mask {mask.shape[1]}: "
+                "its features are means over all its positions, padding included.",
+                stacklevel=2,
+            )
 
     def _samples_first(self, values: Tensor, name: str) -> Tensor:
         """[B, T, d] of [T, B, d], which modules with ``batch_first=False`` give. Raises: ValueError where T is B."""

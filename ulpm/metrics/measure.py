@@ -85,9 +85,9 @@ def measure(
 
     With ``layers``, names or a class such as ``nn.Linear``, the result is a mapping from the name of each layer to its
     metrics. Of the classifier, these are all of them. Other layers have no classifier row, so what needs W is left out:
-    nc1_* and nc2_*_means stay. Their features are their outputs, [B, d, ...] and tokens [B, T, d] being averaged over
-    positions (tokens over those of ``attention_mask``). Each has ``ncc_accuracy`` as well, the share of samples whose
-    nearest class mean is that of their own class.
+    nc1_* and nc2_*_means stay. Their features are their outputs, [B, d, ...] and [B, ..., d] being averaged over
+    positions, in sequences over those of ``attention_mask``; a warning says where it does not fit. Each has
+    ``ncc_accuracy`` as well, the share of samples whose nearest class mean is that of their own class.
 
     A warning names a class with one sample: its deviation from its own mean is 0 whatever the network does.
 

@@ -6,24 +6,29 @@ from torch import Tensor
 
 from ulpm.metrics.batches import IGNORED
 
-__all__ = ["masked", "pooled", "rows", "valid_positions"]
+__all__ = ["fits", "masked", "pooled", "rows", "valid_positions"]
 
 
 def pooled(values: Shaped[Tensor, "B ..."], first: bool, mask: Tensor | None = None) -> Shaped[Tensor, "B d"]:
-    """The mean over positions of [B, d, ...] (``first``) or [B, ..., d], of tokens over those of the mask, in the dtype
-    of the values.
+    """The mean over positions of [B, d, ...] (``first``) or [B, ..., d], in the dtype of the values.
+
+    Where a mask ``fits``, it is the mean over its positions.
     """
     if values.ndim <= 2:
         return values
-    if first:
-        return values.flatten(2).mean(2)
-    if mask is None or mask.shape != values.shape[:2]:
-        return values.flatten(1, -2).mean(1)
+    if mask is None or not fits(mask, values, first):
+        return values.flatten(2).mean(2) if first else values.flatten(1, -2).mean(1)
     # Sums of many tokens are beyond half formats, and what is not there may be anything.
     there = (mask != 0)[..., None]
     wide = torch.promote_types(values.dtype, torch.float32)
-    mean = torch.where(there, values, 0.0).sum(1, dtype=wide) / there.sum(1).clamp_min(1)
+    tokens = values.mT if first else values
+    mean = torch.where(there, tokens, 0.0).sum(1, dtype=wide) / there.sum(1).clamp_min(1)
     return mean.to(values.dtype)
+
+
+def fits(mask: Tensor, values: Shaped[Tensor, "B ..."], first: bool) -> bool:
+    """Whether a mask [B, T] has the positions of values [B, d, T] (``first``) or [B, T, d]."""
+    return values.ndim == 3 and mask.shape == (values.shape[0], values.shape[2 if first else 1])
 
 
 def masked(labels: Int[Tensor, "B T"], mask: Tensor | None) -> Int[Tensor, "B T"]:

@@ -120,3 +120,29 @@ def test_as_many_positions_first_as_samples_are_refused():
     x, y = labelled(24, 2)
     with pytest.raises(ValueError, match=r"'memory' gives \[24, 24, 8\] in a network with batch_first=False"):
         ulpm.measure(PositionsFirst(), [(x, y)], layers=["memory"])
+
+
+def test_channels_over_time_are_averaged_over_the_mask_of_their_positions():
+    torch.manual_seed(0)
+    model, (x, y) = Speech(), SOUND
+    mask = torch.ones(24, 10)
+    mask[::2, 6:] = 0
+    model.forward = lambda x, attention_mask: Speech.forward(model, x)
+    batch = {"x": x, "attention_mask": mask, "labels": y}
+    found = ulpm.measure(model, [batch], layers=["act"])["act"]
+    model.forward = lambda x: Speech.forward(model, x)
+    h = outputs(model, x, "act")
+    average = torch.stack([row[:, keep > 0].mean(1) for row, keep in zip(h, mask, strict=True)])
+    expected = literally(average, y)
+    torch.testing.assert_close(float(found["nc1_pinv"]), float(expected["nc1_pinv"]), rtol=1e-4, atol=0)
+
+
+def test_positions_that_a_mask_does_not_fit_are_said_to_include_padding():
+    model, (x, y) = Speech(), SOUND
+    model.forward = lambda x, attention_mask: Speech.forward(model, x)
+    mask = torch.ones(24, 10)
+    batch = {"x": x, "attention_mask": mask, "labels": y}
+    ulpm.measure(model, [batch], layers=["pool"])
+    mask[0, 5:] = 0
+    with pytest.warns(UserWarning, match=r"layer 'pool' has 5 positions and attention_mask 10: .* padding included"):
+        ulpm.measure(model, [batch, batch], layers=["pool"])
