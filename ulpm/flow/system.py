@@ -180,7 +180,7 @@ class _Point:
 
     at: Factors
     loss: LossAt
-    W_dot: Float[Tensor, "B K d"] | None
+    W_dot: Float[Tensor, "*B K d"] | None
 
     def to(self, dtype: torch.dtype) -> "_Point":
         """The same rounded."""

@@ -419,7 +419,7 @@ def test_a_residual_without_its_true_class_entry_trips_the_classifier_sum(monkey
 
     def lossy(self, at, out=None):
         loss, rates = call(self, at, out)
-        L = loss.log_loss.exp()[:, None, None]
+        L = loss.log_loss.exp()[..., None, None]
         R = loss.residual
         R = torch.where(R > 0, (1 - (1 - R * L)) / L, R)
         rates.W.copy_(R @ at.H.mT)
