@@ -24,7 +24,8 @@ from ulpm.plotting import (
     plot_metrics,
     save_figures,
 )
-from ulpm.plotting.style import number
+from ulpm.plotting.laws import measured_exponent
+from ulpm.plotting.style import number, runs
 
 LN10 = math.log(10)
 
@@ -218,6 +219,34 @@ def test_no_exponent_is_measured_early_or_below_the_floor(balanced):
         assert not any("measured" in text for text in words(plot_metrics(path)))
     resolved = words(plot_metrics(with_metric(balanced, 1e6 * below)))
     assert any("measured" in text for text in resolved)
+
+
+def replicas_that_fall(balanced, factors, ends=None):
+    """A run whose replicas are factors·(log t)^−2, and each of which ends with the record of ``ends``."""
+    log_time = balanced.log_time[:, None].repeat(1, len(factors))
+    for replica, end in enumerate(ends or []):
+        log_time[end:, replica] = torch.nan
+    path = dataclasses.replace(balanced, log_time=log_time)
+    return runs([path])[0], torch.tensor(factors) * log_time.clamp(min=1.0) ** -2.0
+
+
+@pytest.mark.parametrize("factors", [[1.0, 2.0, 4.0, 8.0, 16.0], [1.0, 2.0, 4.0, 8.0]], ids=["odd", "even"])
+@pytest.mark.parametrize("sunk", [0, 1, 2])
+def test_replicas_that_sink_below_the_floor_do_not_bend_the_exponent_of_the_median(balanced, factors, sunk):
+    replicated, values = replicas_that_fall(balanced, factors)
+    floor = torch.full_like(values, float(values[-5, sunk]))  # the smallest sink in the midst of the late records
+    assert measured_exponent(replicated, values, floor) == pytest.approx(-2.0, abs=1e-12)
+
+
+def test_no_exponent_is_measured_where_the_middle_replica_is_below_a_floor(balanced):
+    replicated, values = replicas_that_fall(balanced, [1.0, 2.0, 3.0, 1e3, 1e3])
+    floor = torch.full_like(values, float(values[-20, 2]))
+    assert measured_exponent(replicated, values, floor) is None
+
+
+def test_replicas_that_end_early_do_not_bend_the_exponent_of_those_that_remain(balanced):
+    replicated, values = replicas_that_fall(balanced, [1.0, 2.0, 4.0, 8.0, 16.0], ends=[-8, -4, 60, 60, 60])
+    assert measured_exponent(replicated, values) == pytest.approx(-2.0, abs=1e-12)
 
 
 def test_what_is_below_its_floor_is_shaded_and_the_legend_says_so(balanced):

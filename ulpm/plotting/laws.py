@@ -1,7 +1,5 @@
 """Late-time power laws in log t, drawn beside a run, and the exponents that the run shows."""
 
-import math
-
 import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
@@ -32,10 +30,10 @@ def measured_exponent(
 ) -> float | None:
     """d log value / d log log t by least squares over the last third of the records with log t > 10.
 
-    Of replicas the median; values that are zero or below their floor are left out. None if fewer than five records
-    remain.
+    Of replicas the median, the same ones at every record; records at which it is zero or not resolved are left out.
+    None if fewer than five records remain.
     """
-    log_time, value = run.log10_time * math.log(10), style.summary(above_floor(values, floor))[1]
+    log_time, value = _resolved(run.path.log_time, values, floor)
     late = np.flatnonzero(log_time > _LATE)
     late = late[len(late) - len(late) // 3 :]
     late = late[(value[late] > 0) & np.isfinite(value[late])]
@@ -60,7 +58,7 @@ def compare(
     """
     if not run.path.problem.has_margins:
         return False, False
-    known = style.summary(above_floor(values, floor))[1]
+    known = _resolved(run.path.log_time, values, floor)[1]
     if np.fmax.reduce(known, initial=0.0) <= style.ROUNDING or not np.isfinite(known[-1]):
         return False, False
     law = None if exponent is None else draw_law(axes, exponent, run, values)
@@ -96,6 +94,28 @@ def draw_law(axes: Axes, exponent: float, run: Run, values: Float[Tensor, " R *b
     x = np.geomspace(1.0, time[last], 60)
     axes.set_ylim(axes.get_ylim())
     return axes.plot(x, value[last] * (x / time[last]) ** exponent, **THEORY)[0]
+
+
+def _resolved(
+    log_time: Float[Tensor, " R *batch"], values: Float[Tensor, " R *batch"], floor: Float[Tensor, " R *batch"] | None
+) -> tuple[Float[np.ndarray, " R"], Float[np.ndarray, " R"]]:
+    """log t and values, nan below the floor; with replicas the medians of those that have a value at the last record.
+
+    A replica below its floor counts as small, and is not left out: those that remain are the large ones. So the median
+    is known, whatever such replicas are, where the smaller of the two middle values is above the floors of all.
+    """
+    if values.ndim == 1:
+        return log_time.numpy(force=True), above_floor(values, floor).double().numpy(force=True)
+    here = ~values[-1].isnan()
+    if not bool(here.any()):
+        nothing = np.full(len(values), np.nan)
+        return nothing, nothing
+    values = values[:, here].double()
+    middle = np.median(values.numpy(force=True), axis=1)
+    if floor is not None:
+        known = values.median(1).values >= floor[:, here].amax(1)
+        middle[~known.numpy(force=True)] = np.nan
+    return np.median(log_time[:, here].numpy(force=True), axis=1), middle
 
 
 def _ends_high(axes: Axes, values: Float[Tensor, " R *batch"]) -> bool:
