@@ -24,6 +24,12 @@ def summarise(path: Trajectory) -> dict[str, Any]:
     Limits, if the flow ends at the optimum v*: ρ²/log t → 2v*/κ, L·t·log t → v*/(2κ), γ → 1/(2v*), with κ = 1 for
     cross-entropy; None where norms stay finite. ``floors`` are those of the metrics at the end (``Trajectory.floors``).
     """
+    plain: dict[str, Any] = _plain(_numbers(path))
+    return plain
+
+
+def _numbers(path: Trajectory) -> dict[str, Any]:
+    """The same with the numbers that are not finite."""
     v = path.problem.minimum_norm_value
     loss_limit, norm_limit = late_limits(path.problem)
     last = last_rows(path)
@@ -35,15 +41,15 @@ def summarise(path: Trajectory) -> dict[str, Any]:
         "method": path.config.get("method"),
         "status": [str(entry) for entry in status],
         "finished": path.finished,
-        "log10_time": _plain(log_t / math.log(10)),
-        "log10_loss": _plain(log_loss / math.log(10)),
-        "squared_norm_over_limit": _plain(last["squared_norm"] / log_t / norm_limit),
-        "loss_time_over_limit": _plain(torch.exp(log_loss + log_t) * log_t / loss_limit),
-        "margin_over_optimum": _plain(2 * v * last["margin"] / last["squared_norm"]),
-        "largest_drift": {name: _plain(_nanmax(drift)) for name, drift in path.invariant_drift.items()},
-        "metrics_at_start": {name: _plain(values[0]) for name, values in path.metrics.items()},
-        "metrics": {name: _plain(last[name]) for name in path.metrics},
-        "floors": {name: _plain(floor) for name, floor in _last_floors(path).items() if name in path.metrics},
+        "log10_time": (log_t / math.log(10)).tolist(),
+        "log10_loss": (log_loss / math.log(10)).tolist(),
+        "squared_norm_over_limit": (last["squared_norm"] / log_t / norm_limit).tolist(),
+        "loss_time_over_limit": (torch.exp(log_loss + log_t) * log_t / loss_limit).tolist(),
+        "margin_over_optimum": (2 * v * last["margin"] / last["squared_norm"]).tolist(),
+        "largest_drift": {name: _nanmax(drift).tolist() for name, drift in path.invariant_drift.items()},
+        "metrics_at_start": {name: values[0].tolist() for name, values in path.metrics.items()},
+        "metrics": {name: last[name].tolist() for name in path.metrics},
+        "floors": {name: floor.tolist() for name, floor in _last_floors(path).items() if name in path.metrics},
         "stats": dict(path.stats),
     }
 
@@ -66,9 +72,10 @@ def _at_end(path: Trajectory, column: torch.Tensor) -> torch.Tensor:
 def markdown_table(paths: Mapping[str, Trajectory]) -> str:
     """A table in Markdown with a column a run; with replicas the median over them.
 
-    What is below its floor is shown as "< floor".
+    What is below its floor is shown as "< floor", and "–" is a number that is not finite. Infinite replicas count in a
+    median. Undefined ones do not: "(3 of 4)" behind a number says that three of four are defined.
     """
-    summaries = [summarise(path) for path in paths.values()]
+    summaries = [_numbers(path) for path in paths.values()]
     rows: list[tuple[str, list[str]]] = [
         ("classes K, samples N, dimension d", [_sizes(path) for path in paths.values()]),
         ("method", [str(s["method"]) for s in summaries]),
@@ -124,7 +131,7 @@ def certificate_summary(path: Trajectory) -> dict[str, Any]:
 def certificate_table(path: Trajectory) -> str:
     """A dozen records of the certificates in Markdown (with replicas, the median), and the best bounds of all records.
 
-    What is below its floor is shown as "< floor".
+    Floors, and numbers that are not finite, are shown as in ``markdown_table``.
 
     Raises: ValueError if the trajectory has no certificates.
     """
@@ -140,11 +147,11 @@ def certificate_table(path: Trajectory) -> str:
         .tolist()
     ):
         cells = [
-            _resolved(_plain(columns[key][i]), _plain(floors[key][i]) if key in floors else None, digits)
+            _resolved(columns[key][i].tolist(), floors[key][i].tolist() if key in floors else None, digits)
             for key, (_, digits) in shown.items()
         ]
         at_start = bool((path.log_time[i] == -math.inf).any())
-        time = "t = 0" if at_start else _number(_plain(path.log_time[i] / math.log(10)))
+        time = "t = 0" if at_start else _number((path.log_time[i] / math.log(10)).tolist())
         lines.append(f"| {time} | " + " | ".join(cells) + " |")
     return "\n".join([*lines, *(f"\n{sentence}" for sentence in _verdict(path, certificate))]) + "\n"
 
@@ -234,38 +241,49 @@ def _sizes(path: Trajectory) -> str:
 
 
 def _nanmax(values: torch.Tensor) -> torch.Tensor:
-    return torch.where(values.isnan(), -torch.inf, values).amax(0)
+    greatest = torch.where(values.isnan(), -torch.inf, values).amax(0)
+    return torch.where(values.isnan().all(0), torch.nan, greatest)
 
 
-def _plain(values: torch.Tensor) -> Any:
-    """A float, or a list of floats, None where not finite."""
-    numbers = values.tolist()
-    if isinstance(numbers, list):
-        return [x if math.isfinite(x) else None for x in numbers]
-    return numbers if math.isfinite(numbers) else None
+def _plain(value: Any) -> Any:
+    """Numbers, or lists and dictionaries of them, with None for those that are not finite."""
+    if isinstance(value, torch.Tensor):
+        return _plain(value.tolist())
+    if isinstance(value, dict):
+        return {name: _plain(entry) for name, entry in value.items()}
+    if isinstance(value, list):
+        return [_plain(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-_Numbers = float | Sequence[float | None] | None
+_Numbers = float | Sequence[float] | None
 
 
 def _resolved(value: _Numbers, floor: _Numbers, digits: int = 4) -> str:
     """A number, or that it is less than its floor."""
-    number, least = _middle(value), _middle(floor)
+    least = _middle(floor)
     # What is exactly zero, as in a class of one sample, is no matter of resolution.
-    if number is not None and least is not None and 0 < abs(number) < least:
-        return f"< {least:.2g}"
-    return _number(number, digits)
+    if 0 < abs(_middle(value)) < least:
+        return f"< {least:.2g}{_defined(value)}"
+    return _number(value, digits)
 
 
 def _number(value: _Numbers, digits: int = 4) -> str:
     number = _middle(value)
-    return "–" if number is None else f"{number:.{digits}g}"
+    return f"{number:.{digits}g}{_defined(value)}" if math.isfinite(number) else "–"
 
 
-def _middle(value: _Numbers) -> float | None:
-    """The median of replicas."""
+def _middle(value: _Numbers) -> float:
+    """The median of the replicas that are defined; nan if none is."""
     if not isinstance(value, Sequence):
-        return value
-    finite = [x for x in value if x is not None]
+        return math.nan if value is None else value
+    defined = [x for x in value if not math.isnan(x)]
     # Not torch.median, which of an even number takes the lower middle.
-    return statistics.median(finite) if finite else None
+    return statistics.median(defined) if defined else math.nan
+
+
+def _defined(value: _Numbers) -> str:
+    """How many replicas are defined, if some are not."""
+    if not isinstance(value, Sequence) or not any(map(math.isnan, value)):
+        return ""
+    return f" ({sum(not math.isnan(x) for x in value)} of {len(value)})"

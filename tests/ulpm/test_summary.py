@@ -91,11 +91,31 @@ def test_the_certificate_summary_is_valid_json_of_every_record(path: ulpm.Trajec
     assert summary["gap"] == summary["upper_bound"] / summary["lower_bound"] - 1
 
 
-@pytest.mark.parametrize("values", [[0.02834, 0.02382], [1.0, 2.0, 7.0, 4.0], [3.0, None, 1.0, 2.0], [1e-30, 3e-30]])
-def test_a_number_of_several_replicas_is_the_median_of_statistics(values: list[float | None]) -> None:
-    """Half of the two middle ones if their number is even."""
-    expected = np.median([value for value in values if value is not None])
-    assert float(summary._number(values, 12)) == pytest.approx(float(expected), rel=1e-11)
+@pytest.mark.parametrize(
+    "values", [[0.02834, 0.02382], [1.0, 2.0, 7.0, 4.0], [3.0, 1.0, math.inf, 2.0, math.inf], [1e-30, 3e-30]]
+)
+def test_a_number_of_several_replicas_is_the_median_of_statistics(values: list[float]) -> None:
+    """Half of the two middle ones if their number is even; infinite ones are large."""
+    assert float(summary._number(values, 12)) == pytest.approx(float(np.median(values)), rel=1e-11)
+
+
+@pytest.mark.parametrize(("infinite", "shown"), [(1, "3"), (2, "3"), (3, "–"), (5, "–")])
+def test_infinite_replicas_count_in_the_medians_of_tables(infinite: int, shown: str) -> None:
+    replicated = ulpm.gradient_flow(PROBLEM, PROBLEM.random_state(seed=0, replicas=5), log_time=1, records=3)
+    values = torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0]).double().repeat(3, 1)
+    values[:, 5 - infinite :] = torch.inf
+    lines = markdown_table({"run": dataclasses.replace(replicated, metrics={"nc1_cdnv": values})}).splitlines()
+    assert f"| `nc1_cdnv`, start → end | {shown} → {shown} |" in lines
+
+
+def test_tables_say_how_many_replicas_are_defined_where_some_are_not() -> None:
+    replicated = ulpm.gradient_flow(PROBLEM, PROBLEM.random_state(seed=0, replicas=3), log_time=1, records=3)
+    values = torch.tensor([[1.0, 2.0, 4.0], [1.0, 1.0, 1.0], [1.0, torch.nan, torch.inf]]).double()
+    lines = markdown_table({"run": dataclasses.replace(replicated, metrics={"nc1_cdnv": values})}).splitlines()
+    assert "| `nc1_cdnv`, start → end | 2 → – |" in lines
+    values[2, 2], values[0, 1] = 5.0, torch.nan
+    lines = markdown_table({"run": dataclasses.replace(replicated, metrics={"nc1_cdnv": values})}).splitlines()
+    assert "| `nc1_cdnv`, start → end | 2.5 (2 of 3) → 3 (2 of 3) |" in lines
 
 
 def test_certificates_of_replicas_that_separate_nothing_prove_a_lower_bound_only() -> None:
