@@ -59,19 +59,23 @@ class Curve:
         """Every metric where the clock reads ``reading``, nan if it never does.
 
         Between records the logarithm of a metric is linear in that of the loss, or in the time. A loss that is met
-        more than once counts where it is met last.
+        more than once counts where it is met last. A reading that agrees with a record to rounding is that record.
         """
         values = self.clock(clock)
         # A time has a unit, in which a network may take 1e-9 for all of its training; the log of a loss has none.
         rounding = 1e-9 * abs(reading)
         if clock == "train_loss":
-            values, reading = -np.log(values), -np.log(reading)
-            rounding = 1e-9 * max(1.0, abs(reading))
+            with np.errstate(divide="ignore", invalid="ignore"):
+                values, reading = -np.log(values), -np.log(reading)
+            rounding = 1e-9 * max(1.0, abs(reading)) if np.isfinite(reading) else 0.0
         first = _first_at_or_after(values, reading, rounding)
         if first is None:
             return dict.fromkeys(self.metrics, np.nan)
-        if first == 0:
-            return {name: float(metric[0]) for name, metric in self.metrics.items()}
+        # Not 0·log of the record before, which is nan where that is 0 or infinite.
+        if reading >= values[first] - rounding:
+            return {name: float(metric[first]) for name, metric in self.metrics.items()}
+        if not np.isfinite(values[first]):  # no distance from a loss of 0
+            return dict.fromkeys(self.metrics, np.nan)
         share = (reading - values[first - 1]) / (values[first] - values[first - 1])
         with np.errstate(divide="ignore", invalid="ignore"):
             return {
@@ -103,5 +107,5 @@ def _first_at_or_after(values: Float[np.ndarray, " R"], reading: float, rounding
     """
     before = np.flatnonzero(values < reading - rounding)
     first = int(before[-1]) + 1 if len(before) else 0
-    begins_after = first == 0 and values[0] > reading + rounding
+    begins_after = first == 0 and not values[0] <= reading + rounding  # nor is nan ever read
     return None if first == len(values) or begins_after else first
