@@ -128,11 +128,14 @@ def _slopes_against_loss(losses: np.ndarray, columns: dict[str, np.ndarray]) -> 
 
 
 def _flow_slopes(curve: Curve, losses: np.ndarray, compared: Sequence[str]) -> dict[str, float | None]:
-    """Slopes over the losses of the network's terminal phase, at those losses."""
+    """Slopes over those losses of the network's terminal phase that the flow meets, at those losses.
+
+    A metric that is undefined, infinite or zero at one of them has none, and takes none from the others.
+    """
     values = [curve.at("train_loss", loss) for loss in losses]
-    known = [i for i, value in enumerate(values) if all(math.isfinite(v) for v in value.values())]
-    columns = {name: np.array([values[i][name] for i in known]) for name in compared}
-    return _slopes_against_loss(losses[known], columns)
+    met = [i for i, value in enumerate(values) if not all(math.isnan(v) for v in value.values())]
+    columns = {name: np.array([values[i][name] for i in met]) for name in compared}
+    return _slopes_against_loss(losses[met], columns)
 
 
 def finite(value: Any) -> Any:

@@ -1,5 +1,6 @@
 """Where the network is the model itself, a comparison finds that out; where there is nothing to compare, it says so."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,19 @@ def test_slopes_of_network_and_flow_agree(mobile: tuple[Comparison, Analysis]) -
         assert network is not None
         assert flow is not None
         assert flow == pytest.approx(network, abs=0.02)
+
+
+@pytest.mark.parametrize("unusable", [float("nan"), float("inf"), 0.0])
+def test_a_metric_without_a_slope_takes_no_loss_from_the_others(
+    mobile: tuple[Comparison, Analysis], unusable: float
+) -> None:
+    comparison, analysis = mobile
+    curve = comparison.flows[OWN]
+    broken = curve.metrics["nc1_cdnv"].copy()
+    broken[len(broken) // 2 :] = unusable
+    flow = dataclasses.replace(curve, metrics={**curve.metrics, "nc1_cdnv": broken})
+    slopes = analyse(dataclasses.replace(comparison, flows={**comparison.flows, OWN: flow})).loss_slopes[OWN]
+    assert slopes == {**analysis.loss_slopes[OWN], "nc1_cdnv": None}
 
 
 def test_the_verdict_states_what_was_found(mobile: tuple[Comparison, Analysis]) -> None:
