@@ -9,6 +9,7 @@ from typing import TextIO
 import pytest
 from rich.console import Console
 
+from ulpm.__main__ import main
 from ulpm._streams import in_any_terminal
 
 pytestmark = pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux that is always full")
@@ -70,3 +71,23 @@ def test_a_stream_that_fails_changes_no_exit_status_but_success_that_is_not_seen
     shown = capsys.readouterr()
     sentence = "ulpm: standard output could not be written (No space left on device).\n" * lost
     assert (shown.out, shown.err) == (("", "err\nby rich\n" + sentence) if name == "stdout" else ("out\nby rich\n", ""))
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "sentence"),
+    [
+        ("closed", 0, ""),
+        ("full", 1, "ulpm: standard output could not be written (No space left on device).\n"),
+        ("unread", 0, ""),
+    ],
+)
+def test_the_version_has_no_traceback_where_it_cannot_be_shown(
+    kind: str, status: int, sentence: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stream = STREAMS[kind]()
+    monkeypatch.setattr(sys, "argv", ["ulpm", "--version"])
+    monkeypatch.setattr(sys, "stdout", stream)
+    assert main() == status
+    if stream is not None:
+        stream.close()
+    assert capsys.readouterr().err == sentence
