@@ -108,7 +108,8 @@ def measure(
 
     Returns:
         A mapping from keys to float64 scalars, and to vectors [K] for the values of single classes. With ``layers`` a
-        mapping from the name of each layer to such a mapping. All are dimensionless.
+        mapping from the name of each layer to such a mapping; names are those in the network without wrappers ("x",
+        also where ``layers`` has "module.x"), so that they do not depend on these. All are dimensionless.
 
     Raises:
         TypeError: As :func:`probe`; for batches of another form, and labels that are not integers.

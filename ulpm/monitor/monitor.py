@@ -55,7 +55,7 @@ class Monitor:
             or a list of epochs.
         layer: The classifier, if it is not the linear layer that runs last.
         layers: Layers to measure, by names or all of a kind (``nn.Linear``); None is the classifier alone. What needs W
-            is left out of the others: see :func:`ulpm.measure`.
+            is left out of the others: see :func:`ulpm.measure`, also for their names in the table.
         means: The name of a split whose class means the others are measured about as well: with ``means="train"`` the
             table has the splits train, test, and "test about train".
         batch_norm: "running" statistics, or "reestimated": means of those of all batches of the first loader under the

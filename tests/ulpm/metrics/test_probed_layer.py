@@ -340,6 +340,7 @@ def test_a_name_is_that_in_the_model_as_it_was_given_or_in_the_one_inside(wrap):
     reference = ulpm.measure(model, batches(), layer="head")
     assert ulpm.measure(model, batches(), layer=f"{prefix}head") == reference
     layers = ulpm.measure(model, batches(), layers=["body", "head"])
+    assert list(layers) == ["body", "head"]
     assert ulpm.measure(model, batches(), layers=[f"{prefix}body", f"{prefix}head"]) == layers
     monitors = [ulpm.Monitor(model, batches(), layer=f"{p}head", layers=[f"{p}body", f"{p}head"]) for p in ("", prefix)]
     for monitor in monitors:
