@@ -9,10 +9,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ulpm.metrics import METRICS, ClassMoments, ClassStatistics, neural_collapse_from_moments
+from ulpm.metrics import METRICS, ClassMoments, ClassStatistics
 from ulpm.metrics.centre import grand_mean
-from ulpm.metrics.evaluation import where_defined
+from ulpm.metrics.evaluation import frame_of, metrics_of_frame, where_defined
 from ulpm.metrics.floors import feature_size, rounding_floors
+from ulpm.metrics.frame import Frame, norm_of
 from ulpm.metrics.nearest import nearest_class
 from ulpm.metrics.tiles import tiles
 
@@ -107,14 +108,15 @@ def report_of(
     statistics = moments.statistics()
     # A classifier of zeros has no geometry, and leaves the metrics of features as they are.
     rows_of = torch.zeros(K, feature_dim, dtype=torch.float64, device="cpu") if W is None else W.double()
-    found = neural_collapse_from_moments(moments, rows_of)
+    frame = frame_of(statistics, rows_of, "classes")
+    found = metrics_of_frame(frame)
     distance, wrong, mismatched = _of_samples(parts, moments, statistics, labels, W, bias, predictions)
     mismatches = distance.new_full((), torch.nan) if mismatched is None else mismatched.sum() / statistics.counts.sum()
     found |= where_defined(found, {"nc1_distance": distance, "nc4_mismatch": mismatches})
     keys = [key for key in METRICS if key in found and (W is not None or _of_features(key, mismatched is not None))]
     far_W = rows_of.norm() / (rows_of - rows_of.mean(0)).norm()
     floors = rounding_floors(feature_size(statistics), far_W, K, statistics.epsilon())
-    per_class, cosines = _class_by_class(statistics, W)
+    per_class, cosines = _class_by_class(frame, W is not None)
     if mismatched is not None and wrong is not None:
         per_class["mismatch"] = (mismatched / statistics.counts).tolist()
         per_class["error"] = (wrong / statistics.counts).tolist()
@@ -171,13 +173,11 @@ def _predicted(
     return (logits if bias is None else logits + bias.double()[:, None]).argmax(0)
 
 
-def _class_by_class(
-    statistics: ClassStatistics, W: Float[Tensor, "K d"] | None
-) -> tuple[dict[str, list[Any]], Float[Tensor, "K K"] | None]:
-    means, K = statistics.means, len(statistics.counts)
-    M = means - means.mean(1, keepdim=True)
-    lengths = torch.linalg.vector_norm(M, dim=0)
-    units = M / lengths
+def _class_by_class(frame: Frame, classified: bool) -> tuple[dict[str, list[Any]], Float[Tensor, "K K"] | None]:
+    statistics, K = frame.statistics, len(frame.statistics.counts)
+    # A class mean that is μ_G but for rounding has no direction, and is zero there.
+    units, _, rows = frame.directions
+    lengths = norm_of(frame.means, -2)
     angles, shown = [], []
     # A table of all classes by all classes a part at a time, as there may be many.
     for part in tiles(K, K):
@@ -190,15 +190,13 @@ def _class_by_class(
             shown.append(cosines)
     values: dict[str, list[Any]] = {
         "samples": [int(n) for n in statistics.counts.tolist()],
-        "spread": (statistics.within_traces / (M.square().sum() / K)).tolist(),
+        "spread": (statistics.within_traces / (frame.means.square().sum() / K)).tolist(),
         "length": (lengths / lengths.mean()).tolist(),
         "angle": torch.cat(angles).tolist(),
-        "nearest": _nearest_mean(means.mT).tolist(),
+        "nearest": _nearest_mean(statistics.means.mT).tolist(),
     }
-    if W is not None:
-        rows = W.double() - W.double().mean(0)
-        rows = rows / torch.linalg.vector_norm(rows, dim=1, keepdim=True)
-        values["duality"] = torch.linalg.vector_norm(units.mT - rows, dim=1).tolist()
+    if classified:
+        values["duality"] = norm_of(units - rows, -2).tolist()
     return values, torch.cat(shown) if shown else None
 
 

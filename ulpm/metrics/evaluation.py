@@ -17,6 +17,7 @@ from ulpm.metrics.moments import ClassStatistics
 from ulpm.metrics.nearest import nearest_class
 from ulpm.metrics.per_class import Samples, of_frame, of_samples
 from ulpm.metrics.records import METRICS, RECORDS
+from ulpm.metrics.rounding import LARGEST_SHARE, squared_rounding
 from ulpm.metrics.simplex import of_size_one
 from ulpm.metrics.tiles import tiles
 from ulpm.metrics.variability import pinv_trace, plain_pinv_trace, with_equal_means
@@ -27,6 +28,7 @@ __all__ = [
     "classes_of_statistics",
     "frame_of",
     "in_order",
+    "metrics_of_frame",
     "metrics_of_statistics",
     "where_defined",
 ]
@@ -55,7 +57,7 @@ class ClassifiedSamples:
         close = not bool(plain)
         if close:
             frame = _careful_frame(frame, self.statistics, self.center)
-        metrics, of_samples = _of(frame), self._of_samples(close)
+        metrics, of_samples = metrics_of_frame(frame), self._of_samples(close)
         return in_order(metrics | (where_defined(metrics, of_samples) if close else of_samples))
 
     def plain_metrics(self) -> tuple[dict[str, Float[Tensor, "*batch"]], Bool[Tensor, ""]]:
@@ -64,7 +66,7 @@ class ClassifiedSamples:
         They are enough where class means are far apart for any precision, and sizes moderate.
         """
         frame, plain = _plain_frame(self.statistics, self.W, self.center)
-        return in_order(_of(frame) | self._of_samples(close=False)), plain
+        return in_order(metrics_of_frame(frame) | self._of_samples(close=False)), plain
 
     def _of_samples(self, close: bool) -> dict[str, Tensor]:
         """The two metrics that take the samples, whose class means may be ``close``."""
@@ -89,7 +91,7 @@ def metrics_of_statistics(
     statistics: ClassStatistics, W: Float[Tensor, "K d"], center: Center = "classes"
 ) -> dict[str, Float[Tensor, ""]]:
     """``neural_collapse_from_moments`` of any statistics and a float64 W that fits them."""
-    return _of(frame_of(statistics, W, center))
+    return metrics_of_frame(frame_of(statistics, W, center))
 
 
 def classes_of_statistics(
@@ -147,18 +149,28 @@ def _plain_frame(statistics: ClassStatistics, W: Tensor, center: Center) -> tupl
     weights, M = _centred_means(statistics, center)
     trace, apart = plain_pinv_trace(M, weights, statistics)
     frame = Frame.of(statistics, M, W, trace)
-    return frame, apart & frame.moderate
+    # No coefficient of ``_central`` exceeds 1, and their sum is at most 2.
+    central = 2 * LARGEST_SHARE**2 * statistics.squared_sizes.amax(-1)
+    return frame, apart & frame.moderate & (central < M.square().sum(-2).amin(-1)).all()
 
 
 def _careful_frame(plain: Frame, statistics: ClassStatistics, center: Center) -> Frame:
     """The same without differences of means that the rounding of the features explains, for any sizes."""
     weights, M = _centred_means(statistics, center)
-    trace = pinv_trace(M, weights, statistics)
+    rounding = squared_rounding(statistics)
+    trace = pinv_trace(M, weights, statistics, rounding.sum(-1).sqrt())
     equal = trace.isnan()
-    if bool(plain.moderate & ~equal.any()):
+    central = equal[..., None] | _central(M, weights, rounding)
+    if bool(plain.moderate & ~central.any()):
         return dataclasses.replace(plain, pinv_trace=trace)
-    M = torch.where(equal[..., None, None], 0.0, M)
+    M = torch.where(central[..., None, :], 0.0, M)
     return Frame.of(with_equal_means(statistics, equal), M, plain.rows, trace, of_any_size=True)
+
+
+def _central(M: Tensor, weights: Tensor, rounding: Tensor) -> Bool[Tensor, "*batch K"]:
+    """Which class means are μ_G but for rounding, which moves each of them by a square of ``rounding``."""
+    moved = rounding * (1 - 2 * weights) + (rounding @ weights.square())[..., None]
+    return M.square().sum(-2) <= moved
 
 
 def _centred_means(statistics: ClassStatistics, center: Center) -> tuple[Tensor, Tensor]:
@@ -166,6 +178,6 @@ def _centred_means(statistics: ClassStatistics, center: Center) -> tuple[Tensor,
     return weights, statistics.means - statistics.means @ weights[:, None]
 
 
-def _of(frame: Frame) -> dict[str, Tensor]:
+def metrics_of_frame(frame: Frame) -> dict[str, Tensor]:
     """Every metric but nc1_distance and nc4_mismatch."""
     return {record.key: record.of(frame) for record in RECORDS if record.of is not None}

@@ -32,19 +32,23 @@ LARGEST_SHARE = margin(COARSEST) * COARSEST / math.sqrt(12)
 
 
 def rounding_of_means(statistics: ClassStatistics) -> Float[Tensor, "*batch"]:
-    """What rounding may contribute to a singular value of [μ_1 … μ_K].
+    """What rounding may contribute to a singular value of [μ_1 … μ_K]: the root of the sum of ``squared_rounding``."""
+    return squared_rounding(statistics).sum(-1).sqrt()
 
-        margin · √(Σ_k (ε²/12) (‖μ_k‖² + v_k) · (1/n_k, or 1 if √v_k < 4 ε √(‖μ_k‖² + v_k)))
+
+def squared_rounding(statistics: ClassStatistics) -> Float[Tensor, "*batch K"]:
+    """The square of what rounding may move each class mean by.
+
+        margin² (ε²/12) (‖μ_k‖² + v_k) · (1/n_k, or 1 if √v_k < 4 ε √(‖μ_k‖² + v_k))
 
     An entry h is off by up to ε|h|/2, evenly spread, hence by ε|h|/√12 in the mean square. The mean of n_k samples is
     off by √n_k less if their errors are independent, which they are if the class spreads over several units of
-    rounding; samples that are closer together have the same errors. The Frobenius norm bounds every singular value.
+    rounding; samples that are closer together have the same errors.
     """
     scale = statistics.squared_sizes
-    total = _variance(statistics, scale, statistics.epsilon())
     # Whatever the features were, means and singular values are those of float64 arithmetic.
     own = (margin(EPSILON) * EPSILON) ** 2 / 12 * scale
-    return torch.maximum(total, own).sum(-1).sqrt()
+    return torch.maximum(_variance(statistics, scale, statistics.epsilon()), own)
 
 
 def rounding_of_samples(statistics: ClassStatistics) -> Float[Tensor, "*batch K"]:

@@ -33,13 +33,15 @@ def plain_pinv_trace(
 
 
 def pinv_trace(
-    M: Float[Tensor, "*batch d K"], weights: Float[Tensor, " K"], statistics: ClassStatistics
+    M: Float[Tensor, "*batch d K"],
+    weights: Float[Tensor, " K"],
+    statistics: ClassStatistics,
+    floor: Float[Tensor, "*batch"],
 ) -> Float[Tensor, "*batch"]:
-    """tr(Σ_W Σ_B†)/K without the directions that rounding explains; NaN where none is left: the means are equal.
+    """tr(Σ_W Σ_B†)/K without the directions that rounding, the ``floor``, explains; NaN where none is left.
 
     As ``plain_pinv_trace``, but by singular values wherever one of them may have to be left out.
     """
-    floor = rounding_of_means(statistics)
     if _narrow(M):
         return _truncated(*_singular(M), floor, statistics)
     X_mT, R, inverse = _inverted(M, weights)

@@ -112,6 +112,23 @@ def test_a_collapsed_network_is_said_to_be_collapsed() -> None:
     assert "cannot be judged" in ulpm.verdict(equal)[0]
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_a_class_at_the_centre_of_all_has_no_direction_and_the_words_say_so(dtype: torch.dtype) -> None:
+    """Rounding gave it a length of 1e-16 and a direction, so that its angle was 0.49."""
+    g = torch.Generator().manual_seed(0)
+    means = torch.randn(4, 8, generator=g, dtype=torch.float64)
+    means[3] = means[:3].mean(0)
+    labels, half = torch.arange(4).repeat(10), 0.05 * torch.randn(20, 8, generator=g, dtype=torch.float64)
+    features = (means[labels] + torch.cat([half, -half])).to(dtype)
+    report = ulpm.Features.of(features, labels, torch.randn(4, 8, generator=g, dtype=torch.float64)).measure()
+    assert report.per_class["length"][3] == 0.0
+    assert np.isnan(report.per_class["angle"]).all()
+    assert np.isnan(report.per_class["duality"]).tolist() == [False, False, False, True]
+    words = ulpm.verdict(report)
+    assert words[1].endswith("class means cannot be judged: one of them is the mean of all, and has no direction.")
+    assert "NC3 (self-duality) cannot be judged: 0/0." in words
+
+
 def test_of_classes_with_one_sample_each_no_collapse_is_claimed() -> None:
     sentences = ulpm.verdict(ulpm.Features.of(torch.eye(3), ["a", "b", "c"]).measure())
     assert sentences[0] == "NC1 (variability collapse) says nothing: every class has one sample."

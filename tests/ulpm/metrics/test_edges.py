@@ -224,6 +224,50 @@ def test_one_replica_of_equal_means_leaves_the_others_alone():
         assert_close({key: value[b] for key, value in found.items()}, alone, rtol=1e-12, atol=1e-15)
 
 
+def about(points, dtype, seed=0, n=6, spread=0.3):
+    """Samples in pairs that lie opposite of class means [K, d], which rounding to ``dtype`` moves; labels."""
+    g = torch.Generator().manual_seed(seed)
+    half = spread * torch.randn(points.shape[1], len(points), n, generator=g, dtype=torch.float64)
+    H = (points.mT[..., None] + torch.cat([half, -half], -1)).flatten(1)
+    return H.to(dtype).double(), torch.arange(len(points)).repeat_interleave(2 * n)
+
+
+def both_forms(W, H, y):
+    moments = ClassMoments(*W.shape)
+    moments.update(H.T, y)
+    return neural_collapse(W, H, y, per_class=True), neural_collapse_from_moments(moments, W, per_class=True)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("d", [2, 7])
+@pytest.mark.parametrize("seed", range(3))
+def test_a_class_mean_that_is_the_mean_of_all_has_no_direction(seed, d, dtype):
+    """Rounding gave it one, and nc2_angle_means a number: 0.67 in one form and 0.71 in the other."""
+    points = torch.randn(5, d, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    points[2] = points[[0, 1, 3, 4]].mean(0)
+    H, y = about(points, dtype, seed)
+    for found in both_forms(torch.eye(5, d, dtype=torch.float64), H, y):
+        assert math.isnan(found["nc2_angle_means"])
+        assert math.isnan(found["nc3_duality"])
+        assert math.isfinite(found["nc1_cdnv"])
+        assert float(found["nc2_norm_means_per_class"][2]) == -1.0
+
+
+@pytest.mark.parametrize("d", [2, 7])
+@pytest.mark.parametrize("off", [1e-3, 1e-6, 1e-9, 1e-12])
+def test_a_class_mean_near_the_mean_of_all_keeps_its_direction(off, d):
+    points = torch.randn(5, d, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    points[2] = points[[0, 1, 3, 4]].mean(0)
+    points[2, 0] += off
+    H, y = about(points, torch.float64)
+    M = points.mT - points.mean(0)[:, None]
+    units = M / M.norm(dim=0)
+    units[:, 2] = torch.eye(d, dtype=torch.float64)[0]  # what is left is 0.8 times the first axis
+    expected = (units.mT @ units + 0.25).abs().fill_diagonal_(0.0).sum() / 20
+    for found in both_forms(torch.eye(5, d, dtype=torch.float64), H, y):
+        assert float(found["nc2_angle_means"]) == pytest.approx(float(expected), rel=1e-14 / off + 1e-10)
+
+
 @pytest.mark.parametrize("gap", [1e-3, 1e-6, 1e-8, 1e-10, 1e-12])
 @pytest.mark.parametrize("offset", [0.0, 1.0])
 def test_samples_on_means_that_are_close_belong_to_them(gap, offset):
