@@ -57,9 +57,10 @@ def neural_collapse(
         nc4_mismatch            share of samples whose nearest class mean is not argmax_k (W h + bias)_k
 
     Each vanishes at neural collapse. A quotient 0/0 (zero classifier, equal class means, the direction of a class mean
-    that is μ_G, or of w̄_k = 0) is NaN, and so are nc1_pinv and nc4_mismatch where all class means are equal. A
-    difference of means that the rounding of the features explains counts as none; their format (bfloat16, float16,
-    float32, float64) is read off their digits.
+    that is μ_G, or of w̄_k = 0) is NaN, and so are nc1_pinv and nc4_mismatch where all class means are equal. nc1_cdnv
+    is inf where two of them are, unless their samples are as close as rounding brings them. A difference of means that
+    the rounding of the features explains counts as none; their format (bfloat16, float16, float32, float64) is read off
+    their digits.
 
     With ``per_class`` the values of the single classes are added, [..., K], as ``KEY_per_class``. With the covariance
     Σ_k of class k, all metrics but those of norms are means of them, unweighted or, if marked *, with weights n_k/N:

@@ -20,7 +20,7 @@ from ulpm.metrics.records import METRICS, RECORDS
 from ulpm.metrics.rounding import LARGEST_SHARE, squared_rounding
 from ulpm.metrics.simplex import of_size_one
 from ulpm.metrics.tiles import tiles
-from ulpm.metrics.variability import pinv_trace, plain_pinv_trace, with_equal_means
+from ulpm.metrics.variability import pinv_trace, plain_pinv_trace, tied_classes, with_equal_means
 
 __all__ = [
     "ClassifiedSamples",
@@ -149,9 +149,10 @@ def _plain_frame(statistics: ClassStatistics, W: Tensor, center: Center) -> tupl
     weights, M = _centred_means(statistics, center)
     trace, apart = plain_pinv_trace(M, weights, statistics)
     frame = Frame.of(statistics, M, W, trace)
-    # No coefficient of ``_central`` exceeds 1, and their sum is at most 2.
-    central = 2 * LARGEST_SHARE**2 * statistics.squared_sizes.amax(-1)
-    return frame, apart & frame.moderate & (central < M.square().sum(-2).amin(-1)).all()
+    # Of two class means, or of one and μ_G: the coefficients of ``_central`` add up to at most 2.
+    rounding = 2 * LARGEST_SHARE**2 * statistics.squared_sizes.amax(-1)
+    least = torch.minimum(M.square().sum(-2).amin(-1), frame.least_square)
+    return frame, apart & frame.moderate & (rounding < least).all()
 
 
 def _careful_frame(plain: Frame, statistics: ClassStatistics, center: Center) -> Frame:
@@ -161,10 +162,22 @@ def _careful_frame(plain: Frame, statistics: ClassStatistics, center: Center) ->
     trace = pinv_trace(M, weights, statistics, rounding.sum(-1).sqrt())
     equal = trace.isnan()
     central = equal[..., None] | _central(M, weights, rounding)
-    if bool(plain.moderate & ~central.any()):
-        return dataclasses.replace(plain, pinv_trace=trace)
-    M = torch.where(central[..., None, :], 0.0, M)
-    return Frame.of(with_equal_means(statistics, equal), M, plain.rows, trace, of_any_size=True)
+    near = ~equal & (plain.least_square <= 2 * rounding.amax(-1))
+    regular, apart = torch.stack([plain.moderate & ~central.any(), ~near.any()]).tolist()
+    if regular:
+        frame = dataclasses.replace(plain, pinv_trace=trace)
+    else:
+        M = torch.where(central[..., None, :], 0.0, M)
+        frame = Frame.of(with_equal_means(statistics, equal), M, plain.rows, trace, of_any_size=True)
+    return frame if apart else _with_ties(frame, near[..., None] & tied_classes(statistics, rounding))
+
+
+def _with_ties(frame: Frame, tied: Tensor) -> Frame:
+    """The same with an infinite nc1_cdnv; what is 0/0 for another pair stays so."""
+    infinite = torch.where(tied.any(-1), torch.inf, 0.0)
+    return dataclasses.replace(
+        frame, tied=tied, distance_normalised_variance=frame.distance_normalised_variance + infinite
+    )
 
 
 def _central(M: Tensor, weights: Tensor, rounding: Tensor) -> Bool[Tensor, "*batch K"]:

@@ -24,7 +24,8 @@ class Frame:
 
     ``means`` M = [μ_k − μ_G] [..., d, K]; ``rows`` W [..., K, d] and ``centred_rows`` w_k − w̄; ``columns`` M, Wᵀ and
     the centred rows side by side [3, ..., d, K] and their ``directions``, columns of length 1. ``moderate`` says
-    whether squares of products of these are numbers. The rest are metrics: see ``ulpm.metrics.records``.
+    whether squares of products of these are numbers, ``least_square`` is the least ‖μ_j − μ_k‖², and ``tied`` are the
+    classes whose nc1_cdnv is infinite, if there are any. The rest are metrics: see ``ulpm.metrics.records``.
     """
 
     statistics: ClassStatistics
@@ -43,6 +44,8 @@ class Frame:
     self_difference: Float[Tensor, "*batch"]
     duality: Float[Tensor, "*batch"]
     moderate: Bool[Tensor, ""]
+    least_square: Float[Tensor, "*batch"]
+    tied: Bool[Tensor, "*batch K"] | None = None
 
     @classmethod
     def of(
@@ -73,6 +76,7 @@ class Frame:
         if of_any_size:
             factors = [(of_size_one(A), of_size_one(B)) for A, B in factors]
         distances, moderate = distances_to_etf(factors)
+        variance, least_square = distance_normalised_variance(statistics)
         return cls(
             statistics=statistics,
             means=M,
@@ -82,7 +86,7 @@ class Frame:
             directions=directions,
             pinv_trace=trace,
             trace_ratio=pooled_trace / (size_squares[0] / W.shape[-2]),
-            distance_normalised_variance=distance_normalised_variance(statistics),
+            distance_normalised_variance=variance,
             classifier_sum=norm_of(W.sum(-2), -1) / sizes[1],
             variations=spreads / averages,
             angles=angle_deviation(directions),
@@ -90,6 +94,7 @@ class Frame:
             self_difference=norm_of(W_direction - M_direction),
             duality=norm_of(directions[0] - directions[2], -2).mean(-1),
             moderate=moderate,
+            least_square=least_square,
         )
 
 

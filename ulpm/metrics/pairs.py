@@ -31,15 +31,20 @@ def angle_sums(directions: Float[Tensor, "d K"]) -> Float[Tensor, " K"]:
     return _sums(K, directions, deviations)
 
 
-def variance_sums(means: Float[Tensor, "d K"], variances: Float[Tensor, " K"]) -> Float[Tensor, " K"]:
-    """Σ_{j≠k} (v_j + v_k)/(2‖μ_j − μ_k‖²) for each k."""
-    distances = _Distances(means)
+def variance_sums(
+    means: Float[Tensor, "d K"], variances: Float[Tensor, " K"]
+) -> tuple[Float[Tensor, " K"], Float[Tensor, ""]]:
+    """Σ_{j≠k} (v_j + v_k)/(2‖μ_j − μ_k‖²) for each k, and the least of the squared distances."""
+    distances, least = _Distances(means), []
 
     def terms(rows: slice, columns: slice) -> Tensor:
-        sums = variances[rows, None] + variances[columns]
-        return sums.div_(distances(rows, columns).mul_(2.0))
+        sums, squares = variances[rows, None] + variances[columns], distances(rows, columns)
+        if rows == columns:
+            squares.fill_diagonal_(torch.inf)
+        least.append(squares.amin())
+        return sums.div_(squares.mul_(2.0))
 
-    return _sums(means.shape[-1], means, terms)
+    return _sums(means.shape[-1], means, terms), torch.stack(least).amin()
 
 
 def nearest_distances(points: Float[Tensor, "d K"]) -> Float[Tensor, " K"]:

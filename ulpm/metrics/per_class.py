@@ -105,7 +105,9 @@ def of_frame(frame: Frame) -> dict[str, Float[Tensor, "*batch K"]]:
     lengths = norm_of(frame.columns, -2)
     relative = lengths / lengths.mean(-1, keepdim=True) - 1
     replicas = zip(means.reshape(-1, *means.shape[-2:]), v.reshape(-1, K), strict=True)
-    variances = torch.stack([variance_sums(mean, variance) for mean, variance in replicas]).reshape(v.shape)
+    variances = torch.stack([variance_sums(mean, variance)[0] for mean, variance in replicas]).reshape(v.shape)
+    if frame.tied is not None:
+        variances = torch.where(frame.tied, torch.inf, variances)
     directions = frame.directions
     angles = torch.stack([angle_sums(one) for one in directions.reshape(-1, *directions.shape[-2:])])
     angles = angles.reshape(*directions.shape[:-2], K) / (K - 1)

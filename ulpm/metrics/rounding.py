@@ -57,6 +57,13 @@ def rounding_of_samples(statistics: ClassStatistics) -> Float[Tensor, "*batch K"
     return (margin(epsilon) * epsilon) ** 2 / 12 * statistics.squared_sizes
 
 
+def rounding_of_spread(statistics: ClassStatistics) -> Float[Tensor, "*batch K"]:
+    """Above which v_k the samples are spread: by more than rounding may add, and so far that errors are independent."""
+    epsilon = statistics.epsilon()
+    grain: float = max(margin(epsilon) / 12**0.5, _DITHERED) * epsilon
+    return grain**2 * statistics.squared_sizes
+
+
 def _variance(statistics: ClassStatistics, scale: Tensor, epsilon: float) -> Tensor:
     dithered = statistics.within_traces >= (_DITHERED * epsilon) ** 2 * scale
     averaged = torch.where(dithered & (epsilon > EPSILON), 1 / statistics.counts, 1.0)

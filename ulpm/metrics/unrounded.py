@@ -76,7 +76,7 @@ def unrounded_nc1(moments: ClassMoments, center: Center = "classes") -> dict[str
     M = statistics.means - statistics.means @ centring_weights(counts, center)[:, None]
     X, shares, n = pinv_columns(M, statistics), counts / counts.sum(), counts[:, None]
     # The first two metrics are sums of weights times v_k, the third is the trace of Xᵀ Σ_W X.
-    of_pairs = variance_sums(statistics.means, torch.ones_like(counts)) / (K * (K - 1))
+    of_pairs = variance_sums(statistics.means, torch.ones_like(counts))[0] / (K * (K - 1))
     weights = torch.stack([shares * (K / M.square().sum()), of_pairs])
 
     def of(variances: Float[Tensor, "K d"]) -> Float[Tensor, " 3"]:

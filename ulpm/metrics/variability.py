@@ -9,7 +9,7 @@ from torch import Tensor
 from ulpm._blocks import LARGEST
 from ulpm.metrics.moments import ClassStatistics
 from ulpm.metrics.pairs import variance_sums
-from ulpm.metrics.rounding import LARGEST_SHARE, rounding_of_means, rounding_of_samples
+from ulpm.metrics.rounding import LARGEST_SHARE, rounding_of_means, rounding_of_samples, rounding_of_spread
 from ulpm.metrics.tiles import many, tiles
 
 # Of exact numbers, singular values of M below this share of the largest are the rounding of M itself.
@@ -95,28 +95,47 @@ def with_equal_means(statistics: ClassStatistics, equal: Bool[Tensor, "*batch"])
     )
 
 
-def distance_normalised_variance(statistics: ClassStatistics) -> Float[Tensor, "*batch"]:
-    """The mean over j < k of (v_j + v_k) / (2‖μ_j − μ_k‖²)."""
+def distance_normalised_variance(
+    statistics: ClassStatistics,
+) -> tuple[Float[Tensor, "*batch"], Float[Tensor, "*batch"]]:
+    """The mean over j < k of (v_j + v_k) / (2‖μ_j − μ_k‖²), and the least of the squared distances."""
     means, v = statistics.means.mT, statistics.within_traces
     K = means.shape[-2]
     if many(K):
         replicas = zip(means.reshape(-1, *means.shape[-2:]), v.reshape(-1, K), strict=True)
-        sums = torch.stack([variance_sums(one.mT, variances).sum() for one, variances in replicas])
-        return sums.reshape(v.shape[:-1]) / (K * (K - 1))
+        found = [variance_sums(one.mT, variances) for one, variances in replicas]
+        of_pairs = torch.stack([sums.sum() for sums, _ in found]).reshape(v.shape[:-1])
+        return of_pairs / (K * (K - 1)), torch.stack([nearest for _, nearest in found]).reshape(v.shape[:-1])
     if means.shape[:-1].numel() * K <= LARGEST:
         squares = _distances(means, means).square_()
         squares.diagonal(0, -2, -1).fill_(torch.inf)
         # Of both orders of a pair, so that the 2 of the formula is gone.
         mean: Tensor = ((v[..., None] + v[..., None, :]) / squares).sum((-2, -1)) / (2 * K * (K - 1))
-        return mean
-    total = torch.zeros_like(v[..., 0])
+        return mean, squares.amin((-2, -1))
+    total, least = torch.zeros_like(v[..., 0]), torch.full_like(v[..., 0], torch.inf)
     for rows in tiles(K, v.numel()):
         # The rows of this part and the classes from there on: of the block that holds both, half is counted.
-        block = (v[..., rows, None] + v[..., None, rows.start :]) / (
-            2 * _distances(means[..., rows, :], means[..., rows.start :, :]).square()
-        )
-        total += torch.where(torch.ones_like(block, dtype=torch.bool).triu(1), block, 0.0).sum((-2, -1))
-    return total / (K * (K - 1) / 2)
+        squares = _distances(means[..., rows, :], means[..., rows.start :, :]).square_()
+        squares = torch.where(torch.ones_like(squares, dtype=torch.bool).triu(1), squares, torch.inf)
+        total += ((v[..., rows, None] + v[..., None, rows.start :]) / (2 * squares)).sum((-2, -1))
+        least = torch.minimum(least, squares.amin((-2, -1)))
+    return total / (K * (K - 1) / 2), least
+
+
+def tied_classes(statistics: ClassStatistics, rounding: Float[Tensor, "*batch K"]) -> Bool[Tensor, "*batch K"]:
+    """Which class means are that of another class but for rounding, although the samples of the two are spread.
+
+    ``rounding`` is ``squared_rounding``. Classes whose samples are no farther apart than rounding could make them are
+    not said to be tied: a quotient of two roundings is left as it is.
+    """
+    means, v, grain = statistics.means.mT, statistics.within_traces, rounding_of_spread(statistics)
+    tied = []
+    for rows in tiles(means.shape[-2], v.numel()):
+        near = _distances(means[..., rows, :], means).square_() <= rounding[..., rows, None] + rounding[..., None, :]
+        near.diagonal(rows.start, -2, -1).fill_(False)
+        spread = v[..., rows, None] + v[..., None, :] > grain[..., rows, None] + grain[..., None, :]
+        tied.append((near & spread).any(-1))
+    return torch.cat(tied, -1)
 
 
 def _distances(one: Tensor, other: Tensor) -> Tensor:

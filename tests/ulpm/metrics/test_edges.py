@@ -238,6 +238,59 @@ def both_forms(W, H, y):
     return neural_collapse(W, H, y, per_class=True), neural_collapse_from_moments(moments, W, per_class=True)
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("d", [2, 7])
+@pytest.mark.parametrize("seed", range(3))
+def test_two_classes_of_one_mean_have_no_finite_variance_over_their_distance(seed, d, dtype):
+    """Among five, with spread samples: 1e31 was read in float64, 1e13 in float32 and 1e3 in bfloat16."""
+    points = torch.randn(5, d, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    points[3] = points[1]
+    H, y = about(points, dtype, seed)
+    for found in both_forms(torch.eye(5, d, dtype=torch.float64), H, y):
+        assert float(found["nc1_cdnv"]) == math.inf
+        assert found["nc1_cdnv_per_class"].isinf().tolist() == [False, True, False, True, False]
+        assert math.isfinite(found["nc1_ratio"])
+
+
+@pytest.mark.parametrize("classes", [5, 200])
+def test_two_classes_of_one_mean_in_one_replica_leave_the_others_alone(classes):
+    points = torch.randn(2, classes, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    points[1, 3] = points[1, 1]
+    (H, y), (tied, _) = (about(each, torch.float64) for each in points)
+    W = torch.randn(classes, 3, dtype=torch.float64)
+    alone, found = neural_collapse(W, H, y), neural_collapse(torch.stack([W, W]), torch.stack([H, tied]), y)
+    assert float(found["nc1_cdnv"][1]) == math.inf
+    assert_close({key: value[0] for key, value in found.items()}, alone, rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("n", [1, 4])
+def test_close_classes_whose_samples_are_as_close_have_a_finite_variance_over_their_distance(dtype, n):
+    """Rounding explains both: neither inf nor NaN follows."""
+    points = torch.randn(5, 7, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    epsilon = torch.finfo(dtype).eps
+    points[3] = points[1] + epsilon * points[1].abs().max()
+    g = torch.Generator().manual_seed(1)
+    H = points.mT.repeat_interleave(n, 1)
+    H = (H + 0.2 * epsilon * torch.randn(H.shape, generator=g, dtype=torch.float64)).to(dtype).double()
+    y = torch.arange(5).repeat_interleave(n)
+    for found in both_forms(torch.eye(5, 7, dtype=torch.float64), H, y):
+        assert float(found["nc1_cdnv"]) == pytest.approx(exact(torch.eye(5, 7), H, y)["nc1_cdnv"], rel=1e-8)
+
+
+@pytest.mark.parametrize("d", [2, 7])
+@pytest.mark.parametrize("gap", [1e-2, 1e-5, 1e-8, 1e-11, 1e-13])
+def test_classes_of_nearly_one_mean_have_the_variance_over_their_distance(gap, d):
+    points = torch.randn(5, d, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    points[3] = points[1]
+    points[3, 0] += gap
+    H, y = about(points, torch.float64)
+    v = [(H[:, y == k] - points[k][:, None]).square().sum(0).mean() for k in (1, 3)]
+    for found in both_forms(torch.eye(5, d, dtype=torch.float64), H, y):
+        expected = float(sum(v)) / (2 * gap**2) / 10
+        assert float(found["nc1_cdnv"]) == pytest.approx(expected, rel=1e-14 / gap + 20 * gap)
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 @pytest.mark.parametrize("d", [2, 7])
 @pytest.mark.parametrize("seed", range(3))

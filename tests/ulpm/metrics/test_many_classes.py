@@ -45,7 +45,9 @@ def test_sums_over_pairs_in_parts_equal_those_by_loops(small, offset, size, monk
     means = means + offset * size
     v = size**2 * normal(2, 23).square()
     variances, _, nearest = pair_by_pair(means, v)
-    assert_close(pairs.variance_sums(means, v), variances, rtol=1e-10, atol=0)
+    sums, least = pairs.variance_sums(means, v)
+    assert_close(sums, variances, rtol=1e-10, atol=0)
+    assert_close(least.sqrt(), nearest.min(), rtol=1e-10, atol=0)
     assert_close(pairs.nearest_distances(means), nearest, rtol=1e-10, atol=0)
     _, angles, _ = pair_by_pair(means - offset * size, v)
     directions = (means - offset * size) / (means - offset * size).norm(dim=0)
@@ -55,9 +57,9 @@ def test_sums_over_pairs_in_parts_equal_those_by_loops(small, offset, size, monk
 def test_equal_means_are_infinitely_far_from_collapse_and_no_number_without_variance():
     means = normal(0, 3, 5)
     means[:, 4] = means[:, 1]
-    sums = pairs.variance_sums(means, torch.tensor([1.0, 0, 1, 1, 1], dtype=torch.float64))
+    sums = pairs.variance_sums(means, torch.tensor([1.0, 0, 1, 1, 1], dtype=torch.float64))[0]
     assert sums.isinf().tolist() == [False, True, False, False, True]
-    none = pairs.variance_sums(means, torch.zeros(5, dtype=torch.float64))
+    none = pairs.variance_sums(means, torch.zeros(5, dtype=torch.float64))[0]
     assert none.isnan().tolist() == [False, True, False, False, True]
 
 
@@ -92,6 +94,31 @@ def test_the_branch_for_many_classes_gives_what_the_other_gives(monkeypatch):
     parts = variability.distance_normalised_variance(statistics), simplex.angle_deviation(directions)
     for one, other in zip(whole, parts, strict=True):
         assert_close(other, one, rtol=1e-12, atol=0)
+
+
+def test_many_replicas_have_the_pairs_of_each_alone(monkeypatch):
+    def statistics(means, v):
+        counts = torch.full(v.shape[-1:], 2.0, dtype=torch.float64)
+        return ClassStatistics(
+            counts=counts,
+            origin=torch.zeros(*means.shape[:-1], 1, dtype=torch.float64),
+            means=means,
+            within_traces=v,
+            variance_along=lambda U: U.square().sum(-2),
+            epsilon=lambda: 2.0**-52,
+        )
+
+    means, v = normal(0, 100, 4, 50), normal(1, 100, 50).square()
+    means[7, :, 44] = means[7, :, 3]
+    monkeypatch.setattr(tiles, "LARGEST", 20_000)  # four classes at a time
+    monkeypatch.setattr(variability, "LARGEST", 20_000)
+    mean, least = variability.distance_normalised_variance(statistics(means, v))
+    tied = variability.tied_classes(statistics(means, v), 1e-30 * v)
+    for b in range(100):
+        alone = variability.distance_normalised_variance(statistics(means[b], v[b]))
+        assert_close((mean[b], least[b]), alone, rtol=1e-12, atol=0)
+    assert tied.nonzero().tolist() == [[7, 3], [7, 44]]
+    assert mean.isinf().nonzero().tolist() == [[7]]
 
 
 @pytest.mark.parametrize("given", [False, True])
