@@ -32,7 +32,8 @@ def _numbers(path: Trajectory) -> dict[str, Any]:
     """The same with the numbers that are not finite."""
     v = path.problem.minimum_norm_value
     loss_limit, norm_limit = late_limits(path.problem)
-    last = last_rows(path)
+    last, floors = last_rows(path), _last_floors(path)
+    of_loss = {"log10_loss": (floors["log_loss"] / math.log(10)).tolist()} if "log_loss" in floors else {}
     log_t, log_loss = last["log_time"], last["log_loss"]
     status = [path.status] if isinstance(path.status, str) else path.status
     return {
@@ -49,7 +50,7 @@ def _numbers(path: Trajectory) -> dict[str, Any]:
         "largest_drift": {name: _nanmax(drift).tolist() for name, drift in path.invariant_drift.items()},
         "metrics_at_start": {name: values[0].tolist() for name, values in path.metrics.items()},
         "metrics": {name: last[name].tolist() for name in path.metrics},
-        "floors": {name: floor.tolist() for name, floor in _last_floors(path).items() if name in path.metrics},
+        "floors": of_loss | {name: floor.tolist() for name, floor in floors.items() if name in path.metrics},
         "stats": dict(path.stats),
     }
 
@@ -87,7 +88,7 @@ def markdown_table(paths: Mapping[str, Trajectory]) -> str:
     limits = any(path.problem.has_margins for path in paths.values())
     for key, name in (_ROWS if plain else _ROWS | _ROWS_OF_A_TAIL).items():
         if limits or key not in _ROWS_OF_LIMITS:
-            rows.append((name, [_number(s[key]) for s in summaries]))
+            rows.append((name, [_late(s[key], s["floors"].get(key)) for s in summaries]))
     for key in dict.fromkeys(key for s in summaries for key in s["largest_drift"]):
         drifts = [_number(s["largest_drift"].get(key)) for s in summaries]
         rows.append((f"largest drift of {key.replace('_', ' ')}", drifts))
@@ -266,6 +267,11 @@ def _resolved(value: _Numbers, floor: _Numbers, digits: int = 4) -> str:
     if 0 < abs(_middle(value)) < least:
         return f"< {least:.2g}{_defined(value)}"
     return _number(value, digits)
+
+
+def _late(value: _Numbers, floor: _Numbers) -> str:
+    """The same of a number of any sign, as a logarithm is."""
+    return f"< {_number(floor)}" if _middle(value) < _middle(floor) else _number(value)
 
 
 def _number(value: _Numbers, digits: int = 4) -> str:

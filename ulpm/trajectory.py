@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ulpm import _display, _files
 from ulpm._extras import needs
-from ulpm.floors import certificate_floors, metric_floors
+from ulpm.floors import certificate_floors, log_loss_floor, metric_floors
 from ulpm.optimality.certificate import Certificate
 from ulpm.problem import Problem
 from ulpm.state import State
@@ -166,13 +166,18 @@ class Trajectory:
 
         By the tolerance of the run and by its number format: formulas in ``ulpm.floors``. Figures and tables mark what
         is below, and no exponent is measured there. Those of the gap and the residuals are known for the margin problem
-        alone.
+        alone. Where squared error falls to 0, "log_loss" is that of ``log_loss``.
         """
         rtol, epsilon = float(self.config.get("rtol", 0.0)), torch.finfo(self.final_state.W.dtype).eps
         K, d = self.problem.num_classes, self.problem.feature_dim
         nc0 = self.metrics.get("nc0", torch.zeros_like(self.feature_size))
         of_metrics = metric_floors(self.feature_size, nc0, self.margin, K, d, rtol, epsilon)
         found = {name: floor for name, floor in of_metrics.items() if name in self.metrics}
+        if not (self.problem.loss.logarithmic or self.problem.decayed):
+            of_sum = log_loss_floor(self.squared_norm, self.problem.num_samples, rtol, epsilon)
+            found["log_loss"] = of_sum - (
+                math.log(self.problem.num_samples) if self.problem.reduction == "mean" else 0.0
+            )
         if self.certificate is None or not self.problem.has_margins:
             return found
         stationarity = self.certificate.stationarity

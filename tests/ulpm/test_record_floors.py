@@ -8,6 +8,7 @@ import torch
 
 import ulpm
 from ulpm.metrics import METRICS, precision_floors
+from ulpm.plotting import plot_loss
 from ulpm.summary import certificate_table, markdown_table, summarise
 
 
@@ -47,6 +48,22 @@ def test_in_float32_the_floor_is_that_of_its_precision_if_the_tolerance_is_finer
     rounding = precision_floors(state.W, state.H, path.problem.labels, torch.float32)
     for key in ("nc1_ratio", "nc1_distance"):
         assert float(path.floors[key][-1]) == pytest.approx(float(rounding[key]), rel=1e-5)
+
+
+@pytest.mark.parametrize("reduction", ["sum", "mean"])
+def test_squared_error_that_falls_to_zero_is_right_above_its_floor_and_marked_below(reduction):
+    """At log t = 3 it was e^−38 where a run at rtol 1e-9 has e^−48."""
+    problem = ulpm.Problem([5] * 3, 4, loss=ulpm.SquaredError(), reduction=reduction)
+    start, end = problem.random_state(seed=0), 3.0 + math.log(15) * (reduction == "mean")
+    path, reference = (ulpm.gradient_flow(problem, start, log_time=end, rtol=r, records=60) for r in (1e-6, 1e-9))
+    above = path.log_loss >= path.floors["log_loss"]
+    error = (path.log_loss - reference.log_loss).abs()
+    assert float(error[above].max()) < 0.02
+    assert float(error[~above].max()) > 1.0
+    shown = [line for line in markdown_table({"run": path}).splitlines() if line.startswith("| log10 L ")]
+    assert shown == [f"| log10 L | < {float(path.floors['log_loss'][-1]) / math.log(10):.4g} |"]
+    assert any(text.get_text().startswith("below the floor") for text in plot_loss(path).legends[0].get_texts())
+    assert "log_loss" not in ulpm.gradient_flow(ulpm.Problem([5] * 3, 4), start, log_time=1.0, records=2).floors
 
 
 def test_descent_has_the_floors_of_its_number_format_only():

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from torch import Tensor
 
 from ulpm.laws import late_limits
@@ -30,7 +31,8 @@ def plot_loss(path: Trajectory, *others: Trajectory, labels: Sequence[str] | Non
     both tend to 1 like 1/log t if the flow ends at the optimum v* = ``Problem.minimum_norm_value``; κ is 1 for
     cross-entropy and 1 + γ for the focal loss.
 
-    Of flows that come to rest, as with decay, the right panel shows ρ².
+    Of flows that come to rest, as with decay, the right panel shows ρ². Where squared error falls to 0, what lies below
+    the floor of the loss (``Trajectory.floors``) is shaded.
 
     Every run is compared with the v* of its own problem. Where v* is not known, as for d < K − 1, the left panel shows
     the loss alone and the right one leaves the run out; if no run has a known v*, it shows L t log t and ρ²/log t
@@ -54,9 +56,15 @@ def plot_loss(path: Trajectory, *others: Trajectory, labels: Sequence[str] | Non
         _loss_law(left, run, look | {"color": "black"} if look is THEORY else look)
     _ratio_panel(right, drawn)
     style.log10_loss_axis(left)
+    floors = [run.path.floors.get("log_loss") for run in drawn]
+    below = [
+        style.mark_floor(left, run, run.path.log_loss / math.log(10), floor / math.log(10), signed=True)
+        for run, floor in zip(drawn, floors, strict=True)
+        if floor is not None
+    ]
     constant = "v^*/2" if all(run.path.problem.loss.tail == 1 for run in drawn) else r"v^*/2\kappa"
     theory = Line2D([], [], **THEORY, label=rf"$L = ({constant})\,/\,(t\,\log t)$, and ratio 1")
-    _close(figure, drawn, (left, right), [theory] if optima else [])
+    _close(figure, drawn, (left, right), [theory] * bool(optima) + [style.floor_proxy()] * any(below))
     return figure
 
 
@@ -218,7 +226,7 @@ def _margin_gap(axes: Axes, known: Sequence[Run]) -> tuple[bool, bool]:
     return laws.compare(axes, known[0], 1 - known[0].path.margin_ratio, laws.law_of(known[0], "margin deficit"))
 
 
-def _close(figure: Figure, drawn: Sequence[Run], panels: Sequence[Axes], theory: list[Line2D]) -> None:
+def _close(figure: Figure, drawn: Sequence[Run], panels: Sequence[Axes], theory: Sequence[Line2D | Patch]) -> None:
     """Time axes, looks, and one legend below the panels."""
     for axes in panels:
         style.time_axis(axes, drawn)

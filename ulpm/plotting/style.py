@@ -173,13 +173,17 @@ def draw(axes: Axes, run: Run, values: Float[Tensor, " R *batch"], **looks: obje
 
 
 def mark_floor(
-    axes: Axes, run: Run, values: Float[Tensor, " R *batch"], floor: Float[Tensor, " R *batch"] | None
+    axes: Axes,
+    run: Run,
+    values: Float[Tensor, " R *batch"],
+    floor: Float[Tensor, " R *batch"] | None,
+    signed: bool = False,
 ) -> bool:
     """Shade what lies below the floor of a run on a logarithmic axis, if any of its records does; whether one does.
 
-    The view stays as it is, on the data.
+    The view stays as it is, on the data. ``signed`` values are logarithms, others are compared by their size.
     """
-    if floor is None or not bool((values.abs() < floor).any()):
+    if floor is None or not bool(((values if signed else values.abs()) < floor).any()):
         return False
     level, low = summary(floor)[1], axes.get_ylim()
     axes.fill_between(run.log10_time, low[0], level, **FLOOR)
