@@ -42,6 +42,21 @@ def parts_of(factors: Factors) -> list[torch.Tensor]:
     return [part for part in factors if part is not None]
 
 
+@pytest.mark.parametrize("num_classes", [2, 5, 1000])
+@pytest.mark.parametrize("smoothing", [1e-17, 1e-13, 1e-9, 1e-3, 0.5, 1 - 1e-12])
+def test_the_least_loss_of_smoothed_labels_is_their_entropy_however_little_they_are_smoothed(num_classes, smoothing):
+    with mpmath.workdps(50):
+        wrong = mpmath.mpf(smoothing) / num_classes
+        label = 1 - (num_classes - 1) * wrong
+        entropy = -label * mpmath.log(label) - (num_classes - 1) * wrong * mpmath.log(wrong)
+    loss = ulpm.CrossEntropy(label_smoothing=smoothing)
+    assert loss.least(num_classes) == pytest.approx(float(entropy), rel=1e-14)
+    problem = ulpm.Problem([3] * num_classes, num_classes - 1, loss=loss)
+    found = ulpm.optimum(problem)
+    assert abs(found.duality_gap) <= 1e-13 * found.value
+    assert abs(float(ulpm.certify(problem, found.state).gap)) <= 1e-13
+
+
 @pytest.mark.parametrize("problem", MEMBERS, ids=repr)
 def test_the_objective_its_field_and_its_jacobian_are_those_of_automatic_differentiation(problem):
     state = a_state(problem)

@@ -1,6 +1,7 @@
 """Cross-entropy, plain or with smoothed labels."""
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import ClassVar
 
@@ -59,9 +60,11 @@ class CrossEntropy(LogOddsLoss):
 
     def least(self, num_classes: int) -> float:
         """The entropy of a smoothed label."""
-        targets = torch.full((num_classes,), self.label_smoothing / num_classes, dtype=torch.float64, device="cpu")
-        targets[0] += 1 - self.label_smoothing
-        return float(-torch.xlogy(targets, targets).sum()) if self.label_smoothing else 0.0
+        if not self.label_smoothing:
+            return 0.0
+        # By what the wrong classes have: beside 1, a small α would be rounded.
+        wrong = self.label_smoothing * ((num_classes - 1) / num_classes)
+        return -(1 - wrong) * math.log1p(-wrong) - wrong * (math.log(self.label_smoothing) - math.log(num_classes))
 
     def at(self, Z: Float[Tensor, "*batch K N"], rows: Int[Tensor, "*batch 1 N"]) -> LossAt:
         """From gaps a_{ij} = Z_{j,i} − Z_{y_i,i} and x_i = logsumexp_{j≠y_i} a_{ij}: L = Σ_i log(1 + e^{x_i})."""
