@@ -77,8 +77,8 @@ class FlowLoop:
         losses = [system.rate_and_margin(y[part], rate[part]) for part in slices]
         log_loss = torch.cat([part_loss for part_loss, _ in losses])
         size, speed, log_loss = to_host(*system.layout.norms(y, rate), log_loss)
-        # Cautious; the controller soon finds the right size.
-        first = 0.5 * self.rtol ** (1 / self.stepper.order) * size / speed
+        # Cautious; the controller soon finds the right size. A bias leaves the origin on the scale of logits.
+        first = 0.5 * self.rtol ** (1 / self.stepper.order) * torch.where(size > 0, size, 1.0) / speed
         replicas = torch.arange(len(y), device="cpu")
         cohort = Cohort(
             replicas=replicas,

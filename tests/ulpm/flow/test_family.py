@@ -65,6 +65,16 @@ def test_a_flow_is_where_a_solver_of_high_order_is(name, log_times):
         assert np.linalg.norm(path.final_state.vector().numpy() - y) / rho < 1e-6
 
 
+@pytest.mark.parametrize("loss", [ulpm.CrossEntropy(), ulpm.SquaredError()], ids=lambda loss: loss.name)
+def test_a_bias_leaves_the_origin_where_a_solver_of_high_order_sees_it_go(loss):
+    problem = ulpm.Problem([3, 1], 2, loss=loss, bias=True)
+    other = problem.random_state(seed=0)
+    start = torch.stack([torch.zeros_like(other.vector()), other.vector()])
+    path = ulpm.gradient_flow(problem, other.like(start), log_time=0.5, rtol=1e-8, records=2, max_steps=500)
+    assert path.finished
+    np.testing.assert_allclose(path.final_state.vector()[0], scipys(problem, 0.0 * other, [0.5])[0], rtol=0, atol=1e-8)
+
+
 @pytest.mark.parametrize("name", [name for name, problem in FOLLOWED.items() if problem.attained])
 def test_a_flow_that_has_a_minimum_ends_there_and_says_so(name):
     problem = FOLLOWED[name]
