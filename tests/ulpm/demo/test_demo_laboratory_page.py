@@ -200,3 +200,62 @@ def test_the_laboratory_fits_the_window_and_all_that_acts_has_a_name(
 def test_the_flow_ends_while_you_wait(browser: Any, file: Path, link: str, seconds: float) -> None:
     took = min(opened(browser, file, link).ask("lab.milliseconds") for _ in range(3))
     assert took < 1000 * seconds
+
+
+def shown_beside(page: Page, panel: int) -> list[tuple[list[float | None], list[str]]]:
+    """Heights and words of the thin curves of a panel."""
+    beside = page.ask(f"scenario.panels[{panel}].curves.map((curve) => curve.others[0])")
+    return [(each["heights"], each["words"]) for each in beside]
+
+
+def test_the_axes_span_both_settings(browser: Any, file: Path) -> None:
+    page = opened(browser, file, "#lab&K=4&n=6&d=3&end=3&B.K=4&B.n=6&B.d=2&B.end=3&active=A")
+    frames = page.ask("lab.runs[1].frames.map((frame) => frame.metrics.nc1_pinv)")
+    (heights, _), *_ = shown_beside(page, 0)
+    assert min(math.log10(x) for x in frames) < min(page.ask("scenario.panels[0].curves[0].heights"))
+    assert heights == pytest.approx([math.log10(x) for x in frames])
+    page = opened(browser, file, "#lab&K=4&n=6&d=3&end=3&decay=0.01&B.K=4&B.n=6&B.d=3&active=A")
+    norms, top = page.ask("lab.runs[1].frames.map(({ norms }) => norms[0])"), page.ask("scenario.panels[2].range[1]")
+    assert max(page.ask("scenario.panels[2].curves[0].heights")) < max(norms) < top
+    assert shown_beside(page, 2)[0][0] == pytest.approx(norms)
+    assert page.complaints() == []
+
+
+def test_the_upper_bound_is_in_the_picture_at_the_end(browser: Any, file: Path) -> None:
+    page = opened(browser, file, "#lab&K=8&n=4&d=2&end=100")
+    heights, (_, top) = page.ask("scenario.panels[2].curves[0].heights"), page.ask("scenario.panels[2].range")
+    assert heights[-1] == page.ask("lab.runs[0].frames[FRAMES - 1].bounds.upper") < top
+
+
+def test_a_loss_of_finite_margins_shows_no_bounds_of_the_margin_problem(browser: Any, file: Path) -> None:
+    page = opened(browser, file, "#lab&K=3&n=4&d=3&end=3&B.K=3&B.n=4&B.d=3&B.loss=squared&active=A")
+    for heights, words in shown_beside(page, 2):
+        assert set(heights) == {None}
+        assert set(words) == {"none"}
+
+
+def test_descent_that_diverges_says_so(browser: Any, file: Path) -> None:
+    page = opened(browser, file, "#lab&K=4&n=40&d=3&loss=squared&end=3&rate=5")
+    assert "Gradient descent diverges: η = 5 is too large." in page.find("#caption").text
+    assert shown_beside(page, 1)[0][1][-1] == "ended"
+    assert page.find("select[name=rate]").get_attribute("value") == "5"
+    assert "diverges" not in opened(browser, file, QUICK + "&rate=0.1").find("#caption").text
+
+
+@pytest.mark.parametrize(("dim", "merged"), [(3, True), (4, True), (6, False)])
+def test_squared_error_merges_the_features_of_a_class_unless_they_have_room(
+    browser: Any, file: Path, dim: int, merged: bool
+) -> None:
+    page = opened(browser, file, f"#lab&K=4&n=6&d={dim}&loss=squared&end=30")
+    metrics = page.ask("lab.runs[0].frames[FRAMES - 1].metrics")
+    assert (metrics["nc1_distance"] < 1e-6) == merged
+    assert metrics["nc2_angle_means"] > 1e-3
+    assert ("The features of each class have merged" in page.find("#caption").text) == merged
+
+
+def test_a_seed_that_cannot_be_taken_gives_way_to_the_one_that_is_shown(browser: Any, file: Path) -> None:
+    page = opened(browser, file, QUICK + "&seed=7")
+    field = page.find("input[name=seed]")
+    field.send_keys(webdriver.Keys.HOME + "-" + webdriver.Keys.TAB)
+    assert field.get_attribute("value") == "7"
+    assert page.ask("lab.settings[0].seed") == 7

@@ -69,6 +69,8 @@ class Lab {
       if (RANGES[name]) Object.assign(input, { min: RANGES[name].from, max: RANGES[name].to, step: RANGES[name].step });
       input.name = name;
       input.addEventListener("input", () => input.value !== "" && this.set(name, choices && name === "loss" ? input.value : Number(input.value)));
+      // What cannot be taken, such as a negative seed, gives way to what is shown.
+      input.addEventListener("change", () => this.show());
       this.inputs[name] = { label, input, value };
     }
     const on = (selector, act) => this.form.querySelector(selector).addEventListener("click", act);
@@ -89,6 +91,11 @@ class Lab {
         label.hidden = !strength;
         if (strength) Object.assign(input, { min: strength.from, max: strength.to, step: strength.step });
         if (strength) label.firstElementChild.textContent = strength.name;
+      }
+      // A link may have a step size between those of the list.
+      if (name === "rate" && !RATES.includes(settings.rate)) {
+        const own = input.querySelector(".own") || make("option", "own", input);
+        own.textContent = own.value = String(settings.rate);
       }
       input.value = String(settings[name]);
       value.textContent = name === "imbalance" ? `${settings[name]} : 1` : input.type === "range" ? String(settings[name]) : "";
@@ -206,9 +213,13 @@ class Lab {
 
   others() {
     const beside = [];
-    if (this.comparing) beside.push([this.active ? "A" : "B", this.runs[1 - this.active].frames]);
-    const { descent, descentFrames } = this.runs[this.active];
-    if (descent) beside.push(["GD", descentFrames]);
+    if (this.comparing) {
+      const { frames, objective } = this.runs[1 - this.active];
+      beside.push({ name: this.active ? "A" : "B", frames, objective, spans: true });
+    }
+    const { descent, descentFrames, objective } = this.runs[this.active];
+    // Descent may diverge: the axes are those of the flows, and its curves leave them.
+    if (descent) beside.push({ name: "GD", frames: descentFrames, objective, spans: false, absent: "ended" });
     return beside;
   }
 
@@ -265,11 +276,18 @@ class Lab {
   // --- words
 
   get caption() {
+    const { descent } = this.runs[this.active];
+    return descent && descent.diverged ? `${this.captionOfFlow} Gradient descent diverges: η = ${descent.rate} is too large.` : this.captionOfFlow;
+  }
+
+  get captionOfFlow() {
     const s = this.settings[this.active];
     const counts = classCounts(s.K, s.n, s.imbalance);
     const { failure } = this.runs[this.active];
     if (failure) return failure;
-    if (s.loss === "squared") return s.decayW ? "Squared error with decay ends in an orthogonal frame, if d ≥ K: classes at right angles, and no simplex." : "Squared error is zero at finite logits: the flow stops before anything has collapsed.";
+    if (s.loss === "squared" && s.decayW) return "Squared error with decay ends in an orthogonal frame, if d ≥ K: classes at right angles, and no simplex.";
+    // The logits of K classes determine features in at most K dimensions; what lies in others never moves.
+    if (s.loss === "squared") return s.d > s.K ? "Squared error is zero at finite logits: the flow stops before anything has collapsed." : "Squared error is smallest at finite logits: the flow stops there. The features of each class have merged, but the angles depend on the start.";
     if (s.decayW) return "With decay the flow comes to rest: follow the norms, which stop where decay and loss balance.";
     if (s.loss === "smoothed") return "Smoothed labels ask for finite margins only: the flow comes to rest, and how far it collapsed depends on the start.";
     if (s.d < s.K - 1) return `A simplex of ${s.K} classes needs ${s.K - 1} dimensions and has ${s.d}: where the flow ends depends on the start.`;

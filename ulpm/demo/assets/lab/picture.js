@@ -13,7 +13,8 @@ function labClock(end) {
   };
 }
 
-// `others` are [name, frames] of what is drawn thin beside the run: the other setting, gradient descent.
+// `others` are what is drawn thin beside the run, the other setting and gradient descent, each with its name, frames and
+// objective, and whether the axes span it.
 function pictureOf(run, others) {
   const { problem, settings, objective } = run;
   const last = run.frames[run.frames.length - 1];
@@ -42,18 +43,24 @@ function labPanels(run, others) {
   return [metricsPanel(run, others), lossPanel(run, others), run.objective.margins ? boundsPanel(run, others) : normsPanel(run, others)];
 }
 
+// The frames that the axes span.
+function spanned(run, others) {
+  return [run, ...others.filter((other) => other.spans)].flatMap(({ frames }) => frames.filter(Boolean));
+}
+
 const LEAST_METRIC = -14;
+const MOST_METRIC = 6;
 const METRICS = [["NC1 spread", "nc1_pinv"], ["NC2 angles", "nc2_angle_means"], ["NC3 self-duality", "nc3_duality"]];
 
 function metricsPanel(run, others) {
   const log = (key) => (frame) => Math.log10(frame.metrics[key]);
-  const values = METRICS.flatMap(([, key]) => run.frames.map(log(key)).filter(Number.isFinite));
+  const values = METRICS.flatMap(([, key]) => spanned(run, others).map(log(key)).filter(Number.isFinite));
   const bottom = Math.max(LEAST_METRIC, Math.floor(Math.min(-1, ...values)));
-  const top = Math.max(1, Math.min(3, Math.max(...values) + 0.3));
-  const step = bottom >= -3 ? 1 : bottom >= -6 ? 2 : 4;
+  const top = Math.max(1, Math.min(MOST_METRIC, Math.max(...values) + 0.3));
+  const step = top - bottom <= 4.5 ? 1 : top - bottom <= 8.5 ? 2 : 4;
   const ticks = [];
-  for (let y = 0; y >= bottom; y -= step) ticks.push([y, y === 0 ? "1" : powerOfTen(y)]);
-  const kept = (y) => (Number.isNaN(y) ? null : Math.min(top, Math.max(bottom, y)));
+  for (let y = step * Math.ceil(bottom / step); y <= top; y += step) ticks.push([y, y === 0 ? "1" : y === 1 ? "10" : powerOfTen(y)]);
+  const kept = (y) => (Number.isNaN(y) ? null : Math.min(2 * top, Math.max(bottom, y)));
   const curves = METRICS.map(([name, key]) => curveOf(name, run, others, log(key), kept, scientific));
   return { title: "Distance from neural collapse", curves, range: [bottom - 0.3, top], ticks };
 }
@@ -65,11 +72,11 @@ function warped(y) {
 // log10 Φ on an axis that is even near 1 and logarithmic in log10 Φ far from it.
 function lossPanel(run, others) {
   const log = (frame) => frame.logValue / Math.LN10;
-  const values = run.frames.map(log).filter(Number.isFinite);
+  const values = spanned(run, others).map(log).filter(Number.isFinite);
   const [low, high] = [warped(Math.min(0, ...values)), warped(Math.max(0.5, ...values))];
   const marks = [-1000, -100, -10, -1, 0, 1, 10].filter((y) => warped(y) >= low && warped(y) <= high + 0.1);
   const ticks = spreadOut(marks.map((y) => [warped(y), y === 0 ? "1" : y === 1 ? "10" : powerOfTen(y)]), 0.17 * (high - low));
-  const kept = (y) => (Number.isFinite(y) ? Math.min(high + 0.1, Math.max(low, warped(y))) : null);
+  const kept = (y) => (Number.isFinite(y) ? Math.min(high + 1, Math.max(low, warped(y))) : null);
   const title = run.objective.decayed ? "Training loss with decay (sum over samples)" : "Training loss L (sum over samples)";
   return { title, curves: [curveOf("loss", run, others, log, kept, scientific)], range: [low - 0.1, high + 0.15], ticks };
 }
@@ -77,15 +84,19 @@ function lossPanel(run, others) {
 function boundsPanel(run, others) {
   const { problem } = run;
   const balanced = new Set(problem.counts).size === 1;
-  const last = run.frames[run.frames.length - 1].bounds;
+  // Where margins stay finite, a state proves nothing about the margin problem.
+  const proving = others.map((other) => (other.objective.margins ? other : { ...other, frames: Array(FRAMES).fill(null), absent: "none" }));
+  const within = [run, ...proving.filter((other) => other.spans && other.objective.margins)];
   const known = problem.d >= problem.K - 1 ? simplexValue(problem.counts) : NaN;
-  const bottom = 0.75 * Math.min(...run.frames.map((frame) => frame.bounds.lower));
-  const top = 1.7 * (Number.isFinite(last.upper) ? Math.min(last.upper, 4 * last.lower) : 2 * last.lower);
+  const bottom = 0.75 * Math.min(...within.flatMap(({ frames }) => frames.map((frame) => frame.bounds.lower)));
+  // An upper bound that is far away is out of the picture until it comes near.
+  const ends = within.map(({ frames }) => frames[frames.length - 1].bounds);
+  const top = 1.7 * Math.max(...ends.map(({ lower, upper }) => (Number.isFinite(upper) ? Math.min(upper, 40 * lower) : 2 * lower)));
   const kept = (y) => (Number.isFinite(y) ? Math.min(y, 2 * top) : null);
   const words = (y) => (Number.isFinite(y) ? String(Number(y.toPrecision(6))) : "none yet");
   const curves = [
-    { ...curveOf("proven upper bound", run, others, (frame) => frame.bounds.upper, kept, words), band: true },
-    curveOf("proven lower bound", run, others, (frame) => frame.bounds.lower, kept, words),
+    { ...curveOf("proven upper bound", run, proving, (frame) => frame.bounds.upper, kept, words), band: true },
+    curveOf("proven lower bound", run, proving, (frame) => frame.bounds.lower, kept, words),
   ];
   const level = Number.isFinite(known) ? [known, `v* = ${Number(known.toPrecision(5))}`] : null;
   return { title: "Optimum v* of the margin problem: bounds", curves, range: [bottom, top], ticks: roundMarks(bottom, top), level, level_end: "right", balanced };
@@ -99,8 +110,8 @@ function simplexValue(counts) {
 }
 
 function normsPanel(run, others) {
-  const top = 1.15 * Math.max(...run.frames.flatMap((frame) => frame.norms));
-  const kept = (y) => (Number.isFinite(y) ? Math.min(y, top) : null);
+  const top = 1.15 * Math.max(...spanned(run, others).flatMap((frame) => frame.norms));
+  const kept = (y) => (Number.isFinite(y) ? Math.min(y, 2 * top) : null);
   const words = (y) => String(Number(y.toPrecision(4)));
   const curves = ["norm of W", "norm of H"].map((name, i) => curveOf(name, run, others, (frame) => frame.norms[i], kept, words));
   return { title: "Norms of classifier and features", curves, range: [0, top], ticks: roundMarks(0, top) };
@@ -116,9 +127,9 @@ function roundMarks(bottom, top) {
 
 // A curve of all frames, those to come as gaps, with the same of the others.
 function curveOf(name, run, others, valueOf, heightOf, wordsOf) {
-  const drawn = (frames) => {
+  const drawn = (frames, absent = "–") => {
     const values = Array.from({ length: FRAMES }, (_, f) => (frames[f] ? valueOf(frames[f]) : null));
-    return { heights: values.map((y) => (y === null ? null : heightOf(y))), words: values.map((y) => (y === null ? "–" : wordsOf(y))) };
+    return { heights: values.map((y) => (y === null ? null : heightOf(y))), words: values.map((y, f) => (y !== null ? wordsOf(y) : frames[f] === null ? absent : "–")) };
   };
-  return { name, ...drawn(run.frames), others: others.map(([label, frames]) => ({ name: label, ...drawn(frames) })) };
+  return { name, ...drawn(run.frames), others: others.map(({ name: label, frames, absent }) => ({ name: label, ...drawn(frames, absent) })) };
 }
