@@ -102,3 +102,49 @@ def test_a_link_to_a_step_that_is_no_whole_number_opens_one_near_it(
     page = Page(browser, file, link=f"#story&step={step}", still=True)
     page.wait(f"story.index === {index}")
     assert page.complaints() == []
+
+
+def test_the_time_is_that_of_the_scene_while_the_flow_is_computed(browser: Any, file: Path) -> None:
+    page = Page(browser, file, link="#story", still=True)
+    # In one script, so that the flow has had time for its first steps only.
+    place, computed = page.ask(
+        "(() => { openStory(5); story.goTo(1); return [story.place, (story.scene.rows.length - 1) / (FRAMES - 1)]; })()"
+    )
+    assert place == computed < 1
+    page.wait("story.run.done")
+    assert page.ask("story.place") == 1
+    assert page.find("#tale-time").text == "t = 10¹⁰⁰⁰"
+
+
+def test_back_from_the_laboratory_opens_the_chapter_that_was_left(browser: Any, file: Path) -> None:
+    page = Page(browser, file, link="#story", still=True)
+    page.ask("story.sections[3].scrollIntoView()")
+    page.wait("location.hash === '#story&step=4'")
+    page.ask("story.sections[3].querySelector('p:last-child a').click()")
+    page.wait("mode === 'lab' && !lab.busy")
+    page.ask("history.back()")
+    page.wait("mode === 'story' && story.index === 3")
+
+
+def test_the_scene_is_whole_beside_each_chapter(browser: Any, file: Path) -> None:
+    page = Page(browser, file, size=DESKTOP, link="#story", still=True)
+    for i in range(10):
+        page.ask(f"story.sections[{i}].scrollIntoView()")
+        stage = page.ask("document.querySelector('.stage').getBoundingClientRect().toJSON()")
+        assert 0 <= stage["top"] < stage["bottom"] <= DESKTOP[1]
+
+
+def test_on_paper_all_chapters_are_dark_and_close_together(browser: Any, file: Path) -> None:
+    page = Page(browser, file, link="#story", still=True)
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    try:
+        styles = page.ask("story.sections.map((each) => getComputedStyle(each).opacity)")
+        bottom, text = page.ask(
+            "(({ bottom }, last) => [bottom, last])(story.sections[9].getBoundingClientRect(), "
+            "story.sections[9].lastElementChild.getBoundingClientRect().bottom)"
+        )
+        assert styles == ["1"] * 10
+        assert bottom - text < 60
+        assert page.ask("getComputedStyle(byId('tale-play')).display") == "none"
+    finally:
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})

@@ -56,7 +56,7 @@ class Story {
       if (!found) return;
       this.setPlaying(false);
       const frame = Math.round(this.frame);
-      this.place = frame / (FRAMES - 1);
+      this.goTo(frame / (FRAMES - 1));
       this.held = { moves: this.run.settings.moves, move: { frame, ...found, by: this.scene.flat ? [0, 0] : [0, 0, 0] } };
     });
     canvas.addEventListener("pointermove", (event) => {
@@ -93,18 +93,25 @@ class Story {
     if (this.chapter.lab) {
       if (!this.runs.has(index)) this.runs.set(index, new Run(settingsOf(this.chapter)));
       this.run = this.runs.get(index);
-      this.work();
       this.picture = pictureOf(this.run, []);
+      this.refreshed = performance.now();
     } else this.picture = DATA.scenarios.find((each) => each.key === this.chapter.film);
     this.scene.show(this.picture);
-    this.place = 0;
+    this.goTo(0);
+    noteLink();
     byId("tale-scene").setAttribute("aria-label", `${this.chapter.title} Features, class means and classifier, which move with the slider.`);
     if (still.matches) this.goTo(this.end);
     else this.setPlaying(true);
+    this.work();
   }
 
   get end() {
     return this.chapter.until || 1;
+  }
+
+  // How far the picture goes: that of a run which is still computed ends before the slider does.
+  get ready() {
+    return this.picture.ready ?? 1;
   }
 
   // Computes a little at a time, and shows what there is.
@@ -114,6 +121,7 @@ class Story {
     run.work(SLICE);
     this.working = !run.done;
     if (run.done) return this.refresh();
+    if (performance.now() - this.refreshed > 400) this.refresh();
     setTimeout(() => { this.working = false; this.work(); }, 0);
     return undefined;
   }
@@ -126,8 +134,10 @@ class Story {
 
   refresh() {
     this.picture = pictureOf(this.run, []);
+    this.refreshed = performance.now();
     this.scene.load(this.picture);
-    this.draw();
+    if (this.playing) this.draw();
+    else this.goTo(this.wanted);
   }
 
   drag(by) {
@@ -137,8 +147,10 @@ class Story {
     this.refresh();
   }
 
+  // As far as the picture goes, and on from there once it goes further.
   goTo(where) {
-    this.place = Math.max(0, Math.min(1, where));
+    this.wanted = Math.max(0, Math.min(1, where));
+    this.place = Math.min(this.ready, this.wanted);
     this.draw();
   }
 
@@ -175,9 +187,7 @@ class Story {
     const seconds = Math.min(0.1, (now - this.latest) / 1000);
     this.latest = now;
     if (!still.matches) this.scene.turn(TURN * seconds, 0);
-    // Not past what has been computed.
-    const ready = this.run ? (this.run.frames.length - 1) / (FRAMES - 1) : 1;
-    this.goTo(Math.min(ready, this.end, this.place + seconds / CHAPTER_SECONDS));
+    this.goTo(Math.min(this.end, this.place + seconds / CHAPTER_SECONDS));
     if (this.place >= this.end) return this.setPlaying(false);
     this.ticking = true;
     requestAnimationFrame((time) => this.tick(time));
