@@ -53,9 +53,9 @@ class Reproduce:
     what: Annotated[Literal["figure1", "all", "mnist-cifar10", "sample"], tyro.conf.Positional]
     """What to reproduce."""
     out: Path
-    """Directory for results.md, figures and a folder a network."""
+    """Directory for results.md, figures and a folder for each network."""
     runs: Path = Path("runs/reproduce")
-    """Directory for the training runs, one a network."""
+    """Directory for the training runs, one for each network."""
     width: int = 64
     """Channels of the first stage; 64 is the published network."""
     subset: int | None = None
@@ -65,7 +65,7 @@ class Reproduce:
     epochs: int = 200
     """Passes over the training set."""
     epochs_after: int = 0
-    """Train on until there are that many epochs after the first without training error, if --epochs has fewer."""
+    """Train past --epochs, if needed, until this many epochs follow the first one with zero training error."""
     seed: int = 0
     """First seed, of the networks and of the random start of the model."""
     seeds: int = 1
@@ -79,7 +79,7 @@ class Reproduce:
     control_weight_decay: float = 0.0
     """Train each network a second time with this weight decay, to show its effect. The paper uses none."""
     data: Path | None = None
-    """Folder with a folder for each data set; by default they are searched for as `train --help` says."""
+    """Folder with a folder for each data set; by default those that `train --help` names."""
     download: bool = True
     """Download data sets that are not on this machine into the cache."""
     device: str = "cpu"

@@ -33,17 +33,17 @@ class Verify:
     names: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
     """Experiments to run, such as rates; all if none is named."""
     only: tuple[str, ...] = ()
-    """The same as a flag. Both may be given."""
+    """The same list as an option. You may give both."""
     quick: bool = False
-    """Small sizes and few starts: seconds instead of minutes."""
+    """Small sizes and few starts: seconds for each experiment instead of minutes."""
     seeds: int | None = None
     """Number of random starts, instead of each experiment's own."""
     device: str | None = None
-    """Where to compute: cpu, cuda or cuda:1."""
+    """Where to compute: cpu (by default), cuda or cuda:1."""
     json: Path | None = None
     """Write the claims of this run here in JSON."""
     out: Path = Path("runs/theory")
-    """Directory for claims.json, report.md, and a page and a figure of each experiment. Other experiments are kept."""
+    """Directory for claims.json, report.md, and a page and a figure of each experiment. Results of others stay."""
     theorems_page: Path | None = None
     """Run nothing. Write this page (theorem → file → figure → verdict) and the report from the results in --out."""
 

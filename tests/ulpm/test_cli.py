@@ -216,6 +216,16 @@ def test_a_mistake_gets_one_sentence_a_non_zero_exit_and_writes_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("option", [["--log10-time", "10"], ["--seed", "4"]])
+def test_options_of_an_own_setting_are_refused_without_one(
+    option: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["demo", *option, "--out", str(tmp_path / "page.html")]) == 1
+    message = "ulpm: --log10-time and --seed need your own setting: --class-counts and --feature-dim.\n"
+    assert capsys.readouterr().err == message
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("command", ["plot", "table", "resume", "certify"])
 def test_missing_or_damaged_runs_get_one_sentence(
     command: str, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -18,19 +18,19 @@ __all__ = ["Demo"]
 class Demo:
     """Make a self-contained page that plays neural collapse, for a lecture: opened in any browser, it works offline.
 
-    Without --class-counts it has a handful of scenarios; with them, and --feature-dim, the reader's own setting.
+    Without --class-counts it has a handful of scenarios; with --class-counts and --feature-dim, your own setting.
     """
 
     out: Path
     """The HTML file to write."""
     class_counts: str | None = None
-    """Samples in each class of an own setting: 50x10 for 50 in each of 10 classes, or explicit ones such as 7,5,5,4."""
+    """Samples in each class of your own setting: 50x10 for 50 in each of 10 classes, or explicit ones like 7,5,5,4."""
     feature_dim: int | None = None
-    """Feature dimension d of an own setting."""
+    """Feature dimension d of your own setting."""
     log10_time: float = demo.LOG10_TIME
-    """End an own setting at this log10 of flow time."""
+    """End your own setting at this log10 of flow time."""
     seed: int = 0
-    """Seed of the random start of an own setting."""
+    """Seed of the random start of your own setting."""
     json: Path | None = None
     """Write the names of the scenarios and the size of the page here in JSON."""
 
@@ -50,9 +50,11 @@ class Demo:
 
     def _scenarios(self) -> Iterable[demo.Scenario]:
         if self.class_counts is None and self.feature_dim is None:
+            if (self.log10_time, self.seed) != (demo.LOG10_TIME, 0):
+                raise ValueError("--log10-time and --seed need your own setting: --class-counts and --feature-dim.")
             return demo.lecture()
         if self.class_counts is None or self.feature_dim is None:
-            raise ValueError("an own setting needs both --class-counts and --feature-dim.")
+            raise ValueError("your own setting needs both --class-counts and --feature-dim.")
         counts = parse_class_counts(self.class_counts)
         return [demo.own_setting(counts, self.feature_dim, self.seed, self.log10_time)]
 

@@ -81,11 +81,11 @@ class ForecastFeatures(_Arrays):
     second: Annotated[Path, tyro.conf.Positional]
     """The file of the later snapshot."""
     epochs: tuple[float, float]
-    """The epochs of both."""
+    """The epochs of the two snapshots."""
     at: tuple[float, ...]
     """The later epochs to forecast."""
     time_per_epoch: float | None = None
-    """Flow time of an epoch, if known: rate · steps / ((1 − momentum) · samples); else from the losses of both."""
+    """Flow time of an epoch: rate · steps / ((1 − momentum) · samples). By default it is taken from the two losses."""
     rtol: float = 1e-6
     """Relative tolerance of each step of the flow."""
     out: Path | None = None

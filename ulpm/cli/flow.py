@@ -52,9 +52,9 @@ class Flow:
     """A .npz, .safetensors or .parquet file with features [N, d], labels [N] and perhaps classifier [K, d]; or the word
     fashion-mnist-sample for 1,000 embedded images."""
     loss: Literal["cross-entropy", "focal", "squared-error"] = "cross-entropy"
-    """What is minimised."""
+    """Loss to minimise."""
     label_smoothing: float = 0.0
-    """Of cross-entropy: the share of each label that is spread evenly over all classes."""
+    """With cross-entropy: the share of each label that is spread evenly over all classes."""
     gamma: float = 2.0
     """Exponent of the focal loss."""
     weight_decay: tuple[float, float] = (0.0, 0.0)
@@ -82,7 +82,7 @@ class Flow:
     snapshots: int = 9
     """Number of whole states kept for the picture of the collapse."""
     max_steps: int = 100_000
-    """Give up after this many steps; of replicas, after as many for each cohort that runs at once."""
+    """Stop after this many steps. If replicas run in several cohorts, each cohort may take as many."""
     dtype: Literal["float64", "float32"] = "float64"
     """Number format."""
     device: str = "cpu"
@@ -185,14 +185,14 @@ class Flow:
 
 @dataclasses.dataclass(frozen=True)
 class Resume:
-    """Go on with a run that was interrupted; on the same machine the result is the same bit for bit."""
+    """Continue an interrupted run; on the same machine the result is the same bit for bit."""
 
     run_directory: Annotated[Path, tyro.conf.Positional]
     """The --out of the interrupted `ulpm flow`."""
     device: str | None = None
     """Where to compute, if not where the run was."""
     max_steps: int | None = None
-    """Another limit of steps, for a run that came to the end of the first."""
+    """New limit of steps, for a run that stopped at the old one."""
     checkpoint_seconds: float = 30.0
     """Seconds between checkpoints."""
     progress: bool = True

@@ -17,7 +17,7 @@ __all__ = ["Certify", "Plot", "Table"]
 
 @dataclasses.dataclass(frozen=True)
 class Plot:
-    """Draw the figures of saved runs; the metrics, loss, margin and invariants of several are laid over each other."""
+    """Draw the figures of saved runs; several are drawn on top of each other: metrics, loss, margin, invariants."""
 
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
     """Run directories or trajectory files."""

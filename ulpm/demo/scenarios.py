@@ -29,7 +29,7 @@ def lecture() -> Iterator[Scenario]:
 
 
 def own_setting(class_counts: Sequence[int], feature_dim: int, seed: int, log10_time: float) -> Scenario:
-    """A scenario with the reader's own sizes, from a random start.
+    """A scenario of sizes that you choose, from a random start.
 
     Raises: TypeError or ValueError for sizes, a seed or a time that make no sense, or a run that does not get there.
     """

@@ -75,7 +75,7 @@ def imbalanced() -> Start:
     problem = Problem([40, 40, 4, 4], 3)
     caption = (
         "Classes 0 and 1 have ten times the samples of 2 and 3: each class still collapses, but the shape of largest "
-        "margin (dashed) is no longer regular, and classifier and means part."
+        "margin (dashed) is no longer regular, and the arrows miss the class means."
     )
     names = [f"{k} ({count} samples)" for k, count in enumerate(problem.class_counts)]
     return Start("imbalanced", "Imbalanced", caption, problem, problem.random_state(0), class_names=names)
@@ -148,7 +148,7 @@ LECTURE = (tetrahedron, triangle, ten_classes, imbalanced, saddle, narrow, solve
 
 
 def own_start(problem: Problem, seed: int) -> Start:
-    """A random start of the reader's own sizes. Raises: TypeError or ValueError for a seed that makes no sense."""
+    """A random start of sizes that you choose. Raises: TypeError or ValueError for a seed that makes no sense."""
     K, d = problem.num_classes, problem.feature_dim
     if d < K - 1:
         caption = (
@@ -163,6 +163,6 @@ def own_start(problem: Problem, seed: int) -> Start:
     else:
         caption = (
             "The features of each class still merge, but with unequal counts the shape of largest margin (dashed) is "
-            "no regular simplex, and classifier and means part."
+            "no regular simplex, and the arrows miss the class means."
         )
     return Start("own", "Your setting", caption, problem, problem.random_state(seed), f"random start, seed {seed}")
