@@ -259,3 +259,11 @@ def test_a_seed_that_cannot_be_taken_gives_way_to_the_one_that_is_shown(browser:
     field.send_keys(webdriver.Keys.HOME + "-" + webdriver.Keys.TAB)
     assert field.get_attribute("value") == "7"
     assert page.ask("lab.settings[0].seed") == 7
+
+
+def test_the_numbers_of_two_settings_and_descent_fit_a_phone(browser: Any, file: Path) -> None:
+    page = opened(browser, file, "#lab&K=4&n=6&d=3&end=3&rate=0.3&B.K=4&B.n=6&B.d=3&active=A", size=PHONE)
+    page.ask("goTo(1)")
+    ends = page.ask("[...document.querySelectorAll('.panel small')].map((each) => each.getBoundingClientRect().right)")
+    assert max(ends) <= PHONE[0]
+    assert page.ask("document.documentElement.scrollWidth") <= PHONE[0]
