@@ -20,7 +20,7 @@ from ulpm.metrics.records import METRICS, RECORDS
 from ulpm.metrics.rounding import LARGEST_SHARE, squared_rounding
 from ulpm.metrics.simplex import of_size_one
 from ulpm.metrics.tiles import tiles
-from ulpm.metrics.variability import pinv_trace, plain_pinv_trace, tied_classes, with_equal_means
+from ulpm.metrics.variability import narrow, pinv_trace, plain_pinv_trace, tied_classes, with_equal_means
 
 __all__ = [
     "ClassifiedSamples",
@@ -149,9 +149,13 @@ def _plain_frame(statistics: ClassStatistics, W: Tensor, center: Center) -> tupl
     weights, M = _centred_means(statistics, center)
     trace, apart = plain_pinv_trace(M, weights, statistics)
     frame = Frame.of(statistics, M, W, trace)
+    if center == "classes" and not narrow(M):
+        # σ, the least singular value on the complement of the weights, is above the rounding of all means together:
+        # ‖μ_j − μ_k‖ ≥ √2 σ and ‖μ_k − μ_G‖ ≥ √(1 − 1/K) σ are above that of two of them, and of ``_central``.
+        return frame, apart & frame.moderate
     # Of two class means, or of one and μ_G: the coefficients of ``_central`` add up to at most 2.
     rounding = 2 * LARGEST_SHARE**2 * statistics.squared_sizes.amax(-1)
-    least = torch.minimum(M.square().sum(-2).amin(-1), frame.least_square)
+    least = torch.minimum(M.square().sum(-2).amin(-1), frame.least_square())
     return frame, apart & frame.moderate & (rounding < least).all()
 
 
@@ -162,7 +166,7 @@ def _careful_frame(plain: Frame, statistics: ClassStatistics, center: Center) ->
     trace = pinv_trace(M, weights, statistics, rounding.sum(-1).sqrt())
     equal = trace.isnan()
     central = equal[..., None] | _central(M, weights, rounding)
-    near = ~equal & (plain.least_square <= 2 * rounding.amax(-1))
+    near = ~equal & (plain.least_square() <= 2 * rounding.amax(-1))
     regular, apart = torch.stack([plain.moderate & ~central.any(), ~near.any()]).tolist()
     if regular:
         frame = dataclasses.replace(plain, pinv_trace=trace)

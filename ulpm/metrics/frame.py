@@ -1,6 +1,7 @@
 """What metrics are made of: class means and classifier rows, and what is asked of both, computed side by side."""
 
 import dataclasses
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Bool, Float
@@ -24,8 +25,8 @@ class Frame:
 
     ``means`` M = [μ_k − μ_G] [..., d, K]; ``rows`` W [..., K, d] and ``centred_rows`` w_k − w̄; ``columns`` M, Wᵀ and
     the centred rows side by side [3, ..., d, K] and their ``directions``, columns of length 1. ``moderate`` says
-    whether squares of products of these are numbers, ``least_square`` is the least ‖μ_j − μ_k‖², and ``tied`` are the
-    classes whose nc1_cdnv is infinite, if there are any. The rest are metrics: see ``ulpm.metrics.records``.
+    whether squares of products of these are numbers, ``least_square`` gives the least ‖μ_j − μ_k‖², and ``tied`` are
+    the classes whose nc1_cdnv is infinite, if there are any. The rest are metrics: see ``ulpm.metrics.records``.
     """
 
     statistics: ClassStatistics
@@ -44,7 +45,7 @@ class Frame:
     self_difference: Float[Tensor, "*batch"]
     duality: Float[Tensor, "*batch"]
     moderate: Bool[Tensor, ""]
-    least_square: Float[Tensor, "*batch"]
+    least_square: Callable[[], Float[Tensor, "*batch"]]
     tied: Bool[Tensor, "*batch K"] | None = None
 
     @classmethod

@@ -1,6 +1,7 @@
 """The metrics of variability within classes that need more than a trace: nc1_pinv and nc1_cdnv."""
 
 import dataclasses
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Bool, Float
@@ -25,7 +26,7 @@ def plain_pinv_trace(
     μ_G, on which M vanishes. By M B = QR, Xᵀ = Q R⁻ᵀ. Elsewhere it is found by singular values.
     """
     largest = LARGEST_SHARE * statistics.squared_sizes.sum(-1).sqrt()
-    if _narrow(M):
+    if narrow(M):
         U, S = _singular(M)
         return _truncated(U, S, torch.zeros_like(largest), statistics), (largest < S[..., -1]).all()
     X_mT, _, inverse = _inverted(M, weights)
@@ -42,7 +43,7 @@ def pinv_trace(
 
     As ``plain_pinv_trace``, but by singular values wherever one of them may have to be left out.
     """
-    if _narrow(M):
+    if narrow(M):
         return _truncated(*_singular(M), floor, statistics)
     X_mT, R, inverse = _inverted(M, weights)
     regular = (_norm(R) * inverse < 0.01 / _RELATIVE_CUT) & (floor * inverse < 1)
@@ -52,7 +53,8 @@ def pinv_trace(
     return torch.where(regular, trace, _truncated(*_singular(M), floor, statistics))
 
 
-def _narrow(M: Tensor) -> bool:
+def narrow(M: Float[Tensor, "*batch d K"]) -> bool:
+    """Whether there are fewer dimensions than K − 1, so that means may differ less than all singular values say."""
     return M.shape[-2] < M.shape[-1] - 1
 
 
@@ -97,21 +99,21 @@ def with_equal_means(statistics: ClassStatistics, equal: Bool[Tensor, "*batch"])
 
 def distance_normalised_variance(
     statistics: ClassStatistics,
-) -> tuple[Float[Tensor, "*batch"], Float[Tensor, "*batch"]]:
-    """The mean over j < k of (v_j + v_k) / (2‖μ_j − μ_k‖²), and the least of the squared distances."""
+) -> tuple[Float[Tensor, "*batch"], Callable[[], Float[Tensor, "*batch"]]]:
+    """The mean over j < k of (v_j + v_k) / (2‖μ_j − μ_k‖²), and what gives the least of the squared distances."""
     means, v = statistics.means.mT, statistics.within_traces
     K = means.shape[-2]
     if many(K):
         replicas = zip(means.reshape(-1, *means.shape[-2:]), v.reshape(-1, K), strict=True)
         found = [variance_sums(one.mT, variances) for one, variances in replicas]
         of_pairs = torch.stack([sums.sum() for sums, _ in found]).reshape(v.shape[:-1])
-        return of_pairs / (K * (K - 1)), torch.stack([nearest for _, nearest in found]).reshape(v.shape[:-1])
+        return of_pairs / (K * (K - 1)), lambda: torch.stack([nearest for _, nearest in found]).reshape(v.shape[:-1])
     if means.shape[:-1].numel() * K <= LARGEST:
         squares = _distances(means, means).square_()
         squares.diagonal(0, -2, -1).fill_(torch.inf)
         # Of both orders of a pair, so that the 2 of the formula is gone.
         mean: Tensor = ((v[..., None] + v[..., None, :]) / squares).sum((-2, -1)) / (2 * K * (K - 1))
-        return mean, squares.amin((-2, -1))
+        return mean, lambda: squares.amin((-2, -1))
     total, least = torch.zeros_like(v[..., 0]), torch.full_like(v[..., 0], torch.inf)
     for rows in tiles(K, v.numel()):
         # The rows of this part and the classes from there on: of the block that holds both, half is counted.
@@ -119,7 +121,7 @@ def distance_normalised_variance(
         squares = torch.where(torch.ones_like(squares, dtype=torch.bool).triu(1), squares, torch.inf)
         total += ((v[..., rows, None] + v[..., None, rows.start :]) / (2 * squares)).sum((-2, -1))
         least = torch.minimum(least, squares.amin((-2, -1)))
-    return total / (K * (K - 1) / 2), least
+    return total / (K * (K - 1) / 2), lambda: least
 
 
 def tied_classes(statistics: ClassStatistics, rounding: Float[Tensor, "*batch K"]) -> Bool[Tensor, "*batch K"]:
