@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 from jaxtyping import Float
-from scipy import stats
+from scipy.special import stdtrit
 
 from real_experiments.comparison.slopes import CONFIDENCE, SlopeError
 
@@ -22,7 +22,7 @@ def independent(abscissa: Float[np.ndarray, " n"], series: Float[np.ndarray, "R 
     """The textbook interval: residuals of a cubic fit, modelled as independent noise."""
     error = SlopeError(abscissa)
     spread = np.sqrt(np.square(series @ error.rest).sum(-1) / error.freedom * (error.weights @ error.weights))
-    return _around(error.slope(series), spread * float(stats.t.ppf(_TAIL, error.freedom)))
+    return _around(error.slope(series), spread * float(stdtrit(error.freedom, _TAIL)))
 
 
 def plugged_in(abscissa: Float[np.ndarray, " n"], series: Float[np.ndarray, "R n"]) -> Ends:
@@ -30,7 +30,7 @@ def plugged_in(abscissa: Float[np.ndarray, " n"], series: Float[np.ndarray, "R n
     error = SlopeError(abscissa)
     means, scales, likelihoods = error.given_memory(series)
     rows, best = np.arange(len(series)), likelihoods.argmax(-1)
-    reach = scales[rows, best] * float(stats.t.ppf(_TAIL, error.freedom - 1))
+    reach = scales[rows, best] * float(stdtrit(error.freedom - 1, _TAIL))
     return _around(error.slope(series) - means[rows, best], reach)
 
 

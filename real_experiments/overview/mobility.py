@@ -4,7 +4,6 @@ import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from scipy import stats
 
 from real_experiments.comparison.analysis import MULTIPLES
 from real_experiments.comparison.pairing import OWN_MOBILE
@@ -82,6 +81,8 @@ def _correlations(numbers: Sequence[Sequence[float]]) -> str:
     known = table[np.isfinite(table).all(1)]
     if len(known) < 6:
         return ""
+    from scipy import stats  # takes half a second, for which every command would wait
+
     names = (
         "the change of c from E to the end",
         "the distance of the gained c from c at E",

@@ -21,6 +21,8 @@ pytestmark = pytest.mark.usefixtures("unchecked_module")
 
 PAGE = {"comparison.md", "comparison.json", "comparison.png", "comparison-flow-time.png", "conservation.png"}
 
+NEW = {"nc1_distance", "nc3_duality", *(key for key in METRICS if key.endswith("_centered"))}
+
 
 def contents(out: Path) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in sorted(out.iterdir()) if file.is_file()}
@@ -90,20 +92,30 @@ def test_mistakes_get_one_sentence_and_write_nothing(tmp_path: Path, capsys: pyt
     assert not (tmp_path / "c").exists()
 
 
+def write_earlier_run(folder: Path) -> None:
+    """A run without the metrics that are new since."""
+    write_run(folder, 4.0)
+    directory = TrainingDirectory(folder)
+    rows = [{name: value for name, value in row.items() if name not in NEW} for row in directory.read_rows()]
+    directory.write_rows(rows)
+
+
 @pytest.mark.usefixtures("unspaced")
 def test_a_run_of_an_earlier_version_is_compared_on_the_metrics_that_it_has(tmp_path: Path) -> None:
-    write_run(tmp_path / "r", 4.0)
-    directory = TrainingDirectory(tmp_path / "r")
-    new = {"nc1_distance", "nc3_duality", *(key for key in METRICS if key.endswith("_centered"))}
-    rows = [{name: value for name, value in row.items() if name not in new} for row in directory.read_rows()]
-    directory.write_rows(rows)
+    write_earlier_run(tmp_path / "r")
     assert main(["compare", str(tmp_path / "r"), "--out", str(tmp_path / "c"), "--no-progress"]) == 0
     result = json.loads((tmp_path / "c" / "comparison.json").read_text())
-    assert set(result["epoch_slopes"]) == set(METRICS) - new - {"nc4_mismatch"}
+    assert set(result["epoch_slopes"]) == set(METRICS) - NEW - {"nc4_mismatch"}
     page = (tmp_path / "c" / "comparison.md").read_text()
     assert "12 of 12 metrics" in page
     assert "nan" not in page
-    write_run(tmp_path / "now", 4.0)  # a new run with the earlier one as its control
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("unspaced")
+def test_a_run_of_an_earlier_version_is_a_control_of_a_new_one(tmp_path: Path) -> None:
+    write_earlier_run(tmp_path / "r")
+    write_run(tmp_path / "now", 4.0)
     command = ["compare", str(tmp_path / "now"), "--control", str(tmp_path / "r"), "--out", str(tmp_path / "d")]
     assert main([*command, "--no-progress"]) == 0
 

@@ -4,7 +4,7 @@ import math
 
 import torch
 from jaxtyping import Float
-from scipy import stats
+from scipy.special import stdtrit
 from torch import Tensor
 
 from theory_experiments.harness.claim import Claim
@@ -56,7 +56,7 @@ def variability_claims(config: Config, one: Imbalance) -> list[Claim]:
     path, first = one.path, config.log_time / 10
     late = path.log_time[:, 0] >= first
     slopes = _slopes(path.log_time[late].log(), path.metrics["nc1_pinv"][late].log())
-    quantile = float(stats.t.ppf(0.975, len(slopes) - 1))
+    quantile = float(stdtrit(len(slopes) - 1, 0.975))
     spread = quantile * float(slopes.std()) / math.sqrt(len(slopes))
     ratio = path.metrics["nc1_pinv"][-1] * path.log_time[-1].square() / one.variability_constant
     return [
