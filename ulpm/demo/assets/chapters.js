@@ -7,7 +7,7 @@ const CHAPTERS = [
     text: `<p>Three people stand in a round room. Each wants to be as far from the others as possible. They end up in an
       equilateral triangle, with 120° between any two.</p>
       <p>The large marks are the three people. Drag one of them away: it goes back to the triangle.</p>`,
-    lab: { K: 3, n: 1, d: 2, seed: 3, end: 30 },
+    lab: { K: 3, n: 1, d: 2, seed: 9, end: 100 },
     read: "angle",
   },
   {
@@ -16,7 +16,7 @@ const CHAPTERS = [
       tetrahedron. In general K points need K − 1 dimensions. The shape is called a <dfn>regular simplex</dfn>: all
       lengths are equal, and the cosine between any two directions is −1/(K − 1).</p>
       <p>No other arrangement has a larger smallest angle.</p>`,
-    lab: { K: 4, n: 1, d: 3, seed: 1, end: 100 },
+    lab: { K: 4, n: 1, d: 3, seed: 91, end: 100 },
     read: "angle",
   },
   {
