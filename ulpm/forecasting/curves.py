@@ -63,11 +63,11 @@ class Curve:
         """
         values = self.clock(clock)
         # A time has a unit, in which a network may take 1e-9 for all of its training; the log of a loss has none.
-        rounding = 1e-9 * abs(reading)
+        unit = 0.0
         if clock == "train_loss":
             with np.errstate(divide="ignore", invalid="ignore"):
-                values, reading = -np.log(values), -np.log(reading)
-            rounding = 1e-9 * max(1.0, abs(reading)) if np.isfinite(reading) else 0.0
+                values, reading, unit = -np.log(values), -np.log(reading), 1.0
+        rounding = 1e-9 * max(unit, abs(reading)) if np.isfinite(reading) else 0.0
         first = _first_at_or_after(values, reading, rounding)
         if first is None:
             return dict.fromkeys(self.metrics, np.nan)

@@ -58,9 +58,10 @@ def test_between_records_a_metric_is_zero_beside_zero_and_infinite_beside_infini
     np.testing.assert_array_equal(found, [0.0, np.inf, np.inf, np.nan, np.nan])
 
 
-def test_a_reading_that_is_undefined_or_negative_has_no_metrics() -> None:
+def test_a_reading_that_is_undefined_infinite_or_negative_has_no_metrics() -> None:
     for clock in CLOCKS:
         assert np.isnan(CURVE.at(clock, np.nan)["nc0"])
+        assert np.isnan(CURVE.at(clock, np.inf)["nc0"])
         assert np.isnan(CURVE.at(clock, -1.0)["nc0"])
 
 
