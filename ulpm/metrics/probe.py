@@ -12,7 +12,7 @@ from torch.utils.hooks import RemovableHandle
 from ulpm import _checks
 from ulpm.metrics.head import affine_error, is_pointwise, output_error, per_sample, tensors
 
-__all__ = ["Probe", "hooks_run", "probe", "watched_layers", "watching"]
+__all__ = ["Probe", "hooks_run", "plain_attention", "probe", "watched_layers", "watching"]
 
 
 class Probe:
@@ -193,7 +193,7 @@ def watching(model: nn.Module, layer: nn.Module | str | None = None, only_head: 
     seen._handles = {module: module.register_forward_hook(seen._record, with_kwargs=True) for module in watched}
     handles.append(model.register_forward_hook(seen._hold))
     try:
-        with hooks_run():
+        with hooks_run(), nullcontext() if layer is not None else plain_attention():
             yield seen
     finally:
         for handle in [*handles, *seen._handles.values()]:
@@ -227,6 +227,17 @@ def watched_layers(model: nn.Module, layer: nn.Module | str | None) -> list[nn.M
             f"layer {_checks.shown(layer)} has no weight matrix [K, d]: name the linear layer that gives the logits."
         )
     return [found]
+
+
+@contextmanager
+def plain_attention() -> Iterator[None]:
+    """Within it, encoders of torch take no short cut in evaluation mode: layers get tokens without shapes by it."""
+    enabled = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(enabled)
 
 
 def hooks_run() -> AbstractContextManager[object]:
