@@ -13,6 +13,7 @@ from ulpm import _checks
 from ulpm.metrics.axes import FeatureAxis, watching_axes
 from ulpm.metrics.head import tensors
 from ulpm.metrics.positions import fits, pooled
+from ulpm.metrics.probe import plain_attention
 
 __all__ = ["Layers", "WatchedLayers", "chosen_layers", "watching_layers"]
 
@@ -96,7 +97,8 @@ class WatchedLayers:
         if values.ndim != 3 or self._samples < 2 or values.shape[1] != self._samples:
             return values
         if len(values) != self._samples:
-            return values.transpose(0, 1)
+            # Not windows of images, whose number may be any.
+            return values.transpose(0, 1) if self._axis.may_have_positions_first else values
         if self._axis.positions_first:
             raise ValueError(
                 f"layer {name!r} gives {list(values.shape)} in a network with batch_first=False, which does not say "
@@ -112,7 +114,7 @@ def watching_layers(model: nn.Module, names: dict[nn.Module, str]) -> Iterator[W
         yield WatchedLayers(names, FeatureAxis())
         return
     # Its hooks come first, so that a layer has said where its features lie when it is recorded.
-    with watching_axes(model) as axis:
+    with plain_attention(), watching_axes(model) as axis:
         seen = WatchedLayers(names, axis)
         handles = [module.register_forward_hook(seen._record) for module in names]
         try:

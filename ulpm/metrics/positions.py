@@ -38,7 +38,7 @@ def masked(labels: Int[Tensor, "B T"], mask: Tensor | None) -> Int[Tensor, "B T"
     return labels.masked_fill((mask == 0).to(labels.device), IGNORED)
 
 
-def rows(values: Shaped[Tensor, "B ..."], first: bool, labels: Int[Tensor, "B ..."]) -> Float[Tensor, "N d"]:
+def rows(values: Shaped[Tensor, "B ..."], first: bool, labels: Int[Tensor, "..."]) -> Float[Tensor, "N d"]:
     """A row for each label: the values at its position, or the pooled ones of its sample if labels are [B].
 
     Raises: ValueError with one sentence if the positions of labels and values differ.
