@@ -23,8 +23,8 @@ class Budget:
 BUDGETS = {
     "attempted explicit step, 1 replica": Budget(242, 1, 1),
     "attempted explicit step, 5 replicas": Budget(254, 1, 1),
-    "attempted stiff step, 1 replica": Budget(2340, 1, 1),
-    "attempted stiff step, 5 replicas": Budget(2570, 1, 1),
+    "attempted stiff step, 1 replica": Budget(2290, 1, 1),
+    "attempted stiff step, 5 replicas": Budget(2520, 1, 1),
     "record": Budget(343, 6, 6),
     "certificate": Budget(128, 4, 1),
     "neural_collapse": Budget(145, 2, 0),
