@@ -94,7 +94,7 @@ def log_loss_floor(
     """log of the squared error ½‖Y − Z‖² below which it may be more than 2% off where it falls to 0.
 
     It is log ½(50 (rtol √N + ερ²))²: a step may change the residual by rtol·‖Y‖, ‖Y‖ = √N, and rounding of logits does
-    by ερ². Of 24 runs at rtol 1e-4 and 1e-6 beside 1e-9, eight were off by 2% somewhere, from 1 to 33 on instead of 50.
+    by ερ². The 50 leaves room for what many steps add up to.
     """
     residual = _RESIDUAL * (rtol * num_samples**0.5 + epsilon * squared_norm)
     floor: Tensor = (residual.square() / 2).log()
