@@ -6,6 +6,7 @@ they never do in the margin problem of the unconstrained model.
 
 import dataclasses
 import math
+import sys
 
 import numpy as np
 import torch
@@ -115,14 +116,15 @@ def norm_constrained_optimum(
     E_W = _checks.real("classifier_energy", classifier_energy, above=0)
     E_H = _checks.real("feature_energy", feature_energy, above=0)
     # Logits differ by more than this, and the loss is below e^−700.
-    if math.sqrt(E_W) * math.sqrt(E_H) > _LARGEST_ENERGY:
+    energy = _geometric_mean(E_W, E_H)
+    if energy > _LARGEST_ENERGY:
         raise ValueError(
             f"the geometric mean of classifier_energy and feature_energy must be at most {_LARGEST_ENERGY}, but it is "
-            f"{math.sqrt(E_W) * math.sqrt(E_H):.3g}: the loss would underflow."
+            f"{energy:.3g}: the loss would underflow."
         )
     K, shares = problem.num_classes, _shares(problem)
-    programme = CrossEntropyProgramme(shares, np.ones(K), budget=K * math.sqrt(E_W * E_H))
-    return _optimum(problem, programme, math.sqrt(E_W / E_H), solver)
+    programme = CrossEntropyProgramme(shares, np.ones(K), budget=K * energy)
+    return _optimum(problem, programme, math.sqrt(E_W) / math.sqrt(E_H), solver)
 
 
 def regularised_optimum(
@@ -162,8 +164,14 @@ def regularised_optimum(
     λ_W = _checks.real("classifier_decay", classifier_decay, above=0)
     λ_H = _checks.real("feature_decay", feature_decay, above=0)
     roots = np.sqrt(np.array(problem.class_counts, dtype=float))
-    programme = CrossEntropyProgramme(_shares(problem), roots, price=math.sqrt(λ_W * λ_H))
-    return _optimum(problem, programme, math.sqrt(λ_H / λ_W), solver)
+    programme = CrossEntropyProgramme(_shares(problem), roots, price=_geometric_mean(λ_W, λ_H))
+    return _optimum(problem, programme, math.sqrt(λ_H) / math.sqrt(λ_W), solver)
+
+
+def _geometric_mean(a: float, b: float) -> float:
+    """√(a b), also where the product over- or underflows."""
+    product = a * b
+    return math.sqrt(product) if sys.float_info.min < product < math.inf else math.sqrt(a) * math.sqrt(b)
 
 
 def _shares(problem: Problem) -> Float[np.ndarray, " K"]:
@@ -180,9 +188,27 @@ def _optimum(
 
 def optimal_point(programme: CrossEntropyProgramme, solver: str | None) -> tuple[Float[np.ndarray, "K K"], str]:
     """The continued closed form or the solver's answer polished, and where it is from; the gap tells how good it is."""
-    continued = None if solver is not None or len(programme.shares) <= _FEW_CLASSES else continued_optimum(programme)
-    if continued is not None:
-        return continued, "the closed form for equal counts was continued"
+    if solver is not None:
+        return _solved_and_polished(programme, solver)
+    nothing = np.zeros((len(programme.shares), len(programme.shares)))
+    # A solver may fail here, as at prices whose size it cannot hold.
+    if not programme.has_budget and programme.multiplier(nothing) <= programme.price:
+        return nothing, "all logits are 0"
+    equal = bool(np.ptp(programme.shares) == 0)
+    tried = equal or len(programme.shares) > _FEW_CLASSES
+    continued = continued_optimum(programme) if tried else None
+    if continued is None:
+        X, words = _solved_and_polished(programme, solver)
+        if tried or programme.gap(X) <= _LARGEST_GAP * programme.value(X):
+            return X, words
+        # Of a tiny loss the solver may miss even the rank.
+        continued = continued_optimum(programme)
+        if continued is None:
+            return X, words
+    return continued, "the closed form for equal counts was continued"
+
+
+def _solved_and_polished(programme: CrossEntropyProgramme, solver: str | None) -> tuple[Float[np.ndarray, "K K"], str]:
     found, words = solve_cross_entropy(programme, solver)
     rank = _rank_at_optimum(programme, found)
     candidates = [_feasible(programme, found)]

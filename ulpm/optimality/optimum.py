@@ -186,7 +186,10 @@ def _of_cross_entropy(problem: Problem, smoothing: float, price: float, solver: 
     programme = CrossEntropyProgramme(shares, roots, price=price / N, smoothing=smoothing, bias=problem.bias)
     nothing = np.zeros((K, K))
     if not price:
-        X, least = math.log1p(K * (1 - smoothing) / smoothing) * (np.eye(K) - 1 / K) * roots, programme.least_loss
+        odds = K * (1 - smoothing) / smoothing
+        # The smallest α, beside which 1 − α is 1, have no quotient.
+        margin = math.log1p(odds) if odds < math.inf else math.log(K) - math.log(smoothing)
+        X, least = margin * (np.eye(K) - 1 / K) * roots, programme.least_loss
         return _Point(X, np.zeros(K), N * least, N * (programme.loss(X) - least))
     words = "the closed form for equal counts was taken"
     if programme.multiplier(nothing) <= programme.price:

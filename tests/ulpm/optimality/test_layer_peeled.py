@@ -365,7 +365,7 @@ def test_a_solver_without_an_answer_is_one_sentence_with_its_words(monkeypatch):
 
     monkeypatch.setattr(cvxpy.Problem, "solve", no_solution)
     with pytest.raises(ValueError, match="CLARABEL found no solution and says 'infeasible'") as message:
-        norm_constrained_optimum(Problem([1] * 3, 3), 1.0, 1.0)
+        norm_constrained_optimum(Problem([2, 1, 1], 3), 1.0, 1.0)
     one_sentence(message)
 
 
@@ -402,7 +402,7 @@ def test_bad_arguments_are_one_sentence(solve, arguments, options, error, words)
 @pytest.mark.usefixtures("unchecked")
 def test_norms_that_leave_no_loss_are_refused():
     with pytest.raises(ValueError, match="norms that leave a larger loss") as message:
-        norm_constrained_optimum(Problem([7] * 3 + [2] * 2, 5), 100.0, 100.0)
+        norm_constrained_optimum(Problem([5, 3, 1], 3), 100.0, 100.0)
     one_sentence(message)
 
 
@@ -431,3 +431,76 @@ def test_classes_of_one_count_share_a_classifier_exactly_where_the_price_exceeds
         W = regularised_optimum(problem, price, price).state.W
         apart = float((W[2] - W[3]).norm() / W.norm())
         assert (apart < 1e-6) == (factor > 1), (factor, apart)
+
+
+EXTREME_ENERGIES = [(1e-200, 1e-200), (1e-163, 1e-161), (1e200, 1e-200), (1e-310, 1e300), (100.0, 100.0), (5e-324, 1.0)]
+
+
+@pytest.mark.parametrize(("E_W", "E_H"), EXTREME_ENERGIES)
+def test_energies_of_any_size_are_used_up_by_collapsed_classes(E_W, E_H):
+    """Their product and quotient may over- or underflow, and the solver misses a loss of 1e-65."""
+    problem = Problem([5] * 3, 4)
+    found = norm_constrained_optimum(problem, E_W, E_H)
+    with mpmath.workdps(400):
+        gap = mpmath.mpf(3) / 2 * mpmath.sqrt(mpmath.mpf(E_W) * mpmath.mpf(E_H))
+        loss = mpmath.log1p(2 * mpmath.exp(-gap))
+        wrong = mpmath.exp(-gap) / (1 + 2 * mpmath.exp(-gap))
+        assert found.value == pytest.approx(float(loss), rel=1e-13)
+        # dL/dτ with the margin τ/2 of three classes whose logits have the nuclear norm τ
+        assert found.multiplier == pytest.approx(float(wrong), rel=1e-12)
+    assert found.rank == 2
+    unit = found.state.W / math.sqrt(E_W), found.state.H / math.sqrt(E_H)
+    for rows in (unit[0], unit[1].T):
+        torch.testing.assert_close(rows.square().sum(1), torch.ones(len(rows), dtype=torch.float64), rtol=1e-12, atol=0)
+
+
+EXTREME_DECAYS = [(1e-200, 1e-200), (1e-160, 1e-100), (1e-310, 1e300), (1e-300, 1e10), (5e-324, 1.0), (1e-12, 1e-12)]
+
+
+@pytest.mark.parametrize(("decay_W", "decay_H"), EXTREME_DECAYS)
+def test_decays_of_any_size_leave_the_margin_of_the_closed_form(decay_W, decay_H):
+    found = regularised_optimum(Problem([5] * 3, 4), decay_W, decay_H)
+    with mpmath.workdps(400):
+        c = mpmath.sqrt(mpmath.mpf(5) * mpmath.mpf(decay_W) * mpmath.mpf(decay_H))
+        q = mpmath.log((1 - 2 * c) / c)
+        value = mpmath.log1p(2 * mpmath.exp(-q)) + 2 * c * q
+        assert found.value == pytest.approx(float(value), rel=1e-12)
+        assert float(found.logits[0, 0] - found.logits[1, 0]) == pytest.approx(float(q), rel=1e-12)
+        W_square = 2 * q * mpmath.sqrt(5 * mpmath.mpf(decay_H) / mpmath.mpf(decay_W))
+    assert float(torch.linalg.matrix_norm(found.state.W / math.sqrt(W_square))) == pytest.approx(1, rel=1e-12)
+
+
+@pytest.mark.parametrize("decay", [1.5e150, 1e200, 1e300])
+def test_prices_that_no_solver_can_hold_leave_nothing(decay):
+    found = regularised_optimum(Problem([5, 3, 1], 3), decay, decay)
+    assert (found.rank, found.value) == (0, pytest.approx(math.log(3), rel=1e-15))
+    assert not found.state.W.any()
+
+
+@pytest.mark.parametrize(
+    ("counts", "decay"), [([22, 11, 16, 27], 3.9e-11), ([2, 2, 6, 13, 19], 1.2e-12), ([5, 3, 1], 1e-100)]
+)
+def test_where_the_solver_misses_a_tiny_loss_the_optimum_is_enclosed_in_200_digits(counts, decay):
+    """Fenchel's lower bound Σ_k π_k H(q_k), H the entropy, q_k = s p_k + (1 − s) e_k with s that makes it feasible."""
+    found, K = regularised_optimum(Problem(counts, len(counts)), decay, decay), len(counts)
+    with mpmath.workdps(200):
+        price = mpmath.mpf(decay)
+        starts = np.cumsum([0, *counts[:-1]]).tolist()
+        Z, roots = exact(found.logits[:, starts]), [mpmath.sqrt(n) for n in counts]
+        shares = [mpmath.mpf(n) / sum(counts) for n in counts]
+        totals = [mpmath.fsum(mpmath.exp(Z[j, k]) for j in range(K)) for k in range(K)]
+        P = mpmath.matrix(K, K)
+        X, G = mpmath.matrix(K, K), mpmath.matrix(K, K)
+        for j in range(K):
+            for k in range(K):
+                P[j, k] = mpmath.exp(Z[j, k]) / totals[k]
+                X[j, k] = Z[j, k] * roots[k]
+                G[j, k] = shares[k] / roots[k] * ((j == k) - P[j, k])
+        loss = mpmath.fsum(shares[k] * (mpmath.log(totals[k]) - Z[k, k]) for k in range(K))
+        above = loss + price * mpmath.fsum(mpmath.svd_r(X, compute_uv=False))
+        s = min(mpmath.mpf(1), price / max(mpmath.svd_r(G, compute_uv=False)))
+        mixed = [[s * P[j, k] + (1 - s) * (j == k) for j in range(K)] for k in range(K)]
+        below = mpmath.fsum(-shares[k] * q * mpmath.log(q) for k in range(K) for q in mixed[k])
+        assert below <= above
+        assert above - below < 1e-11 * above
+        assert found.value == pytest.approx(float(above), rel=1e-13)

@@ -4,6 +4,7 @@ import math
 import re
 
 import cvxpy
+import mpmath
 import numpy as np
 import pytest
 import torch
@@ -201,6 +202,17 @@ def test_smoothed_labels_without_decay_give_all_margins_one_value(counts, smooth
         assert max(np.abs(part).max() for part in gradient) <= 1e-12
         assert abs(found.duality_gap) <= 1e-13 * N
         close(found.state.W.T @ found.state.W, found.state.H @ found.state.H.T, 1e-12)
+
+
+@pytest.mark.parametrize("smoothing", [5e-324, 1e-310, 1e-307, 0.5, 1 - 1e-12, 1 - 2**-53])
+def test_the_margin_of_smoothed_labels_is_right_for_every_smoothing(smoothing):
+    problem = Problem([6, 3, 1], 3, CrossEntropy(smoothing))
+    with mpmath.workdps(400):
+        α = mpmath.mpf(smoothing)
+        q = float(mpmath.log1p(3 * (1 - α) / α))
+    Z = optimum(problem).logits
+    assert float(Z[0, 0] - Z[1, 0]) == pytest.approx(q, rel=1e-14)
+    assert float(Z[2, 9] - Z[0, 9]) == pytest.approx(q, rel=1e-14)
 
 
 @pytest.mark.parametrize("counts", [[5] * 4, [6, 3, 1]])
