@@ -15,7 +15,7 @@ from ulpm import _checks, _memory
 from ulpm.losses import CrossEntropy, LogitLoss, loss_from_record
 from ulpm.state import State
 
-__all__ = ["Problem", "checked", "from_features"]
+__all__ = ["Problem", "checked", "from_features", "typical_length"]
 
 Reduction = Literal["sum", "mean"]
 
@@ -304,6 +304,15 @@ def checked(problem: object) -> Problem:
     return problem
 
 
+def typical_length(features: Float[Tensor, "N d"]) -> float:
+    """√(mean ‖h_i‖²), in float64 and for features of any size."""
+    h = features.detach().cpu().double()
+    largest = float(h.abs().max())
+    # A power of two, which changes no digit: squares may over- or underflow.
+    unit = 2.0 ** min(max(math.frexp(largest)[1], -1000), 1000)
+    return float((h / unit).square().sum(1).mean().sqrt()) * unit
+
+
 def from_features(
     features: Float[Tensor, "N d"],
     labels: Integer[Tensor, " N"],
@@ -355,7 +364,7 @@ def from_features(
         raise ValueError(f"class {counts.index(0)} has no samples: drop its classifier row or renumber the labels.")
     problem = Problem(counts, feature_dim)
     if classifier is None:
-        size = float(features.detach().cpu().double().square().sum(1).mean().sqrt())
+        size = typical_length(features)
         if size == 0:
             raise ValueError("the features are all 0, so that no classifier of their size can be drawn: give one.")
         classifier = problem.random_state(seed=seed, scale=size).W

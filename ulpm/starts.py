@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ulpm.features import load_features
 from ulpm.features.columns import ENDINGS
-from ulpm.problem import Problem, from_features
+from ulpm.problem import Problem, from_features, typical_length
 from ulpm.sample import fashion_mnist_sample
 from ulpm.state import State
 
@@ -60,7 +60,7 @@ def start_from_features(
         features = features.to(device, dtype)
         if classifier is not None and classifier.is_floating_point():
             classifier = classifier.to(device, dtype)
-        size = features.square().sum(-1).mean().sqrt()
+        size = typical_length(features)
         if scale is not None and size > 0:
             features = features * (scale / size)
             classifier = None if classifier is None else classifier * (scale / size)

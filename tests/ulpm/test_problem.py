@@ -244,6 +244,19 @@ def test_from_features_draws_a_classifier_as_long_as_the_features(size):
     assert torch.equal(again.W, state.W)
 
 
+@pytest.mark.parametrize("exponent", [-1050, -540, -535, 520, 1010])
+def test_the_drawn_classifier_is_as_long_as_features_whose_squares_are_no_numbers(exponent):
+    """Powers of two change no digit."""
+    features = torch.randn(30, 7, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    labels = torch.arange(30) % 4
+    expected = ulpm.from_features(features, labels, seed=5)[1].W
+    # Two factors, as 2^−1050 is subnormal and has no reciprocal.
+    half, other = 2.0 ** (exponent // 2), 2.0 ** (exponent - exponent // 2)
+    features = (features * half * other).contiguous()
+    W = ulpm.from_features(features, labels, seed=5)[1].W
+    torch.testing.assert_close(W / half / other, expected, rtol=1e-4 if exponent < -1000 else 1e-15, atol=1e-6)
+
+
 def test_from_features_takes_images_of_the_sample():
     problem, state = ulpm.from_features(*ulpm.fashion_mnist_sample())
     assert problem == Problem([100] * 10, 784)

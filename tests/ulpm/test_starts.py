@@ -66,6 +66,16 @@ def test_scale_sets_the_root_mean_square_norm_and_keeps_the_classifier_in_propor
     torch.testing.assert_close(scaled.W, plain.W * factor[0, 0])
 
 
+@pytest.mark.parametrize("size", [1e-27, 1e-22, 1e25])
+def test_scale_holds_for_features_whose_squares_float32_does_not_have(
+    tmp_path: Path, arrays: dict[str, torch.Tensor], size: float
+) -> None:
+    file = tmp_path / "features.safetensors"
+    safetensors.torch.save_file({**arrays, "features": (arrays["features"] * size).float()}, file)
+    _, scaled = start_from_features(str(file), 2.0, 0, torch.float32, CPU)
+    assert float(scaled.H.double().square().sum(0).mean().sqrt()) == pytest.approx(2.0, rel=1e-6)
+
+
 def test_the_embedded_images_are_a_start_in_either_precision() -> None:
     problem, state = start_from_features(SAMPLE, 1.0, 0, torch.float32, CPU)
     assert problem == ulpm.Problem([100] * 10, 784)
