@@ -203,8 +203,9 @@ def forecast(
             checked = {key: float(values[-1]) for key, values in curve.metrics.items()}
             epoch_time = float(curve.flow_time[-1]) / (end - start)
         flow = ModelFlow(name, problem, now, mobility, end * epoch_time)
-        path = flow.follow(math.inf, later[-1] * epoch_time, None, _tolerance(flow, rtol), progress)
-        curve = flow.curve(path, later[-1] * epoch_time)
+        times = [epoch * epoch_time for epoch in later]
+        path = flow.follow(math.inf, times[-1], None, _tolerance(flow, rtol), progress, recorded_at=times)
+        curve = flow.curve(path, times[-1])
         flows[name] = _read(curve, mobility, epoch_time, later, checked)
     gained = [float(new.square().sum() - old.square().sum()) for new, old in ((now.H, before.H), (now.W, before.W))]
     return Forecast(

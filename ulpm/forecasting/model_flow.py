@@ -16,9 +16,10 @@ fast as dW/dt says.
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from ulpm import _files
@@ -30,6 +31,8 @@ from ulpm.state import State
 from ulpm.trajectory import Trajectory
 
 __all__ = ["ModelFlow", "decay_with_mobility", "measured_mobility", "random_start", "with_mobility"]
+
+_RECORDS = 200
 
 
 def measured_mobility(state: State) -> float:
@@ -83,17 +86,28 @@ class ModelFlow:
         """The problem in these units."""
         return decay_with_mobility(self.problem, self.mobility)
 
-    def follow(self, log_loss: float, flow_time: float, file: Path | None, rtol: float, progress: bool) -> Trajectory:
+    def follow(
+        self,
+        log_loss: float,
+        flow_time: float,
+        file: Path | None,
+        rtol: float,
+        progress: bool,
+        recorded_at: Sequence[float] = (),
+    ) -> Trajectory:
         """The flow until both log L and the flow time t have been passed; kept in ``file``, if one is given, and
         read from it again.
 
         With decay, where log L comes to rest, until the flow time alone. Times and states are those in the units of
-        ``start``: see ``curve`` and ``network_state``.
+        ``start``: see ``curve`` and ``network_state``. Where the flow time is the end, there are records at the rising
+        flow times ``recorded_at``, too.
 
         Raises: OSError if the file is damaged or cannot be written, ValueError if the flow does not get there.
         """
-        facts = {"start": _identity(self.start), "ends_at": [log_loss, flow_time], "tolerance": rtol}
-        return self._kept(file, facts, lambda: self._run(log_loss, flow_time, rtol, progress, facts))
+        facts: dict[str, object] = {"start": _identity(self.start), "ends_at": [log_loss, flow_time], "tolerance": rtol}
+        if recorded_at:
+            facts["recorded_at"] = list(recorded_at)
+        return self._kept(file, facts, lambda: self._run(log_loss, flow_time, rtol, progress, facts, recorded_at))
 
     def curve(self, path: Trajectory, ends_at: float = 0.0) -> Curve:
         """What ``follow`` returned, on the network's clocks; a flow at rest stays there until ``ends_at``."""
@@ -136,17 +150,38 @@ class ModelFlow:
         return path
 
     def _run(
-        self, log_loss: float, flow_time: float, rtol: float, progress: bool, facts: dict[str, object]
+        self,
+        log_loss: float,
+        flow_time: float,
+        rtol: float,
+        progress: bool,
+        facts: dict[str, object],
+        recorded_at: Sequence[float],
     ) -> Trajectory:
         problem, start = self.own_problem, self.start
-        # The flow's own time passes √c times as fast.
-        log_time = math.log(max(flow_time - self.starts_at, 1e-300)) + math.log(self.mobility) / 2
+        log_time = self._log_time(flow_time)
         config = {"comparison": facts}
         if not problem.decayed and float(log_loss_of(problem, start)) > log_loss:
             path = gradient_flow(problem, start, log_loss=log_loss, rtol=rtol, progress=progress, config=config)
             if not path.finished or float(path.log_time[-1]) >= log_time:
                 return path
-        return gradient_flow(problem, start, log_time=log_time, rtol=rtol, progress=progress, config=config)
+        asked = [time for time in map(self._log_time, recorded_at) if time < log_time]
+        save_at = sorted({*_usual_log_times(log_time), *asked}) if asked else None
+        return gradient_flow(
+            problem, start, log_time=log_time, rtol=rtol, save_at=save_at, progress=progress, config=config
+        )
+
+    def _log_time(self, flow_time: float) -> float:
+        """log of the flow's own time, which passes √c times as fast, at the network's."""
+        return math.log(max(flow_time - self.starts_at, 1e-300)) + math.log(self.mobility) / 2
+
+
+def _usual_log_times(end: float) -> list[float]:
+    """Between the start and the end, even in log(1 + log(1 + t)), as ``gradient_flow`` records by itself."""
+    marks = np.linspace(0, np.log1p(np.logaddexp(0, end)), _RECORDS)[1:-1]
+    log_one_plus_t = np.expm1(marks)
+    times: list[float] = (log_one_plus_t + np.log(-np.expm1(-log_one_plus_t))).tolist()
+    return times
 
 
 def _identity(state: State) -> list[float]:
