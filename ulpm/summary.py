@@ -35,6 +35,8 @@ def _numbers(path: Trajectory) -> dict[str, Any]:
     last, floors = last_rows(path), _last_floors(path)
     of_loss = {"log10_loss": (floors["log_loss"] / math.log(10)).tolist()} if "log_loss" in floors else {}
     log_t, log_loss = last["log_time"], last["log_loss"]
+    # A replica that has not left t = 0 has no late time to compare with: ρ²/log t would be −0.
+    norm_rate = torch.where(log_t == -torch.inf, torch.nan, last["squared_norm"] / log_t)
     status = [path.status] if isinstance(path.status, str) else path.status
     return {
         **path.problem.record(),
@@ -44,7 +46,7 @@ def _numbers(path: Trajectory) -> dict[str, Any]:
         "finished": path.finished,
         "log10_time": (log_t / math.log(10)).tolist(),
         "log10_loss": (log_loss / math.log(10)).tolist(),
-        "squared_norm_over_limit": (last["squared_norm"] / log_t / norm_limit).tolist(),
+        "squared_norm_over_limit": (norm_rate / norm_limit).tolist(),
         "loss_time_over_limit": (torch.exp(log_loss + log_t) * log_t / loss_limit).tolist(),
         "margin_over_optimum": (2 * v * last["margin"] / last["squared_norm"]).tolist(),
         "largest_drift": {name: _nanmax(drift).tolist() for name, drift in path.invariant_drift.items()},

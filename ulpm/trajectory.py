@@ -17,6 +17,7 @@ from torch import Tensor
 from ulpm import _display, _files
 from ulpm._extras import needs
 from ulpm.floors import certificate_floors, log_loss_floor, metric_floors
+from ulpm.invariants import invariants_of
 from ulpm.optimality.certificate import Certificate
 from ulpm.problem import Problem
 from ulpm.state import State
@@ -133,7 +134,7 @@ class Trajectory:
         """What a reader asks of a run first."""
         problem, times = self.problem, self.log_time.reshape(len(self.log_time), -1)
         # nan where a replica has ended before, and −∞ at the start
-        end = times.nan_to_num(nan=-math.inf).amax(0) / math.log(10)
+        end = times.where(~times.isnan(), -torch.inf).amax(0) / math.log(10)
         model = f", {problem.model}" if problem.model else ""
         replicas = "" if self.log_time.ndim == 1 else f"{self.log_time.shape[1]} replicas, "
         statuses = [self.status] if isinstance(self.status, Status) else list(dict.fromkeys(self.status))
@@ -244,11 +245,13 @@ class Trajectory:
         status = tuple(Status[name] for name in metadata["status"])
         snapshots, certificate = group("snapshots."), group("certificate.")
         problem = Problem.from_record(metadata)
+        # A file has its tensors in an order of its own.
+        drifts, order = group("invariant_drift."), [invariant.key for invariant in invariants_of(problem)]
         path = cls(
             problem=problem,
             **{name: tensors[name] for name in _SERIES},
             metrics={name: tensors[f"metrics.{name}"] for name in metadata["metrics"]},
-            invariant_drift=group("invariant_drift."),
+            invariant_drift={name: drifts[name] for name in dict.fromkeys((*order, *drifts)) if name in drifts},
             status=status[0] if tensors["log_time"].ndim == 1 else status,
             stats=dict(metadata["stats"]),
             final_state=problem.check(State(**group("final_state."))),

@@ -50,6 +50,15 @@ def test_replicas_are_shown_as_ranges_and_one_curve_each() -> None:
     assert len(list(list(table)[4].iter("polyline"))) == 3
 
 
+def test_a_run_that_stayed_at_its_start_ends_where_it_began() -> None:
+    problem = ulpm.Problem([2, 2, 2], feature_dim=3)
+    start = problem.random_state(seed=0)
+    still = ulpm.State(0 * start.W, 0 * start.H)
+    assert "log10 t = -inf, 1 records" in repr(ulpm.gradient_flow(problem, still, log10_time=1, records=6))
+    both = ulpm.State(torch.stack([start.W, still.W]), torch.stack([start.H, still.H]))
+    assert "log10 t = -inf to 1, 2 replicas" in repr(ulpm.gradient_flow(problem, both, log10_time=1, records=6))
+
+
 def test_another_loss_has_no_margin_and_says_what_it_minimises() -> None:
     problem = ulpm.Problem([2, 2], feature_dim=2, loss=ulpm.SquaredError(), weight_decay=(1e-2, 1e-2))
     path = ulpm.gradient_flow(problem, problem.random_state(seed=1), log_time=2, records=3)

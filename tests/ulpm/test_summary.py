@@ -56,6 +56,14 @@ def test_each_replica_is_summarised_at_its_own_last_record() -> None:
     assert summary["status"] == [str(ulpm.Status.LOG_TIME_REACHED), str(ulpm.Status.STATIONARY)]
 
 
+def test_a_run_that_stayed_at_its_start_has_no_late_time_to_compare_with() -> None:
+    start = PROBLEM.random_state(seed=0)
+    path = ulpm.gradient_flow(PROBLEM, ulpm.State(0 * start.W, 0 * start.H), log_time=5, records=4)
+    assert path.log_time.tolist() == [-math.inf]
+    assert summarise(path)["squared_norm_over_limit"] is None
+    assert "| (ρ²/log t) / 2v*  (→ 1) | – |" in markdown_table({"run": path}).splitlines()
+
+
 def test_the_table_has_a_column_a_run_and_every_metric(path: ulpm.Trajectory) -> None:
     lines = markdown_table({"one": path, "two": path}).splitlines()
     assert lines[0] == "| | one | two |"

@@ -39,6 +39,19 @@ def test_a_saved_trajectory_is_the_same_when_loaded(path: ulpm.Trajectory, tmp_p
         assert torch.equal(getattr(again.snapshots, field.name), getattr(path.snapshots, field.name))
 
 
+def test_a_loaded_trajectory_has_its_columns_in_the_same_order_with_a_bias(tmp_path: Path) -> None:
+    problem = ulpm.Problem([3, 2, 2], 5, bias=True)
+    path = ulpm.gradient_flow(problem, problem.random_state(), log_time=1.0, records=3)
+    path.save(tmp_path / "x.safetensors")
+    again = ulpm.Trajectory.load(tmp_path / "x.safetensors")
+    assert list(again.columns()) == list(path.columns())
+    assert list(again.invariant_drift) == list(path.invariant_drift)
+    tables = [io.StringIO(), io.StringIO()]
+    for each, table in zip((path, again), tables, strict=True):
+        each.to_csv(table)
+    assert tables[0].getvalue() == tables[1].getvalue()
+
+
 def test_the_metadata_name_configuration_seed_versions_and_device(path: ulpm.Trajectory) -> None:
     assert path.config["seed"] == 3
     assert path.config["device"] == "cpu"
