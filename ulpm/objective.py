@@ -223,8 +223,8 @@ class Objective:
 def log_loss(problem: Problem, state: State) -> Float[Tensor, "*batch"]:
     """log Φ, the natural logarithm of what the problem minimises; by default the summed cross-entropy.
 
-    Finite whenever the logits are, and Φ is not 0. It has a gradient in the state's tensors if they ask for one: that
-    of the closed form, right however small the loss is.
+    Finite however small a loss of cross-entropy or the focal loss is; inf where Φ is beyond the number format. It has a
+    gradient in the state's tensors if they ask for one: that of the closed form, right however small the loss is.
 
     Args:
         problem: What is minimised.

@@ -190,6 +190,23 @@ def test_a_loss_is_what_its_record_says(loss):
     assert LOSSES[loss.name] is type(loss)
 
 
+@pytest.mark.parametrize(("dtype", "bound"), [(torch.float64, 1e-15), (torch.float32, 5e-7)])
+@pytest.mark.parametrize("gamma", [0.5, 5.0, 1e3, 1e10, 1e15])
+def test_the_profile_of_the_focal_loss_is_that_of_60_digits_however_large_gamma_is(gamma, dtype, bound):
+    """log φ, φ′/φ and ψ = 1 − φ″/φ′ with φ(x) = σ(x)^γ log(1 + e^x)."""
+    x = torch.tensor([-80.0, -30.0, -3.0, 0.0, 2.0, 9.0, 14.0, 25.0, 36.0, 80.0], dtype=dtype)
+    found = [part[0] for part in ulpm.Focal(gamma).profile(x[None])]
+    with mpmath.workdps(60):
+        for i, number in enumerate(x.tolist()):
+            X, σ = mpmath.mpf(number), 1 / (1 + mpmath.exp(-mpmath.mpf(number)))
+            log_phi = gamma * mpmath.log(σ) + mpmath.log(mpmath.log1p(mpmath.exp(X)))
+            u = σ / mpmath.log1p(mpmath.exp(X))
+            slope = gamma * (1 - σ) + u
+            psi = 1 - slope - (u * (1 - σ - u) - gamma * σ * (1 - σ)) / slope
+            for value, expected in zip(found, (log_phi, slope, psi), strict=True):
+                assert float(value[i]) == pytest.approx(float(expected), rel=bound, abs=bound), number
+
+
 @pytest.mark.parametrize("gamma", [0.0, 1.0, 2.0, 5.0])
 def test_focal_loss_of_gamma_zero_is_cross_entropy_and_its_tail_falls_by_one_more(gamma):
     problem = ulpm.Problem([2, 2], 2, loss=ulpm.Focal(gamma))

@@ -58,10 +58,12 @@ class Focal(LogOddsLoss):
         # Where e^x is nothing beside 1, log(1 + e^x) and σ are e^x; where it is no number any more, too.
         small = x < math.log(torch.finfo(x.dtype).eps) - 4
         cross, sigma = softplus(x), torch.sigmoid(x)
+        # Of −x, since x − log(1 + e^x) and 1 − σ cancel for large x, and γ may be large.
+        log_sigma, missing = -softplus(-x), torch.sigmoid(-x)
         u = torch.where(small, 1.0, sigma / cross)
-        log_phi = self.gamma * (x - cross) + torch.where(small, x, cross.log())
-        slope = self.gamma * (1 - sigma) + u
-        bent = u * (1 - sigma - u) - self.gamma * sigma * (1 - sigma)
+        log_phi = self.gamma * log_sigma + torch.where(small, x, cross.log())
+        slope = self.gamma * missing + u
+        bent = u * (missing - u) - self.gamma * sigma * missing
         return log_phi, slope, 1 - slope - bent / slope
 
     def dual_value(
