@@ -12,7 +12,7 @@ from real_experiments.coverage import Coverage
 from real_experiments.measure import Measure
 from real_experiments.reproduce import Reproduce
 from real_experiments.train import Train
-from ulpm.support import in_any_terminal, wide_enough
+from ulpm.support import in_any_terminal, signals_as_interrupts, wide_enough
 
 __all__ = ["main"]
 
@@ -26,7 +26,10 @@ Command = (
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command. Returns: the exit status, 0 if all went well, 1 with one sentence on standard error otherwise."""
+    """Run a command. Returns: the exit status, 0 if all went well, 1 with one sentence on standard error otherwise.
+
+    After SIGINT, SIGTERM or SIGHUP it is 128 + the number of the signal, or 130 where `train` left a checkpoint.
+    """
     return in_any_terminal("real_experiments", lambda: _main(arguments))
 
 
@@ -40,7 +43,8 @@ def _main(arguments: Sequence[str] | None) -> int:
             config=(tyro.conf.OmitSubcommandPrefixes,),
         )
     try:
-        return int(command.run())
+        with signals_as_interrupts():
+            return int(command.run())
     except ConnectionError as error:
         # The process that speaks may be the one that has ended.
         print(f"real_experiments: {error}", file=sys.stderr)
@@ -54,9 +58,9 @@ def _main(arguments: Sequence[str] | None) -> int:
             raise
         _complain("there is not enough memory: lower --batch-size, --measurement-batch or --width.")
         return 1
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         _complain("interrupted; `train` with --resume, or `reproduce` again, continues from the last checkpoint.")
-        return 130
+        return getattr(error, "exit_status", 130)
 
 
 def _complain(sentence: str) -> None:

@@ -105,7 +105,7 @@ class TrainingRun:
         Raises: OSError or ValueError with one sentence if something does not fit; nothing has then been changed.
         """
         recipe, directory = Recipe.of(command), TrainingDirectory(command.out)
-        _require_one_command(command, shard)
+        shard.agree(vars(command))
 
         def by_leader(work: Callable[[], Result]) -> Result | None:
             return shard.together(lambda: work() if shard.leads else None)
@@ -218,20 +218,6 @@ class TrainingRun:
         if self.trainer.shard.leads:
             state = self.trainer.state()
             write_checkpoint(self.directory.checkpoint, state, self.recipe, self.dataset, self.trainer.steps, self.rows)
-
-
-def _require_one_command(command: Train, shard: Shard) -> None:
-    """Raise ValueError, on all processes, if they were started with different arguments."""
-    arguments = {field.name: str(getattr(command, field.name)) for field in dataclasses.fields(command)}
-    told = [json.loads(text) for text in shard.texts(json.dumps(arguments))]
-    for rank, others in enumerate(told):
-        for name, value in others.items():
-            if value != told[0].get(name):
-                option = "--" + name.replace("_", "-")
-                raise ValueError(
-                    f"the processes of one run need the same arguments, but {option} is {told[0].get(name)} for "
-                    f"process 0 and {value} for process {rank}."
-                )
 
 
 def _data(recipe: Recipe, device: torch.device) -> tuple[Dataset, Dataset | None]:

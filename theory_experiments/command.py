@@ -17,7 +17,7 @@ from theory_experiments.harness.results import CLAIMS
 from theory_experiments.harness.runner import run
 from theory_experiments.harness.theorems_page import rewrite
 from ulpm.distributed import torchrun_place, torchrun_shard
-from ulpm.support import in_any_terminal, wide_enough
+from ulpm.support import in_any_terminal, signals_as_interrupts, wide_enough
 
 __all__ = ["main"]
 
@@ -53,10 +53,10 @@ class Verify:
             rewrite(self.theorems_page, self.out)
             print(f"{self.theorems_page}, {self.out / REPORT} and its pages are written from {self.out / CLAIMS}.")
             return 0
-        experiments = chosen([*self.names, *self.only])
         with torchrun_shard(self.device or "cpu") as shard:
+            shard.agree(vars(self))
             outcomes = run(
-                experiments,
+                chosen([*self.names, *self.only]),
                 self.out,
                 quick=self.quick,
                 starts=self.seeds,
@@ -84,7 +84,8 @@ def _main(given: Sequence[str]) -> int:
         verify = tyro.cli(Verify, prog="python -m theory_experiments", args=given)
     torch.set_num_threads(1)  # problems are small; results do not depend on the number of cores
     try:
-        return verify.run(shlex.join(["python", "-m", "theory_experiments", *given]))
+        with signals_as_interrupts():
+            return verify.run(shlex.join(["python", "-m", "theory_experiments", *given]))
     except ConnectionError as error:
         print(
             f"theory_experiments: {error} The results have the experiments that ended: name the others.",
@@ -96,14 +97,13 @@ def _main(given: Sequence[str]) -> int:
         if _leads():
             print(f"theory_experiments: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        if not _leads():
-            return 130
-        print(
-            "theory_experiments: interrupted; the results have the experiments that ended: name the others.",
-            file=sys.stderr,
-        )
-        return 130
+    except KeyboardInterrupt as error:
+        if _leads():
+            print(
+                "theory_experiments: interrupted; the results have the experiments that ended: name the others.",
+                file=sys.stderr,
+            )
+        return getattr(error, "exit_status", 130)
 
 
 def _leads() -> bool:

@@ -25,6 +25,7 @@ except ImportError:  # no such locks on Windows
 # One entry, since safetensors writes several in no fixed order: the digest, a space, the metadata in JSON.
 _METADATA_KEY = "ulpm"
 _LONGEST_REASON = 200
+_LONGEST_PREFIX = 200
 
 
 def replace_file(path: Path, write: Callable[[Path], object]) -> None:
@@ -42,7 +43,9 @@ def replace_file(path: Path, write: Callable[[Path], object]) -> None:
             return
         path.parent.mkdir(parents=True, exist_ok=True)
         target = Path(os.path.realpath(path))
-        folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=target.parent))
+        # The longest names leave no room for one that begins with them.
+        prefix = f".{path.name}." if len(os.fsencode(path.name)) <= _LONGEST_PREFIX else "."
+        folder = Path(tempfile.mkdtemp(prefix=prefix, dir=target.parent))
         temporary = folder / f"new{path.suffix}"
         write(temporary)
         with temporary.open("rb") as file:

@@ -7,11 +7,12 @@ every one of them bit for bit, so that all take the same decisions, and with one
 import contextlib
 import dataclasses
 import itertools
+import json
 import math
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TypeVar
 
 import torch
@@ -21,7 +22,7 @@ from torch import Tensor
 
 from ulpm import _checks
 
-__all__ = ["ALONE", "Place", "Shard", "torchrun_place", "torchrun_shard"]
+__all__ = ["ALONE", "Place", "Shard", "others_ended", "torchrun_place", "torchrun_shard"]
 
 Result = TypeVar("Result")
 
@@ -111,6 +112,20 @@ class Shard:
             return list(flags)
         return [bool(n) for n in self.all_reduce(torch.tensor(flags, dtype=torch.int64, device=self.device)).tolist()]
 
+    def agree(self, arguments: Mapping[str, object]) -> None:
+        """Raises: ValueError on all processes, if they were started with different arguments."""
+        if self.count == 1:
+            return
+        told = [json.loads(text) for text in self.texts(json.dumps({name: str(arguments[name]) for name in arguments}))]
+        for rank, others in enumerate(told):
+            for name, value in others.items():
+                if value != told[0].get(name):
+                    option = "--" + name.replace("_", "-")
+                    raise ValueError(
+                        f"the processes of one run need the same arguments, but {option} is {told[0].get(name)} for "
+                        f"process 0 and {value} for process {rank}."
+                    )
+
     def together(self, work: Callable[[], Result]) -> Result:
         """What ``work`` gives here, if it succeeds on every process; it may not speak to the others itself.
 
@@ -172,15 +187,19 @@ def torchrun_place() -> Place:
     return Place(**{field: int(text) for field, text in texts.items()})
 
 
+class _Terminated(BaseException):
+    """SIGTERM from torchrun. No Exception, since code that explains errors of files or numbers must not catch it."""
+
+
 @contextlib.contextmanager
 def _one_sentence() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        raise _end() from error
+        raise others_ended() from error
 
 
-def _end() -> ConnectionError:
+def others_ended() -> ConnectionError:
     """What to say when the others are gone; torchrun's SIGTERM, which may come any moment, must not come before it."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -188,14 +207,35 @@ def _end() -> ConnectionError:
 
 
 def _terminated(*received: object) -> None:
-    raise _end()
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise _Terminated
+
+
+@contextlib.contextmanager
+def _termination_as_sentence() -> Iterator[None]:
+    """Within it SIGTERM becomes the same ConnectionError.
+
+    When one process dies, torchrun terminates the others, often before they miss it.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, _terminated)
+    try:
+        yield
+    except _Terminated as stop:
+        raise others_ended() from stop
+    finally:
+        if signal.getsignal(signal.SIGTERM) is _terminated:  # else it is ignored until the sentence is printed
+            signal.signal(signal.SIGTERM, before)
 
 
 @contextlib.contextmanager
 def torchrun_shard(device: str) -> Iterator[Shard]:
     """The processes that torchrun started, with gloo on the CPU and NCCL with one GPU a process; else one alone.
 
-    Raises: ValueError if the device is not there.
+    Raises: ValueError if the device is not there, ConnectionError if the processes do not find each other, or another
+    one has ended.
     """
     place = torchrun_place()
     if place.count == 1:
@@ -204,11 +244,15 @@ def torchrun_shard(device: str) -> Iterator[Shard]:
     where = _checks.device(f"cuda:{place.local_rank}" if device == "cuda" else device)
     if where.type == "cuda":
         torch.cuda.set_device(where)
-    if threading.current_thread() is threading.main_thread():
-        # When one process dies, torchrun terminates the others, often before they miss it.
-        signal.signal(signal.SIGTERM, _terminated)
-    dist.init_process_group("nccl" if where.type == "cuda" else "gloo")
-    try:
-        yield Shard(dist.get_rank(), place.count, place.neighbours, where)
-    finally:
-        dist.destroy_process_group()
+    with _termination_as_sentence():
+        try:
+            dist.init_process_group("nccl" if where.type == "cuda" else "gloo")
+        except RuntimeError as error:
+            address = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
+            raise ConnectionError(
+                f"process {place.rank} did not find the other processes of this run at {address}."
+            ) from error
+        try:
+            yield Shard(dist.get_rank(), place.count, place.neighbours, where)
+        finally:
+            dist.destroy_process_group()

@@ -4,6 +4,7 @@ import csv
 import json
 import math
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -382,6 +383,24 @@ def test_a_process_interrupted_from_the_keyboard_leaves_a_checkpoint_and_resumes
     assert (victim / "checkpoint.safetensors").exists()
     assert main([*TINY, "--epochs", "12", "--out", str(victim), "--resume"]) == 0
     assert contents(victim) == contents(twelve_epochs)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_before_the_first_step_puts_the_earlier_run_back(
+    number: int, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "r"
+    shutil.copytree(finished, out)
+    before = contents(out)
+
+    def stop(*_: object) -> None:
+        assert signal.getsignal(number) is not signal.SIG_DFL  # which would end the tests
+        os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(TrainingDirectory, "write_config", stop)
+    assert main([*TINY, "--epochs", "2", "--out", str(out), "--overwrite"]) == 128 + number
+    assert capsys.readouterr().err.count("interrupted") == 1
+    assert contents(out) == before
 
 
 def torchrun(*commands: list[str]) -> list[subprocess.Popen[bytes]]:

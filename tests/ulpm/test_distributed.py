@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -13,7 +14,8 @@ import pytest
 import torch
 
 import ulpm
-from ulpm.distributed import ALONE, Place, Shard, torchrun_place
+from ulpm import _files
+from ulpm.distributed import ALONE, Place, Shard, torchrun_place, torchrun_shard
 from ulpm.flow.options import FlowOptions
 from ulpm.flow.run import FlowRun
 from ulpm.flow.sweep import own_replicas
@@ -177,6 +179,92 @@ def test_two_processes_make_the_records_of_one_for_each_member(by_two):
                 torch.testing.assert_close(path.columns()[key], values, rtol=1e-9, atol=floor, msg=f"{name}: {key}")
             end = path.final_state.vector()
             torch.testing.assert_close(end, alone.final_state.vector(), rtol=1e-10, atol=1e-11)
+
+
+class OfTwo(Shard):
+    """Process 0 of two, the other of which was started with seed 2."""
+
+    def texts(self, text):
+        return [text, json.dumps(json.loads(text) | {"seed": "2"})]
+
+
+def test_processes_started_with_different_arguments_are_told_which():
+    OfTwo(0, 2).agree({"seed": 2, "rtol": 1e-6})
+    with pytest.raises(ValueError, match="same arguments, but --seed is 1 for process 0 and 2 for process 1"):
+        OfTwo(0, 2).agree({"seed": 1, "rtol": 1e-6})
+    ALONE.agree({"seed": 1})
+
+
+@pytest.fixture
+def of_two(monkeypatch):
+    """The environment of process 0 of two, and no handler of SIGTERM afterwards but the one of before."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        where = {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
+        for name, value in (where | {"MASTER_PORT": str(taken.getsockname()[1])}).items():
+            monkeypatch.setenv(name, value)
+        before = signal.getsignal(signal.SIGTERM)
+        yield
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_processes_that_do_not_find_each_other_get_one_sentence(of_two):
+    with pytest.raises(ConnectionError, match=r"process 0 did not find the other processes of this run at 127.0.0.1:"):
+        torchrun_shard("cpu").__enter__()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGTERM that another process could send")
+def test_a_termination_while_a_file_is_written_or_read_is_no_error_of_the_file(of_two, monkeypatch, tmp_path):
+    for name in ("init_process_group", "destroy_process_group"):
+        monkeypatch.setattr(torch.distributed, name, lambda *_: None)
+    monkeypatch.setattr(torch.distributed, "get_rank", lambda: 0)
+    file = tmp_path / "file"
+    file.write_text("before")
+
+    def stop(*_):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    def read():
+        with _files.reading(file):
+            stop()
+
+    for work in (lambda: _files.replace_file(file, stop), read):
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        with pytest.raises(ConnectionError) as caught, torchrun_shard("cpu") as shard:
+            shard.together(work) if work is read else work()
+        assert str(caught.value) == "another process of this run has ended, or torchrun was stopped."
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN  # until the sentence is printed
+    assert [each.name for each in tmp_path.iterdir()] == ["file"]
+    assert file.read_text() == "before"
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    with torchrun_shard("cpu"):
+        assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("option", ["--seed", "--replicas"])
+def test_a_flow_whose_processes_got_different_arguments_is_not_begun(option, tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    where = ENVIRONMENT | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
+    command = [sys.executable, "-m", "ulpm", *flow_command(tmp_path / "run", 1), option]
+    started = [
+        subprocess.Popen(
+            [*command, str(rank + 2)],
+            env=where | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    errors = [each.communicate(timeout=300)[1] for each in started]
+    assert [each.returncode for each in started] == [1, 1]
+    sentence = f"the processes of one run need the same arguments, but {option} is 2 for process 0 and 3 for process 1."
+    assert "".join(errors).splitlines() == [f"ulpm: {sentence}"]
+    assert not (tmp_path / "run").exists()
 
 
 class Counted(Shard):

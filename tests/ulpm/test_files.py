@@ -69,6 +69,14 @@ def test_a_failing_write_leaves_the_earlier_file_and_no_rubbish(tmp_path: Path) 
     assert [file.name for file in tmp_path.iterdir()] == ["x.txt"]
 
 
+@pytest.mark.parametrize("name", ["j" * 250 + ".json", "é" * 127])
+def test_the_longest_name_of_the_file_system_is_written_and_replaced(name: str, tmp_path: Path) -> None:
+    for text in ("first", "second"):
+        _files.write_text(tmp_path / name, text)
+        assert (tmp_path / name).read_text() == text
+    assert [file.name for file in tmp_path.iterdir()] == [name]
+
+
 def test_a_program_error_while_writing_is_not_disguised_as_a_full_disk(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="Out of range"):
         _files.write_tensors(tmp_path / "x.safetensors", {}, {"not json": float("nan")})

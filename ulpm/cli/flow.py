@@ -104,6 +104,7 @@ class Flow:
 
     def _run(self, shard: Shard) -> int:
         began, directory = time.monotonic(), RunDirectory(self.out)
+        shard.agree(vars(self))
         run = self._prepared(shard)
         with contextlib.ExitStack() as held:
             # Only now, when every argument has been accepted, may anything be written.
@@ -207,11 +208,12 @@ class Resume:
 
     def _run(self, shard: Shard) -> int:
         began, directory = time.monotonic(), RunDirectory(self.run_directory)
+        shard.agree(vars(self))
         _checks.real("--checkpoint-seconds", self.checkpoint_seconds, above=0)
         with contextlib.ExitStack() as held:
             shard.together(lambda: held.enter_context(directory.locked()) if shard.leads else None)
             # Not before: another process may have ended the run in the meantime.
-            found = directory.found()
+            found = shard.together(directory.found)
             if found.complaint:
                 say(found.complaint)
             figures = bool(found.arguments.get("figures", True))

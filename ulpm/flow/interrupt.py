@@ -74,4 +74,5 @@ def _handled(handler: Callable[[int, FrameType | None], None], numbers: list[int
         yield
     finally:
         for number, before in previous.items():
-            signal.signal(number, before)
+            if signal.getsignal(number) is handler:  # else somebody ignores it until the last sentence is printed
+                signal.signal(number, before)

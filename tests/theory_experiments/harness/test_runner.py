@@ -2,7 +2,9 @@
 
 import dataclasses
 import json
+import os
 import re
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -283,3 +285,18 @@ def test_all_links_of_the_committed_pages_lead_to_files() -> None:
         assert links
         for link in links:
             assert (RESULTS / link).exists(), (page.name, link)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_with_a_sentence_that_says_what_is_kept(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stop(*_: object, **__: object) -> None:
+        assert signal.getsignal(number) is not signal.SIG_DFL  # which would end the tests
+        os.kill(os.getpid(), number)
+
+    monkeypatch.setattr("theory_experiments.command.run", stop)
+    assert main(["rates", "--out", str(tmp_path)]) == 128 + number
+    assert capsys.readouterr().err == (
+        "theory_experiments: interrupted; the results have the experiments that ended: name the others.\n"
+    )
