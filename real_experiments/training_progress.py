@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from real_experiments.trainer import Trainer
+from ulpm.support import fitting_progress
 
 __all__ = ["TrainingBar", "training_bar"]
 
@@ -46,12 +47,14 @@ def training_bar(show: bool, steps: int, epochs: int) -> Iterator[TrainingBar | 
     if not show:
         yield None
         return
-    columns = (
+    _, line, batches, loss, error, nc1, left = columns = (
         TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("loss {task.fields[loss]}  error {task.fields[error]}  {task.fields[nc1]}"),
+        TextColumn("loss {task.fields[loss]}"),
+        TextColumn("error {task.fields[error]}"),
+        TextColumn("{task.fields[nc1]}"),
         TimeRemainingColumn(compact=True),
     )
-    with Progress(*columns, console=Console(stderr=True)) as bar:
+    with fitting_progress(columns, (line, batches, left, error, nc1, loss), Console(stderr=True)) as bar:
         yield TrainingBar(bar, steps, epochs)

@@ -11,6 +11,7 @@ from ulpm._streams import in_any_terminal, wide_enough
 from ulpm._versions import versions
 from ulpm.distributed import Shard
 from ulpm.flow.interrupt import Interrupted, deferred_interrupt, signals_as_interrupts
+from ulpm.flow.progress import fitting_progress
 from ulpm.laws import law_exponent, law_exponents
 from ulpm.metrics import METRICS
 from ulpm.starts import parse_class_counts
@@ -23,6 +24,7 @@ __all__ = [
     "deferred_interrupt",
     "evaluation_mode",
     "files",
+    "fitting_progress",
     "in_any_terminal",
     "law_exponent",
     "law_exponents",

@@ -5,7 +5,7 @@ import importlib.util
 import math
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, TextIO, cast
 
 import torch
@@ -15,11 +15,13 @@ from ulpm._streams import Unfailing
 from ulpm.flow.state import FlowState
 
 if TYPE_CHECKING:
+    import rich.console
     import rich.progress
 
-__all__ = ["ProgressBar", "progress_bar"]
+__all__ = ["ProgressBar", "fitting_progress", "progress_bar"]
 
 _SECONDS_BETWEEN_UPDATES = 0.2
+_NARROWEST_BAR = 10
 
 
 class ProgressBar:
@@ -57,13 +59,13 @@ def progress_bar(show: bool) -> Iterator[ProgressBar | None]:
         return
     with needs("progress=True"):
         from rich.console import Console
-        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
     console = Console(file=cast(TextIO, Unfailing(sys.stderr)))
     if console.is_jupyter and importlib.util.find_spec("ipywidgets") is None:
         print("The gradient flow runs without a progress bar, which needs ipywidgets in a notebook.", file=sys.stderr)
         yield None
         return
-    columns = (
+    name, line, _, log10_time, nc1, left = columns = (
         TextColumn("gradient flow"),
         BarColumn(),
         TaskProgressColumn(),
@@ -71,5 +73,37 @@ def progress_bar(show: bool) -> Iterator[ProgressBar | None]:
         TextColumn("nc1 = {task.fields[nc1]}"),
         TimeRemainingColumn(compact=True),
     )
-    with Progress(*columns, console=console) as bar:
+    with fitting_progress(columns, (line, name, left, nc1, log10_time), console) as bar:
         yield ProgressBar(bar)
+
+
+def fitting_progress(
+    columns: Sequence["rich.progress.ProgressColumn"],
+    first_to_go: Sequence["rich.progress.ProgressColumn"],
+    console: "rich.console.Console",
+) -> "rich.progress.Progress":
+    """The ``columns`` as a progress display in which no number is cut off.
+
+    While the terminal is too narrow for all of them, those in ``first_to_go`` are left out, in this order.
+    """
+    from rich.measure import Measurement
+    from rich.progress import BarColumn, Progress, ProgressColumn
+
+    class Fitting(Progress):
+        def get_renderables(self) -> "Iterable[rich.console.RenderableType]":
+            kept = list(columns)
+            for column in first_to_go:
+                # One space after each column.
+                if sum(self._width(each) + 1 for each in kept) <= console.width:
+                    break
+                kept.remove(column)
+            self.columns = tuple(kept)
+            yield self.make_tasks_table(self.tasks)
+
+        def _width(self, column: ProgressColumn) -> int:
+            if isinstance(column, BarColumn):
+                return _NARROWEST_BAR
+            unbounded = console.options.update_width(10**4)
+            return max((Measurement.get(console, unbounded, column(task)).maximum for task in self.tasks), default=0)
+
+    return Fitting(*columns, console=console)
