@@ -20,7 +20,14 @@ from ulpm.metrics.layers import Layers, WatchedLayers, chosen_layers, watching_l
 from ulpm.metrics.positions import masked, pooled, rows, valid_positions
 from ulpm.metrics.probe import Probe, watching
 
-__all__ = ["Reading", "read"]
+__all__ = ["NoBatches", "Reading", "read"]
+
+
+class NoBatches(ValueError):
+    """There was nothing to measure."""
+
+    def __init__(self) -> None:
+        super().__init__("batches must hold at least one (inputs, labels) pair, but it is empty.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,7 +132,7 @@ def read(
             for each in found:
                 samples[each.name].add(each.features, each.labels, each.predicted)
         if not samples:
-            raise ValueError("batches must hold at least one (inputs, labels) pair, but it is empty.")
+            raise NoBatches
         W, bias, name = seen.classifier, seen.bias, seen.name
     if len(W) < 2:
         raise ValueError(

@@ -15,7 +15,7 @@ from ulpm.metrics.batches import Batch, Unpack, device_of, own_name, run, unwrap
 from ulpm.metrics.centre import Center, require_center
 from ulpm.metrics.layers import Layers, chosen_layers
 from ulpm.metrics.probe import hooks_run, watched_layers
-from ulpm.metrics.reading import Reading, read
+from ulpm.metrics.reading import NoBatches, Reading, read
 from ulpm.monitor.loggers import Log, logger
 from ulpm.monitor.schedule import Every, is_due, schedule
 from ulpm.monitor.table import Table
@@ -44,8 +44,8 @@ class Monitor:
     Under torch.distributed every process must call ``step``. Each passes over its own loaders, and all have the
     table of all samples; only the first one logs. Loaders that give every process all samples change no metric.
 
-    A split after the first that lacks samples of a class has no rows at that epoch, and a warning names both: a
-    training goes on. If the first split lacks a class, ``step`` raises ValueError.
+    A split after the first that lacks samples of a class, or has no batches, has no rows at that epoch, and a warning
+    says so: a training goes on. If the first split lacks a class, ``step`` raises ValueError.
 
     Args:
         model: The network, a torch module.
@@ -203,8 +203,8 @@ class Monitor:
         with undisturbed(device_of(model), self.loaders.values()), restored(norms):
             if norms:
                 self._reestimate(model, norms, shard)
-            every = {split: self._read(loader, shard) for split, loader in self.loaders.items()}
-            readings = self._of_every_class(every)
+            every = {split: self._read(split, shard) for split in self.loaders}
+            readings = self._of_every_class({split: reading for split, reading in every.items() if reading is not None})
             found = [
                 (split, layer, _numbers(reading.metrics(layer, self._center)))
                 for split, reading in readings.items()
@@ -236,10 +236,27 @@ class Monitor:
             )
         return complete
 
-    def _read(self, loader: Iterable[Any], shard: Shard) -> Reading:
-        return shard.together(
-            lambda: read(self.model, loader, self._layer, self._layers, self._unpack, shard),
-        )
+    def _read(self, split: str, shard: Shard) -> Reading | None:
+        """The samples of a split; None, with a warning, if one after the first has no batches on a process."""
+        needed = split == next(iter(self.loaders))
+
+        def own() -> Reading | None:
+            try:
+                return read(self.model, self.loaders[split], self._layer, self._layers, self._unpack, shard)
+            except NoBatches as error:
+                if needed:
+                    raise ValueError(f"loader {split!r} must give at least one batch, but it gave none.") from error
+                return None
+
+        reading = shard.together(own)
+        if shard.any(reading is None)[0]:
+            warnings.warn(
+                f"the split {split!r} is left out of this measurement, since its loader gave no batches: give it "
+                "samples of every class.",
+                stacklevel=2,
+            )
+            return None
+        return reading
 
     def _reestimate(self, model: nn.Module, norms: list[Any], shard: Shard) -> None:
         """Give batch norms the mean of the statistics of all batches of the first loader, of all processes."""

@@ -170,6 +170,18 @@ def test_a_split_that_lacks_a_class_is_named_and_left_out_while_the_others_are_m
         ulpm.Monitor(model, loaders["test"]).step(0)
 
 
+def test_a_split_without_batches_is_left_out_and_named_if_it_is_the_first():
+    model, (x, y) = network(), data()[:]
+    # As a loader has it that drops the last batch of a set smaller than a batch.
+    loaders = {"train": [(x, y)], "test": [], "late": [(x, y)]}
+    with pytest.warns(UserWarning, match="the split 'test' is left out of this measurement, since its loader gave no"):
+        table = ulpm.Monitor(model, loaders, means="train").step(0)
+    without = {split: loaders[split] for split in ("train", "late")}
+    assert table == ulpm.Monitor(model, without, means="train").step(0)
+    with pytest.raises(ValueError, match="loader 'train' must give at least one batch"):
+        ulpm.Monitor(model, {"train": [], "test": [(x, y)]}).step(0)
+
+
 def test_of_several_epochs_a_flat_table_has_the_last_also_if_it_was_measured_first():
     rows = [{"epoch": epoch, "split": "train", "layer": "fc", "metric": "nc0", "value": epoch} for epoch in (5, 3)]
     assert ulpm.monitor.Table(rows).flat() == {"train/fc/nc0": 5}
