@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -75,7 +76,10 @@ class Trainer:
         if shard.count > 1:
             self.model = share_batch_statistics(self.model)
             # Buffers need no broadcast: every process computes the same statistics.
-            self.network = DistributedDataParallel(self.model, broadcast_buffers=False)
+            with warnings.catch_warnings():
+                # Later versions of torch have another name for it, which earlier ones lack.
+                warnings.filterwarnings("ignore", ".*broadcast_buffers", FutureWarning)
+                self.network = DistributedDataParallel(self.model, broadcast_buffers=False)
         self.loss = recipe.model_loss
         self.optimizer = make_optimizer(recipe, self.model)
         self.steps = 0

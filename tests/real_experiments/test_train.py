@@ -446,7 +446,8 @@ def test_a_dead_process_leaves_one_sentence_that_says_how_to_go_on(tmp_path: Pat
     started[victim].communicate()
     assert started[1 - victim].returncode == 1
     assert "Traceback" not in errors
-    assert errors.count("the same command with --resume continues from the last checkpoint") == 1
+    sentence = "the same command with --resume continues from the last checkpoint"
+    assert [line.endswith(f": {sentence}.") for line in errors.splitlines()] == [True]
     Checkpoint.read(out / "checkpoint.safetensors")
 
 
