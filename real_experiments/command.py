@@ -12,7 +12,7 @@ from real_experiments.coverage import Coverage
 from real_experiments.measure import Measure
 from real_experiments.reproduce import Reproduce
 from real_experiments.train import Train
-from ulpm.support import in_any_terminal, signals_as_interrupts, wide_enough
+from ulpm.support import files, in_any_terminal, signals_as_interrupts, wide_enough
 
 __all__ = ["main"]
 
@@ -50,7 +50,7 @@ def _main(arguments: Sequence[str] | None) -> int:
         print(f"real_experiments: {error}", file=sys.stderr)
         return 1
     except (ValueError, TypeError, OSError) as error:
-        _complain(str(error))
+        _complain(files.sentence(error))
         return 1
     except (MemoryError, RuntimeError) as error:
         # torch has no class of its own for a lack of memory.
@@ -59,7 +59,9 @@ def _main(arguments: Sequence[str] | None) -> int:
         _complain("there is not enough memory: lower --batch-size, --measurement-batch or --width.")
         return 1
     except KeyboardInterrupt as error:
-        _complain("interrupted; `train` with --resume, or `reproduce` again, continues from the last checkpoint.")
+        ways = {Train: "the same command with --resume", Reproduce: "the same command"}
+        way = f"; {ways[type(command)]} continues from the last checkpoint" if type(command) in ways else ""
+        _complain(f"interrupted{way}.")
         return getattr(error, "exit_status", 130)
 
 

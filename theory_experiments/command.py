@@ -17,7 +17,7 @@ from theory_experiments.harness.results import CLAIMS
 from theory_experiments.harness.runner import run
 from theory_experiments.harness.theorems_page import rewrite
 from ulpm.distributed import torchrun_place, torchrun_shard
-from ulpm.support import in_any_terminal, signals_as_interrupts, wide_enough
+from ulpm.support import files, in_any_terminal, signals_as_interrupts, wide_enough
 
 __all__ = ["main"]
 
@@ -95,7 +95,7 @@ def _main(given: Sequence[str]) -> int:
     except (ValueError, TypeError, OSError) as error:
         # Every process sees a mistake in the arguments; one of them prints it.
         if _leads():
-            print(f"theory_experiments: {error}", file=sys.stderr)
+            print(f"theory_experiments: {files.sentence(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt as error:
         if _leads():

@@ -169,6 +169,13 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return tensors, metadata
 
 
+def sentence(error: Exception) -> str:
+    """An error in one line; one of the system itself with the name of its file and without its number."""
+    if isinstance(error, OSError) and error.strerror is not None:
+        return f"{error.filename or 'a file'} could not be used ({error.strerror})."
+    return " ".join(str(error).split()) or f"{type(error).__name__}."
+
+
 def text_digest(text: str) -> str:
     """SHA-256 of a text: it finds every change."""
     return hashlib.sha256(text.encode()).hexdigest()

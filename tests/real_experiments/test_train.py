@@ -20,9 +20,12 @@ import ulpm
 from real_experiments.__main__ import main
 from real_experiments.datasets import DATASETS
 from real_experiments.datasets.published import CACHE_VARIABLE
+from real_experiments.measure import Measure
 from real_experiments.recipe import Recipe
+from real_experiments.reproduce import Reproduce
 from real_experiments.run_lock import sole_writer
 from real_experiments.schedule import measured_epochs, snapshot_epochs
+from real_experiments.train import Train
 from real_experiments.training_checkpoint import (
     Checkpoint,
     identify,
@@ -401,6 +404,39 @@ def test_a_signal_before_the_first_step_puts_the_earlier_run_back(
     assert main([*TINY, "--epochs", "2", "--out", str(out), "--overwrite"]) == 128 + number
     assert capsys.readouterr().err.count("interrupted") == 1
     assert contents(out) == before
+
+
+@pytest.mark.parametrize(
+    ("command", "sentence"),
+    [
+        ([*TINY, "--out", "r"], "interrupted; the same command with --resume continues from the last checkpoint."),
+        (["reproduce", "sample", "--out", "r"], "interrupted; the same command continues from the last checkpoint."),
+        (["measure", "r"], "interrupted."),
+    ],
+)
+def test_only_commands_that_can_go_on_say_how(
+    command: list[str], sentence: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(_: object) -> None:
+        raise KeyboardInterrupt
+
+    for each in (Train, Reproduce, Measure):
+        monkeypatch.setattr(each, "run", interrupted)
+    assert main(command) == 130
+    assert capsys.readouterr().err == f"real_experiments: {sentence}\n"
+
+
+def test_an_error_of_the_system_names_its_file_and_no_number(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refused(_: object) -> None:
+        raise OSError(30, "Read-only file system", "r/.earlier-moving")
+
+    monkeypatch.setattr(Train, "run", refused)
+    assert main([*TINY, "--out", "r"]) == 1
+    assert capsys.readouterr().err == (
+        "real_experiments: r/.earlier-moving could not be used (Read-only file system).\n"
+    )
 
 
 def torchrun(*commands: list[str]) -> list[subprocess.Popen[bytes]]:

@@ -14,6 +14,8 @@ import tyro
 import ulpm
 from ulpm.cli import main
 from ulpm.cli.demo import Demo
+from ulpm.cli.flow import Resume
+from ulpm.cli.results import Plot
 
 # Errors are those that a user sees, and the flow is as fast as it is for a user.
 pytestmark = pytest.mark.usefixtures("unchecked")
@@ -255,3 +257,20 @@ def test_a_page_names_the_command_that_makes_it_again(name: str) -> None:
     words = shlex.split(given._again())
     assert words[:2] == ["ulpm", "demo"]
     assert tyro.cli(Demo, args=words[2:]) == dataclasses.replace(given, out=Path(name))
+
+
+@pytest.mark.parametrize(
+    ("command", "sentence"),
+    [
+        (["resume", "r"], "interrupted; `ulpm resume` continues a flow from its last checkpoint."),
+        (["plot", "r"], "interrupted."),
+    ],
+)
+def test_only_commands_of_a_flow_name_its_checkpoint_when_interrupted(command, sentence, monkeypatch, capsys):
+    def interrupted(_):
+        raise KeyboardInterrupt
+
+    for each in (Resume, Plot):
+        monkeypatch.setattr(each, "run", interrupted)
+    assert main(command) == 130
+    assert capsys.readouterr().err == f"ulpm: {sentence}\n"

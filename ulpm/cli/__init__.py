@@ -8,6 +8,7 @@ from typing import Annotated
 
 import tyro
 
+from ulpm import _files
 from ulpm._streams import in_any_terminal, wide_enough
 from ulpm.cli.demo import Demo
 from ulpm.cli.features import ForecastFeatures, Measure
@@ -55,7 +56,7 @@ def _main(arguments: Sequence[str] | None) -> int:
         complain(f"{error} `ulpm resume` continues a flow from its last checkpoint.")
         return 1
     except (ValueError, TypeError, OSError, ImportError, OverflowError, RecursionError) as error:
-        _complain_once(in_options(_sentence(error)))
+        _complain_once(in_options(_files.sentence(error)))
         return 1
     except (MemoryError, RuntimeError) as error:
         # torch has no class of its own for what does not fit.
@@ -64,7 +65,8 @@ def _main(arguments: Sequence[str] | None) -> int:
         complain("there is not enough memory for a run of this size.")
         return 1
     except KeyboardInterrupt as error:
-        _complain_once("interrupted; `ulpm resume` continues a flow from its last checkpoint.")
+        way = "; `ulpm resume` continues a flow from its last checkpoint" if isinstance(command, Flow | Resume) else ""
+        _complain_once(f"interrupted{way}.")
         return getattr(error, "exit_status", 130)
 
 
@@ -72,10 +74,3 @@ def _complain_once(sentence: str) -> None:
     """What is wrong with the arguments, every process sees."""
     if leads():
         complain(sentence)
-
-
-def _sentence(error: Exception) -> str:
-    """The error in one line; the system's own errors with the name of their file."""
-    if isinstance(error, OSError) and error.strerror is not None:
-        return f"{error.filename or 'a file'} could not be used ({error.strerror})."
-    return " ".join(str(error).split()) or f"{type(error).__name__}."
