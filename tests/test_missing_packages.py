@@ -22,7 +22,13 @@ def test_a_missing_package_is_one_sentence_that_says_how_to_install_it(experimen
     assert done.stderr == f"{experiments}: the package tyro is missing: {way}\n"
 
 
-@pytest.mark.parametrize("missing", ["real_experiments.command", "ulpm.support", "tyro.conf"])
+@pytest.mark.parametrize(
+    "missing",
+    [
+        "real_experiments.command",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("ulpm.support", "tyro.conf")),
+    ],
+)
 def test_a_missing_part_of_a_package_that_is_there_is_not_said_to_be_a_missing_package(missing: str) -> None:
     done = run_without(missing, "real_experiments")
     assert "ModuleNotFoundError" in done.stderr

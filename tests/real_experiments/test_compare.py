@@ -167,7 +167,7 @@ def test_a_name_in_a_configuration_that_is_unknown_here_gets_one_sentence(
 
 
 @pytest.mark.usefixtures("unspaced")
-@pytest.mark.parametrize("which", ["network", "control"])
+@pytest.mark.parametrize("which", ["network", pytest.param("control", marks=pytest.mark.slow)])
 def test_a_network_trained_with_adam_has_no_flow_time_and_the_page_says_what_became_of_its_law(
     tmp_path: Path, which: str
 ) -> None:

@@ -54,8 +54,8 @@ def run(tmp_path_factory):
 
 @pytest.mark.parametrize(
     "name",
-    ["module://matplotlib_inline.backend_inline", "qtagg"]
-    + [pytest.param(name, marks=pytest.mark.slow) for name in ("module://nowhere.at.all", "nonsense")],
+    ["module://matplotlib_inline.backend_inline"]
+    + [pytest.param(name, marks=pytest.mark.slow) for name in ("qtagg", "module://nowhere.at.all", "nonsense")],
 )
 def test_a_backend_that_is_not_here_stops_no_command(name):
     found = command("flow", "--help", MPLBACKEND=name, PYTHONIOENCODING="ascii")
@@ -63,7 +63,7 @@ def test_a_backend_that_is_not_here_stops_no_command(name):
     assert b"--class-counts" in found.stdout
 
 
-@pytest.mark.parametrize("module", ["theory_experiments", "real_experiments"])
+@pytest.mark.parametrize("module", ["theory_experiments", pytest.param("real_experiments", marks=pytest.mark.slow)])
 def test_nor_does_it_stop_an_experiment_in_a_terminal_of_any_encoding(module):
     found = command("--help", module=module, MPLBACKEND="module://nowhere.at.all", PYTHONIOENCODING="ascii")
     assert found.returncode == 0, found.stderr

@@ -17,6 +17,7 @@ MEMBERS = {
     "squared": ulpm.Problem([3, 3], 2, loss=ulpm.SquaredError()),
     "focal": ulpm.Problem([3, 3], 2, loss=ulpm.Focal(gamma=2.0), weight_decay=(1e-2, 1e-2)),
 }
+QUICK = ("decay", "squared")
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +28,9 @@ def paths():
     return found
 
 
-@pytest.mark.parametrize("name", MEMBERS)
+@pytest.mark.parametrize(
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in MEMBERS]
+)
 def test_a_run_that_comes_to_rest_has_all_its_figures_and_no_limits_of_late_time(paths, name, tmp_path):
     path = paths[name]
     files = {file.name for file in save_figures(path, tmp_path)}

@@ -21,7 +21,7 @@ print("after")
 """
 
 
-@pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1", "link"])
+@pytest.mark.parametrize("name", ["/dev/stdout", pytest.param("/dev/fd/1", marks=pytest.mark.slow), "link"])
 def test_standard_output_into_a_file_keeps_what_is_printed_around(name: str, tmp_path: Path) -> None:
     if name == "link":
         (tmp_path / name).symlink_to("/dev/stdout")

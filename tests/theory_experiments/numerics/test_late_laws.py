@@ -15,7 +15,7 @@ from ulpm.support import law_exponents
 SIZES = {"K = 4": ([5] * 4, 20), "K = 10": ([50] * 10, 64)}
 
 
-@pytest.fixture(params=SIZES)
+@pytest.fixture(params=["K = 4", pytest.param("K = 10", marks=pytest.mark.slow)])
 def path(request, unchecked):
     """Two starts, of seeds 0 and 1."""
     return run(request.param)

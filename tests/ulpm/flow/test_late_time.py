@@ -53,7 +53,7 @@ def worst_metric(path, reference):
 
 @pytest.mark.parametrize(
     "problem",
-    [SMALL, ulpm.Problem([7, 3, 2, 1], 6), ulpm.Problem([3] * 7, 10)],
+    [SMALL, ulpm.Problem([7, 3, 2, 1], 6), pytest.param(ulpm.Problem([3] * 7, 10), marks=pytest.mark.slow)],
     ids=["balanced", "unequal", "seven classes"],
 )
 def test_every_metric_at_every_record_is_right_through_the_hand_over(problem, monkeypatch):

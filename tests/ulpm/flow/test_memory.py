@@ -54,7 +54,7 @@ with torchrun_shard("cpu") as shard:
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak of one process is read from Linux's /proc")
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("dtype", ["float64", pytest.param("float32", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     ("log_time", "records"),
     [(-1.0, 4), pytest.param(600.0, 4, marks=pytest.mark.slow), pytest.param(600.0, 60, marks=pytest.mark.slow)],

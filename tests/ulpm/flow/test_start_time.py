@@ -12,7 +12,9 @@ pytestmark = pytest.mark.usefixtures("unchecked")  # checks cost several times w
 PROBLEM = ulpm.Problem([5] * 4, feature_dim=20)
 
 
-@pytest.mark.parametrize(("between", "end"), [(2.0, 9.0), (50.0, 1000.0), (1e4, 1e6)])
+@pytest.mark.parametrize(
+    ("between", "end"), [(2.0, 9.0), (50.0, 1000.0), pytest.param(1e4, 1e6, marks=pytest.mark.slow)]
+)
 def test_two_parts_of_a_way_end_where_the_whole_ends(between, end):
     start = PROBLEM.random_state(seed=0)
     whole = ulpm.gradient_flow(PROBLEM, start, log10_time=end, rtol=1e-8, records=2)

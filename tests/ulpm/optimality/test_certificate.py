@@ -55,7 +55,7 @@ def test_the_relative_gap_closes_like_one_over_log_time(run):
     assert np.polyfit(x, y, 1)[0] == pytest.approx(-1, abs=0.03)
 
 
-@pytest.mark.parametrize("counts", [[6, 3, 2], [40, 40, 4, 4]])
+@pytest.mark.parametrize("counts", [[6, 3, 2], pytest.param([40, 40, 4, 4], marks=pytest.mark.slow)])
 @pytest.mark.usefixtures("unchecked")
 def test_with_unequal_counts_the_bounds_close_on_the_simplex_encoded_optimum(counts):
     problem = Problem(counts, 20)

@@ -86,7 +86,9 @@ def test_block_states_of_moderate_norm_are_not_yet_complementary():
 
 
 @pytest.mark.parametrize(
-    ("counts", "complementary"), [([5] * 4, -2.5), ([6, 3, 2], -1.0)], ids=["balanced", "imbalanced"]
+    ("counts", "complementary"),
+    [([5] * 4, -2.5), pytest.param([6, 3, 2], -1.0, marks=pytest.mark.slow)],
+    ids=["balanced", "imbalanced"],
 )
 @pytest.mark.usefixtures("unchecked")
 def test_residuals_decay_along_the_flow_with_the_known_powers_of_log_time(counts, complementary):
