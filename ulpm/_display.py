@@ -63,13 +63,14 @@ def span(values: Sequence[float]) -> str:
 
 
 def _ends(columns: Mapping[str, Tensor]) -> dict[str, tuple[list[float], list[float]]]:
-    """The first value of each replica, and the last one that it reached."""
-    found = {}
-    for name, column in columns.items():
-        curves = _curves(column)
-        last = [next((value for value in reversed(curve) if not math.isnan(value)), math.nan) for curve in curves]
-        found[name] = [curve[0] for curve in curves], last
-    return found
+    """The first value of each replica, and that of the last record that it reached, where not all columns are nan."""
+    curves = {name: _curves(column) for name, column in columns.items()}
+    records = [list(zip(*of_replica, strict=True)) for of_replica in zip(*curves.values(), strict=True)]
+    ends = [max((i for i, row in enumerate(rows) if not all(map(math.isnan, row))), default=0) for rows in records]
+    return {
+        name: ([curve[0] for curve in found], [curve[end] for curve, end in zip(found, ends, strict=True)])
+        for name, found in curves.items()
+    }
 
 
 def _curves(column: Tensor) -> list[list[float]]:

@@ -1,5 +1,6 @@
 """What a trajectory shows of itself, in a terminal and in a notebook."""
 
+import dataclasses
 import xml.etree.ElementTree as ET
 
 import torch
@@ -64,3 +65,18 @@ def test_another_loss_has_no_margin_and_says_what_it_minimises() -> None:
     path = ulpm.gradient_flow(problem, problem.random_state(seed=1), log_time=2, records=3)
     assert "squared-error, decay 0.01, 0.01" in repr(path)
     assert "margin_ratio" not in repr(path)
+
+
+def test_a_metric_that_is_undefined_at_the_end_is_not_shown_as_it_was_before() -> None:
+    path = a_run(replicas=2)
+    column = path.metrics["nc3_duality"].clone()
+    column[-1] = torch.nan
+    undefined = dataclasses.replace(path, metrics={**path.metrics, "nc3_duality": column})
+    (line,) = (line for line in repr(undefined).splitlines() if "nc3_duality" in line)
+    assert line.endswith("-> nan")
+    # A replica that has ended before is shown as it ended.
+    gone = torch.tensor([False, True]) & (torch.arange(len(column)) == len(column) - 1)[:, None]
+    series = {name: getattr(path, name).masked_fill(gone, torch.nan) for name in ("log_loss", "margin", "log_time")}
+    metrics = {name: values.masked_fill(gone, torch.nan) for name, values in path.metrics.items()}
+    last = [float(path.metrics["nc3_duality"][-1, 0]), float(path.metrics["nc3_duality"][-2, 1])]
+    assert f"-> {min(last):.4g} to {max(last):.4g}" in repr(dataclasses.replace(path, **series, metrics=metrics))
