@@ -42,6 +42,7 @@ __all__ = [
     "clock_through_step",
     "elapsed",
     "log_time",
+    "log_time_at",
 ]
 
 
@@ -148,6 +149,13 @@ def log_time(clock: Float[Tensor, "*any"], log_loss: Float[Tensor, "*any"]) -> F
 def elapsed(log_t: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
     """v = log(1 + log(1 + t)), the scale on which records are even: like t at first, like log log t at the end."""
     return torch.log1p(softplus(log_t))
+
+
+def log_time_at(v: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
+    """log t at v = ``elapsed(log t)``."""
+    log_one_plus_t = torch.expm1(v)
+    # Where t is large, log t is log(1 + t) to round-off, and where it is huge expm1 overflows.
+    return torch.where(v < 3, torch.log(torch.expm1(log_one_plus_t)), log_one_plus_t)
 
 
 @runtime_checkable

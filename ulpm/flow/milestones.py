@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ulpm.flow.clock import elapsed
+from ulpm.flow.clock import elapsed, log_time_at
 from ulpm.logdomain import softplus
 
 __all__ = ["Milestones"]
@@ -75,9 +75,7 @@ class Milestones:
 
     def log_time(self, marks: Float[Tensor, " S"]) -> Float[Tensor, " S"]:
         """log t at marks of a log time, the inverse of log(1 + log(1 + t))."""
-        log_one_plus_t = torch.expm1(marks)
-        # Where t is large, log t is log(1 + t) to round-off, and where it is huge expm1 overflows.
-        return torch.where(marks < 3, torch.log(torch.expm1(log_one_plus_t)), log_one_plus_t)
+        return log_time_at(marks)
 
     def speed(
         self,

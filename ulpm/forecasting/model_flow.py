@@ -19,11 +19,11 @@ import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from ulpm import _files
 from ulpm.flow import gradient_flow
+from ulpm.flow.clock import elapsed, log_time_at
 from ulpm.forecasting.curves import COMPARED, Curve, flow_curve
 from ulpm.objective import log_loss as log_loss_of
 from ulpm.problem import Problem
@@ -33,6 +33,7 @@ from ulpm.trajectory import Trajectory
 __all__ = ["ModelFlow", "decay_with_mobility", "measured_mobility", "random_start", "with_mobility"]
 
 _RECORDS = 200
+_EARLIEST = -600.0
 
 
 def measured_mobility(state: State) -> float:
@@ -165,7 +166,8 @@ class ModelFlow:
             path = gradient_flow(problem, start, log_loss=log_loss, rtol=rtol, progress=progress, config=config)
             if not path.finished or float(path.log_time[-1]) >= log_time:
                 return path
-        asked = [time for time in map(self._log_time, recorded_at) if time < log_time]
+        # Before the earliest, the flow is still at its start to every digit.
+        asked = [time for time in map(self._log_time, recorded_at) if _EARLIEST < time < log_time]
         save_at = sorted({*_usual_log_times(log_time), *asked}) if asked else None
         return gradient_flow(
             problem, start, log_time=log_time, rtol=rtol, save_at=save_at, progress=progress, config=config
@@ -178,9 +180,9 @@ class ModelFlow:
 
 def _usual_log_times(end: float) -> list[float]:
     """Between the start and the end, even in log(1 + log(1 + t)), as ``gradient_flow`` records by itself."""
-    marks = np.linspace(0, np.log1p(np.logaddexp(0, end)), _RECORDS)[1:-1]
-    log_one_plus_t = np.expm1(marks)
-    times: list[float] = (log_one_plus_t + np.log(-np.expm1(-log_one_plus_t))).tolist()
+    last = elapsed(torch.tensor(end, dtype=torch.float64, device="cpu"))
+    marks = torch.linspace(0, 1, _RECORDS, dtype=torch.float64, device="cpu")[1:-1] * last
+    times: list[float] = log_time_at(marks).tolist()
     return times
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from mpmath import mp
 
-from ulpm.flow.clock import LossInside, clock_inside_step, clock_through_step, elapsed, log_time
+from ulpm.flow.clock import LossInside, clock_inside_step, clock_through_step, elapsed, log_time, log_time_at
 
 LOG_TIMES = [-300.0, -36.0, -5.0, -1e-3, 0.0, 1.0, 17.0, 37.0, 700.0, 1e4, 1e8, 1e300]
 
@@ -22,6 +22,11 @@ def test_elapsed_is_log_of_one_plus_log_of_one_plus_t():
 
 def test_elapsed_of_the_start_is_zero():
     assert float(elapsed(torch.tensor([-math.inf], dtype=torch.float64))) == 0.0
+
+
+def test_the_log_time_where_so_much_has_elapsed_is_the_inverse():
+    log_t = torch.tensor(LOG_TIMES[:-2], dtype=torch.float64)
+    torch.testing.assert_close(log_time_at(elapsed(log_t)), log_t, rtol=1e-12, atol=1e-13)
 
 
 def test_log_time_is_log_of_clock_over_loss():

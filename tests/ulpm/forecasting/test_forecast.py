@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -67,6 +68,15 @@ def test_an_early_epoch_is_as_exact_beside_a_late_one_as_alone() -> None:
         loss = float(ulpm.log_loss(problem, at(epoch)).exp()) / problem.num_samples
         assert plain.train_loss[i] == pytest.approx(loss, rel=1e-6)
     assert len(plain.curve.flow_time) == 200 + len(epochs) - 1
+
+
+def test_an_epoch_that_rounding_does_not_tell_from_the_second_snapshot_has_its_metrics() -> None:
+    epoch, end = float(np.nextafter(25, 26)), 25
+    assert epoch * 0.013 == end * 0.013
+    found = ulpm.forecast(snapshot(20), snapshot(60), (20, end), (epoch, 100), time_per_epoch=0.013)
+    for flow in found.flows.values():
+        for key in COMPARED:
+            assert flow.metrics[key][0] == pytest.approx(found.second[key], rel=1e-12), key
 
 
 def test_mobility_and_the_time_of_an_epoch_are_found() -> None:
