@@ -31,9 +31,10 @@ __all__ = [
     "regularised_optimum",
 ]
 
-# What the gap may be at most where an answer is returned, as a share of the value.
-_LARGEST_GAP = 1e-6
+# Shares of the value: what the gap may be at most where an answer is returned, and where it cannot be made better.
+_LARGEST_GAP, _POLISHED_GAP = 1e-6, 1e-12
 _LARGEST_ENERGY = 700
+_SMALLEST_DECAY = 1e-300
 _ROUNDING_GAP = 1e-14
 # The interior-point solver is quick and exact up to here; a splitting method may take minutes and miss.
 _FEW_CLASSES = 12
@@ -100,8 +101,8 @@ def norm_constrained_optimum(
     Raises:
         TypeError: For what is no number.
         ValueError: For an energy that is not positive, a solver that is not there or fails, or an answer whose gap
-            exceeds 1e-6 of the value, as with budgets so large that the loss is tiny.
-        ImportError: If cvxpy is not installed.
+            exceeds 1e-6 of the value, as with unequal counts and budgets so large that the loss is tiny.
+        ImportError: If cvxpy is needed, as for unequal counts, and not installed.
 
     Source: Fang, He, Long, Su, "Exploring deep neural networks via layer-peeled model: Minority collapse in imbalanced
     training", 2021.
@@ -124,7 +125,7 @@ def norm_constrained_optimum(
         )
     K, shares = problem.num_classes, _shares(problem)
     programme = CrossEntropyProgramme(shares, np.ones(K), budget=K * energy)
-    return _optimum(problem, programme, math.sqrt(E_W) / math.sqrt(E_H), solver)
+    return _optimum(problem, programme, _root_of_quotient(E_W, E_H), solver)
 
 
 def regularised_optimum(
@@ -150,8 +151,8 @@ def regularised_optimum(
 
     Raises:
         TypeError: For what is no number.
-        ValueError: As in ``norm_constrained_optimum``.
-        ImportError: If cvxpy is not installed.
+        ValueError: As in ``norm_constrained_optimum``, or for decays whose geometric mean is below 1e-300.
+        ImportError: As in ``norm_constrained_optimum``.
 
     Source: Zhu, Ding, Zhou, Li, You, Sulam, Qu, "A geometric analysis of neural collapse with unconstrained features",
     2021.
@@ -163,15 +164,29 @@ def regularised_optimum(
     checked(problem)
     λ_W = _checks.real("classifier_decay", classifier_decay, above=0)
     λ_H = _checks.real("feature_decay", feature_decay, above=0)
+    decay = _geometric_mean(λ_W, λ_H)
+    if decay < _SMALLEST_DECAY:
+        raise ValueError(
+            f"the geometric mean of classifier_decay and feature_decay must be at least {_SMALLEST_DECAY}, but it is "
+            f"{decay:.3g}: the loss would underflow."
+        )
     roots = np.sqrt(np.array(problem.class_counts, dtype=float))
-    programme = CrossEntropyProgramme(_shares(problem), roots, price=_geometric_mean(λ_W, λ_H))
-    return _optimum(problem, programme, math.sqrt(λ_H) / math.sqrt(λ_W), solver)
+    programme = CrossEntropyProgramme(_shares(problem), roots, price=decay)
+    return _optimum(problem, programme, _root_of_quotient(λ_H, λ_W), solver)
 
 
 def _geometric_mean(a: float, b: float) -> float:
     """√(a b), also where the product over- or underflows."""
-    product = a * b
-    return math.sqrt(product) if sys.float_info.min < product < math.inf else math.sqrt(a) * math.sqrt(b)
+    return math.sqrt(a * b) if _is_normal(a * b) else math.sqrt(a) * math.sqrt(b)
+
+
+def _root_of_quotient(a: float, b: float) -> float:
+    """√(a/b), also where the quotient over- or underflows."""
+    return math.sqrt(a / b) if _is_normal(a / b) else math.sqrt(a) / math.sqrt(b)
+
+
+def _is_normal(x: float) -> bool:
+    return sys.float_info.min < x < math.inf
 
 
 def _shares(problem: Problem) -> Float[np.ndarray, " K"]:
@@ -199,7 +214,7 @@ def optimal_point(programme: CrossEntropyProgramme, solver: str | None) -> tuple
     continued = continued_optimum(programme) if tried else None
     if continued is None:
         X, words = _solved_and_polished(programme, solver)
-        if tried or programme.gap(X) <= _LARGEST_GAP * programme.value(X):
+        if tried or programme.gap(X) <= _POLISHED_GAP * programme.value(X):
             return X, words
         # Of a tiny loss the solver may miss even the rank.
         continued = continued_optimum(programme)

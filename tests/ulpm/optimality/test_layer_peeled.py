@@ -295,7 +295,7 @@ def test_the_gram_error_covers_an_answer_that_is_a_little_wrong(monkeypatch):
     monkeypatch.setattr(layer_peeled, "polish_cross_entropy", rough)
     monkeypatch.setattr(layer_peeled, "solve_cross_entropy", lambda *_: (rough(*[None] * 3), "STUB says 'optimal'"))
     monkeypatch.setattr(layer_peeled, "_LARGEST_GAP", 1e-2)
-    wrong = norm_constrained_optimum(problem, 1.0, 5.0)
+    wrong = norm_constrained_optimum(problem, 1.0, 5.0, solver="STUB")
     distance = float(torch.linalg.norm(wrong.state.W @ wrong.state.W.T - right.state.W @ right.state.W.T))
     assert 1e-6 < distance <= wrong.gram_error + right.gram_error <= 0.1
 
@@ -470,6 +470,28 @@ def test_decays_of_any_size_leave_the_margin_of_the_closed_form(decay_W, decay_H
     assert float(torch.linalg.matrix_norm(found.state.W / math.sqrt(W_square))) == pytest.approx(1, rel=1e-12)
 
 
+@pytest.mark.parametrize("counts", [[5, 5, 5], [5, 3, 1]])
+def test_decays_that_leave_a_loss_below_all_numbers_are_refused(counts):
+    with pytest.raises(ValueError, match=r"must be at least 1e-300, but it is 9\.9e-321: the loss would") as it:
+        regularised_optimum(Problem(counts, 3), 9.9e-321, 9.9e-321)
+    one_sentence(it)
+    assert regularised_optimum(Problem(counts, 3), 1e-300, 1e-300).duality_gap < 1e-309
+
+
+@pytest.mark.parametrize(("solve", "a", "b"), [(norm_constrained_optimum, 0.3, 0.07), (regularised_optimum, 0.07, 0.3)])
+def test_the_balance_of_the_factors_is_the_root_of_a_quotient(solve, a, b, monkeypatch):
+    """A quotient of roots differs from it in the last digit, here and in a third of all cases."""
+    ratios = []
+
+    def balanced_factors(problem, X, scales, ratio):
+        ratios.append(ratio)
+        return 2, None
+
+    monkeypatch.setattr(layer_peeled, "balanced_factors", balanced_factors)
+    solve(Problem([5] * 3, 3), a, b)
+    assert ratios == [math.sqrt(0.3 / 0.07)] != [math.sqrt(0.3) / math.sqrt(0.07)]
+
+
 @pytest.mark.parametrize("decay", [1.5e150, 1e200, 1e300])
 def test_prices_that_no_solver_can_hold_leave_nothing(decay):
     found = regularised_optimum(Problem([5, 3, 1], 3), decay, decay)
@@ -478,7 +500,14 @@ def test_prices_that_no_solver_can_hold_leave_nothing(decay):
 
 
 @pytest.mark.parametrize(
-    ("counts", "decay"), [([22, 11, 16, 27], 3.9e-11), ([2, 2, 6, 13, 19], 1.2e-12), ([5, 3, 1], 1e-100)]
+    ("counts", "decay"),
+    [
+        ([22, 11, 16, 27], 3.9e-11),
+        ([22, 11, 16, 27], 1e-16),
+        ([5, 5, 1], 1e-14),
+        ([2, 2, 6, 13, 19], 1.2e-12),
+        ([5, 3, 1], 1e-100),
+    ],
 )
 def test_where_the_solver_misses_a_tiny_loss_the_optimum_is_enclosed_in_200_digits(counts, decay):
     """Fenchel's lower bound Σ_k π_k H(q_k), H the entropy, q_k = s p_k + (1 − s) e_k with s that makes it feasible."""
