@@ -62,6 +62,8 @@ def start_from_features(
             classifier = classifier.to(device, dtype)
         size = typical_length(features)
         if scale is not None and size > 0:
-            features = features * (scale / size)
-            classifier = None if classifier is None else classifier * (scale / size)
+            # By the reciprocal, as torch divides a number by a tensor; float32 may not have the factor itself.
+            factor = scale * (1 / size)
+            features = (features.double() * factor).to(dtype)
+            classifier = None if classifier is None else (classifier.double() * factor).to(dtype)
     return from_features(features, labels, classifier, seed=seed)

@@ -66,12 +66,29 @@ def test_scale_sets_the_root_mean_square_norm_and_keeps_the_classifier_in_propor
     torch.testing.assert_close(scaled.W, plain.W * factor[0, 0])
 
 
-@pytest.mark.parametrize("size", [1e-27, 1e-22, 1e25])
+@pytest.mark.parametrize("scale", [0.1, 0.3, 2.0, 7.0])
+def test_a_scale_is_divided_by_the_length_as_torch_divides(
+    tmp_path: Path, arrays: dict[str, torch.Tensor], scale: float
+) -> None:
+    """The starts of one version are those of the next, bit for bit."""
+    file = tmp_path / "features.safetensors"
+    safetensors.torch.save_file(arrays, file)
+    _, scaled = start_from_features(str(file), scale, 0, torch.float64, CPU)
+    factor = scale / arrays["features"].square().sum(-1).mean().sqrt()
+    _, expected = ulpm.from_features(
+        arrays["features"] * factor, arrays["labels"], classifier=arrays["classifier"] * factor
+    )
+    assert torch.equal(scaled.H, expected.H)
+    assert torch.equal(scaled.W, expected.W)
+
+
+@pytest.mark.parametrize("size", [1e-40, 1e-27, 1e-22, 1e25])
 def test_scale_holds_for_features_whose_squares_float32_does_not_have(
     tmp_path: Path, arrays: dict[str, torch.Tensor], size: float
 ) -> None:
     file = tmp_path / "features.safetensors"
-    safetensors.torch.save_file({**arrays, "features": (arrays["features"] * size).float()}, file)
+    small = {name: (arrays[name] * size).float() for name in ("features", "classifier")}
+    safetensors.torch.save_file({**arrays, **small}, file)
     _, scaled = start_from_features(str(file), 2.0, 0, torch.float32, CPU)
     assert float(scaled.H.double().square().sum(0).mean().sqrt()) == pytest.approx(2.0, rel=1e-6)
 
