@@ -1,6 +1,7 @@
 """Files that are either the old version or the whole new one, and that are read as they were written or not at all."""
 
 import contextlib
+import glob
 import hashlib
 import json
 import os
@@ -43,10 +44,8 @@ def replace_file(path: Path, write: Callable[[Path], object]) -> None:
             return
         path.parent.mkdir(parents=True, exist_ok=True)
         target = Path(os.path.realpath(path))
-        # The longest names leave no room for one that begins with them.
-        prefix = f".{path.name}." if len(os.fsencode(path.name)) <= _LONGEST_PREFIX else "."
-        folder = Path(tempfile.mkdtemp(prefix=prefix, dir=target.parent))
-        temporary = folder / f"new{path.suffix}"
+        folder = Path(tempfile.mkdtemp(prefix=_prefix(path), dir=target.parent))
+        temporary = folder / path.name
         write(temporary)
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
@@ -183,12 +182,18 @@ def text_digest(text: str) -> str:
 
 def remove_leftovers(path: Path) -> None:
     """Remove what a process killed while writing ``path`` left behind."""
-    for leftover in path.parent.glob(f".{path.name}.*"):
+    for leftover in path.parent.glob(f"{glob.escape(_prefix(path))}*"):
         if leftover.is_dir():
             shutil.rmtree(leftover, ignore_errors=True)
         else:
             with contextlib.suppress(OSError):
                 leftover.unlink()
+
+
+def _prefix(path: Path) -> str:
+    """How the temporary folders beside a file begin. The longest names leave no room for one that begins with them."""
+    name = os.fsencode(path.name)
+    return f".{path.name}." if len(name) <= _LONGEST_PREFIX else f".{hashlib.sha256(name).hexdigest()[:16]}."
 
 
 def _separate(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -1,6 +1,7 @@
 """Files are the old version or the whole new one, and unreadable ones are refused with one sentence."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -69,12 +70,29 @@ def test_a_failing_write_leaves_the_earlier_file_and_no_rubbish(tmp_path: Path) 
     assert [file.name for file in tmp_path.iterdir()] == ["x.txt"]
 
 
-@pytest.mark.parametrize("name", ["j" * 250 + ".json", "é" * 127])
+@pytest.mark.parametrize("name", ["j" * 250 + ".json", "é" * 127, "a." + "b" * 253])
 def test_the_longest_name_of_the_file_system_is_written_and_replaced(name: str, tmp_path: Path) -> None:
     for text in ("first", "second"):
         _files.write_text(tmp_path / name, text)
         assert (tmp_path / name).read_text() == text
     assert [file.name for file in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("name", ["x.json", "x[1].json", "j" * 250 + ".json"])
+def test_what_a_process_killed_while_writing_left_is_removed_and_nothing_else(name: str, tmp_path: Path) -> None:
+    file, others = tmp_path / name, [tmp_path / ".other.json.abc", tmp_path / "kept"]
+    for other in others:
+        other.mkdir()
+
+    def killed(temporary: Path) -> None:
+        left = tmp_path / f"{temporary.parent.name}-copy"
+        shutil.copytree(temporary.parent, left)
+        temporary.write_text("new")
+
+    _files.replace_file(file, killed)
+    assert len(list(tmp_path.iterdir())) == 4
+    _files.remove_leftovers(file)
+    assert sorted(tmp_path.iterdir()) == sorted([file, *others])
 
 
 def test_a_program_error_while_writing_is_not_disguised_as_a_full_disk(tmp_path: Path) -> None:
