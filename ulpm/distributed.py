@@ -231,6 +231,26 @@ def _termination_as_sentence() -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def _signals_end_at_once() -> Iterator[None]:
+    """Within it SIGINT, SIGTERM and SIGHUP end the program, unless they are ignored.
+
+    torch waits half an hour for the other processes, and Python's handlers wait for torch.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    handled = {number: signal.getsignal(number) for number in numbers if callable(signal.getsignal(number))}
+    try:
+        for number in handled:
+            signal.signal(number, signal.SIG_DFL)
+        yield
+    finally:
+        for number, before in handled.items():
+            signal.signal(number, before)
+
+
+@contextlib.contextmanager
 def torchrun_shard(device: str) -> Iterator[Shard]:
     """The processes that torchrun started, with gloo on the CPU and NCCL with one GPU a process; else one alone.
 
@@ -244,14 +264,15 @@ def torchrun_shard(device: str) -> Iterator[Shard]:
     where = _checks.device(f"cuda:{place.local_rank}" if device == "cuda" else device)
     if where.type == "cuda":
         torch.cuda.set_device(where)
-    with _termination_as_sentence():
-        try:
+    try:
+        with _signals_end_at_once():
             dist.init_process_group("nccl" if where.type == "cuda" else "gloo")
-        except RuntimeError as error:
-            address = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
-            raise ConnectionError(
-                f"process {place.rank} did not find the other processes of this run at {address}."
-            ) from error
+    except RuntimeError as error:
+        address = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
+        raise ConnectionError(
+            f"process {place.rank} did not find the other processes of this run at {address}."
+        ) from error
+    with _termination_as_sentence():
         try:
             yield Shard(dist.get_rank(), place.count, place.neighbours, where)
         finally:

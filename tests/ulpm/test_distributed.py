@@ -243,6 +243,44 @@ def test_a_termination_while_a_file_is_written_or_read_is_no_error_of_the_file(o
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGTERM that another process could send")
+def test_a_process_that_waits_for_others_to_start_can_be_ended(tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    where = ENVIRONMENT | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
+    command = [sys.executable, "-m", "ulpm", *flow_command(tmp_path / "run", 1)]
+    with subprocess.Popen(command, env=where | {"RANK": "0", "LOCAL_RANK": "0"}, stderr=subprocess.PIPE) as waiting:
+        for _ in range(600):  # process 0 listens for the others
+            time.sleep(0.1)
+            with socket.socket() as other:
+                if other.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+        time.sleep(1)
+        waiting.terminate()
+        try:
+            assert waiting.wait(timeout=20) == -signal.SIGTERM
+        finally:
+            waiting.kill()
+
+
+def test_handlers_are_those_of_before_once_all_processes_are_there(of_two, monkeypatch):
+    numbers, seen = [signal.SIGINT, signal.SIGTERM], []
+    monkeypatch.setattr(torch.distributed, "init_process_group", lambda *_: seen.extend(map(signal.getsignal, numbers)))
+    monkeypatch.setattr(torch.distributed, "destroy_process_group", lambda: None)
+    monkeypatch.setattr(torch.distributed, "get_rank", lambda: 0)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    before = [signal.getsignal(number) for number in numbers]
+    with torchrun_shard("cpu"):
+        pass
+    assert seen == [signal.SIG_DFL] * 2
+    assert [signal.getsignal(number) for number in numbers] == before
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    with torchrun_shard("cpu"):
+        pass
+    assert seen[-1] == signal.SIG_IGN
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("option", ["--seed", "--replicas"])
 def test_a_flow_whose_processes_got_different_arguments_is_not_begun(option, tmp_path):
