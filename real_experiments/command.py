@@ -59,10 +59,17 @@ def _main(arguments: Sequence[str] | None) -> int:
         _complain("there is not enough memory: lower --batch-size, --measurement-batch or --width.")
         return 1
     except KeyboardInterrupt as error:
-        ways = {Train: "the same command with --resume", Reproduce: "the same command"}
-        way = f"; {ways[type(command)]} continues from the last checkpoint" if type(command) in ways else ""
-        _complain(f"interrupted{way}.")
+        _complain(f"interrupted{_way_on(command)}.")
         return getattr(error, "exit_status", 130)
+
+
+def _way_on(command: object) -> str:
+    """How to go on from the last checkpoint. After ``train --overwrite`` it may be that of the earlier run."""
+    if isinstance(command, Reproduce):
+        return "; the same command continues from the last checkpoint"
+    if isinstance(command, Train) and not command.overwrite:
+        return "; the same command with --resume continues from the last checkpoint"
+    return ""
 
 
 def _complain(sentence: str) -> None:

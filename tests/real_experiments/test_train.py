@@ -411,6 +411,7 @@ def test_a_signal_before_the_first_step_puts_the_earlier_run_back(
     [
         ([*TINY, "--out", "r"], "interrupted; the same command with --resume continues from the last checkpoint."),
         (["reproduce", "sample", "--out", "r"], "interrupted; the same command continues from the last checkpoint."),
+        ([*TINY, "--out", "r", "--overwrite"], "interrupted."),
         (["measure", "r"], "interrupted."),
     ],
 )
