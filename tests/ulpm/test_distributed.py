@@ -197,16 +197,17 @@ def test_processes_started_with_different_arguments_are_told_which():
 
 @pytest.fixture
 def of_two(monkeypatch):
-    """The environment of process 0 of two, and no handler of SIGTERM afterwards but the one of before."""
+    """The environment of process 0 of two, and no handlers of signals afterwards but those of before."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         where = {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
         for name, value in (where | {"MASTER_PORT": str(taken.getsockname()[1])}).items():
             monkeypatch.setenv(name, value)
-        before = signal.getsignal(signal.SIGTERM)
+        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         yield
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def test_processes_that_do_not_find_each_other_get_one_sentence(of_two):
@@ -269,12 +270,12 @@ def test_handlers_are_those_of_before_once_all_processes_are_there(of_two, monke
     monkeypatch.setattr(torch.distributed, "init_process_group", lambda *_: seen.extend(map(signal.getsignal, numbers)))
     monkeypatch.setattr(torch.distributed, "destroy_process_group", lambda: None)
     monkeypatch.setattr(torch.distributed, "get_rank", lambda: 0)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    before = [signal.getsignal(number) for number in numbers]
+    for number in numbers:  # SIGINT is ignored where a shell has started the tests in the background
+        signal.signal(number, signal.default_int_handler)
     with torchrun_shard("cpu"):
         pass
     assert seen == [signal.SIG_DFL] * 2
-    assert [signal.getsignal(number) for number in numbers] == before
+    assert [signal.getsignal(number) for number in numbers] == [signal.default_int_handler] * 2
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     with torchrun_shard("cpu"):
         pass
